@@ -1,0 +1,138 @@
+"""Gradients and Hessian products of an objective, one batch at a time.
+
+A step of a criterion may consist of several batches, whose losses are
+averaged: a detector's batch of two images is no scoring batch. They are
+evaluated one after the other, so memory does not grow with their number.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .objective import Objective, Params, Step
+
+Vector = dict[str, Tensor]
+
+
+class ReplayError(RuntimeError):
+    """A replayed loss differs from the recorded one."""
+
+
+def record_gradient(
+    objective: Objective, params: Params, batches: Sequence[Any]
+) -> tuple[float, Vector, list[Step]]:
+    """Mean loss over new batches, its gradient, and the steps to replay.
+
+    Args:
+        objective: What is differentiated.
+        params: Weights by name; they need not require a gradient.
+        batches: At least one batch.
+
+    Returns:
+        The loss; its gradient with respect to those weights that the
+        objective reaches; one recorded step a batch.
+
+    Raises:
+        FloatingPointError: The loss or a gradient is not finite.
+    """
+    leaves = _leaves(params)
+    losses, steps, total = [], [], {}
+    for batch in batches:
+        loss, step = objective.record(leaves, batch)
+        if not math.isfinite(step.loss):
+            raise FloatingPointError(f'the loss is {step.loss}')
+        _accumulate(total, _gradient(loss, leaves), 1 / len(batches))
+        losses.append(step.loss)
+        steps.append(step)
+    for name, tensor in total.items():
+        if not torch.isfinite(tensor).all():
+            raise FloatingPointError(
+                f'the gradient of {name!r} is not finite (loss '
+                f'{sum(losses) / len(losses):.6g})'
+            )
+    return sum(losses) / len(losses), total, steps
+
+
+def hessian_product(
+    objective: Objective,
+    params: Params,
+    steps: Sequence[Step],
+    vector: Vector,
+) -> Vector:
+    """``H v`` of the mean loss over recorded steps, by double backward.
+
+    Args:
+        objective: What is differentiated.
+        params: The weights at which the steps were recorded.
+        steps: Recorded steps.
+        vector: ``v``; a weight that is absent counts as zero.
+
+    Returns:
+        The product, for those weights where it is not structurally zero.
+
+    Raises:
+        ReplayError: A replayed loss is not the recorded one.
+    """
+    leaves = _leaves(params)
+    total: Vector = {}
+    for step in steps:
+        loss = objective(leaves, step)
+        _check_replay(loss, step)
+        gradient = _gradient(loss, leaves, create_graph=True)
+        pairs = [
+            (gradient[name], vector[name])
+            for name in gradient
+            if name in vector and gradient[name].requires_grad
+        ]
+        if not pairs:
+            continue
+        outputs, seeds = zip(*pairs)
+        product = torch.autograd.grad(
+            outputs, list(leaves.values()), seeds, allow_unused=True
+        )
+        reached = {
+            name: tensor
+            for name, tensor in zip(leaves, product)
+            if tensor is not None
+        }
+        _accumulate(total, reached, 1 / len(steps))
+    return total
+
+
+def _leaves(params: Params) -> Vector:
+    return {n: p.detach().requires_grad_() for n, p in params.items()}
+
+
+def _gradient(
+    loss: Tensor, leaves: Vector, create_graph: bool = False
+) -> Vector:
+    gradient = torch.autograd.grad(
+        loss,
+        list(leaves.values()),
+        create_graph=create_graph,
+        allow_unused=True,
+    )
+    return {n: g for n, g in zip(leaves, gradient) if g is not None}
+
+
+def _accumulate(total: Vector, update: Vector, factor: float) -> None:
+    for name, tensor in update.items():
+        if name in total:
+            total[name].add_(tensor, alpha=factor)
+        else:
+            total[name] = tensor.detach() * factor
+
+
+def _check_replay(loss: Tensor, step: Step) -> None:
+    value = float(loss.detach())
+    # CUDA adds up in no fixed order, the CPU does.
+    tolerance = 1e-3 if loss.is_cuda else 0.0
+    if not math.isclose(value, step.loss, rel_tol=tolerance):
+        raise ReplayError(
+            f'the replayed loss {value!r} is not the recorded '
+            f'{step.loss!r}: the model keeps state from one forward pass '
+            'to the next, so its meta-gradient is undefined'
+        )

@@ -1,0 +1,164 @@
+"""Masks: which weights of a network are kept."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Masks(Mapping[str, Tensor]):
+    """An immutable mapping from parameter name to a bool tensor.
+
+    ``True`` keeps a weight, ``False`` removes it. Tensors are held on the
+    CPU and have the shapes of their parameters.
+
+    Args:
+        masks: One bool tensor per parameter name.
+
+    Raises:
+        TypeError: An entry is not a bool tensor.
+        ValueError: There is no entry at all.
+    """
+
+    def __init__(self, masks: Mapping[str, Tensor]) -> None:
+        if not masks:
+            raise ValueError('masks are empty: nothing is prunable')
+        for name, mask in masks.items():
+            if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+                kind = getattr(mask, 'dtype', type(mask).__name__)
+                raise TypeError(
+                    f'the mask of {name!r} must be a bool tensor, got {kind}'
+                )
+        self._masks = {
+            name: mask.detach().cpu().clone() for name, mask in masks.items()
+        }
+
+    @classmethod
+    def ones_like(cls, params: Mapping[str, Tensor]) -> 'Masks':
+        """Masks that keep every weight of ``params``."""
+        return cls(
+            {
+                name: torch.ones(param.shape, dtype=torch.bool)
+                for name, param in params.items()
+            }
+        )
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Masks)
+            and self.keys() == other.keys()
+            and all(torch.equal(self[name], other[name]) for name in self)
+        )
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return (
+            f'Masks({len(self)} layers, kept {self.kept:,} of '
+            f'{self.total:,}, sparsity {self.sparsity:.4f})'
+        )
+
+    @property
+    def kept(self) -> int:
+        """int: Number of weights kept."""
+        return sum(int(mask.sum()) for mask in self.values())
+
+    @property
+    def total(self) -> int:
+        """int: Number of weights masked or kept."""
+        return sum(mask.numel() for mask in self.values())
+
+    @property
+    def sparsity(self) -> float:
+        """float: Fraction of weights removed."""
+        return 1 - self.kept / self.total
+
+    def layers(self) -> dict[str, dict]:
+        """``kept``, ``total`` and ``density`` of each layer, by name."""
+        layers = {}
+        for name, mask in self.items():
+            kept, total = int(mask.sum()), mask.numel()
+            layers[name] = dict(kept=kept, total=total, density=kept / total)
+        return layers
+
+    def empty_layers(self) -> list[str]:
+        """Names of the layers of which nothing is kept."""
+        return [name for name, mask in self.items() if not mask.any()]
+
+    def overlap(self, other: 'Masks') -> float:
+        """Shared kept weights over kept weights, ``|A ∩ B| / |A|``.
+
+        Raises:
+            ValueError: The two do not cover the same parameters, or this
+                one keeps nothing.
+        """
+        self.check_fits(other)
+        if not self.kept:
+            raise ValueError('the overlap of a mask that keeps nothing')
+        shared = sum(int((self[name] & other[name]).sum()) for name in self)
+        return shared / self.kept
+
+    def check_fits(self, params: Mapping[str, Tensor]) -> None:
+        """Raise unless names and shapes are those of ``params``.
+
+        Raises:
+            ValueError: Names every parameter that differs.
+        """
+        wrong = [
+            f'{name}: mask {tuple(self[name].shape)}, weight '
+            f'{tuple(params[name].shape)}'
+            for name in self
+            if name in params and self[name].shape != params[name].shape
+        ]
+        wrong += [f'{name}: no such weight' for name in self - params.keys()]
+        wrong += [f'{name}: no mask' for name in params.keys() - self.keys()]
+        if wrong:
+            raise ValueError(
+                'the masks do not fit the model (was it built from the same '
+                'config, with the same include and exclude patterns?): '
+                + '; '.join(sorted(wrong))
+            )
+
+    def pack(self) -> dict[str, dict]:
+        """Eight weights a byte, as plain tensors and lists.
+
+        The result survives ``torch.save`` and
+        ``torch.load(weights_only=True)``; :meth:`unpack` inverts it.
+        """
+        return {
+            name: dict(
+                bits=torch.from_numpy(np.packbits(mask.numpy())),
+                shape=list(mask.shape),
+            )
+            for name, mask in self.items()
+        }
+
+    @classmethod
+    def unpack(cls, packed: Mapping[str, Mapping]) -> 'Masks':
+        """Masks from what :meth:`pack` returned.
+
+        Raises:
+            ValueError: An entry has not the form that :meth:`pack` writes.
+        """
+        masks = {}
+        for name, entry in packed.items():
+            try:
+                bits, shape = entry['bits'], entry['shape']
+                count = int(np.prod(shape, dtype=np.int64))
+                flat = np.unpackbits(bits.cpu().numpy(), count=count)
+                masks[name] = torch.from_numpy(flat).bool().reshape(shape)
+            except (KeyError, TypeError, AttributeError, ValueError) as e:
+                raise ValueError(
+                    f'the packed mask of {name!r} is damaged: {e}'
+                ) from e
+        return cls(masks)

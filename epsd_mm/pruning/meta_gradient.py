@@ -1,0 +1,142 @@
+"""The exact meta-gradient of a short training run, without unrolling it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .gradients import (
+    ReplayError,
+    Vector,
+    hessian_product,
+    record_gradient,
+)
+from .objective import Objective, Params
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """What :func:`meta_gradient` returns.
+
+    Attributes:
+        gradient: ``∂L(θ_i)/∂θ_0`` by name, where the objective reaches.
+        losses: The loss of each of the ``i + 1`` steps.
+        growth: ``‖v_0‖ / ‖v_i‖``; large values say that the inner steps
+            are too long for the curvature.
+    """
+
+    gradient: Vector
+    losses: list[float]
+    growth: float
+
+
+def meta_gradient(
+    objective: Objective,
+    params: Params,
+    batches: Iterator[Sequence[Any]],
+    *,
+    steps: int,
+    lr: float,
+    momentum: float = 0.0,
+    first_order: bool = False,
+    offload: bool = False,
+) -> MetaGradient:
+    """Differentiate the loss after ``steps`` SGD steps by the first weights.
+
+    The inner steps are SGD with momentum, as ``torch.optim.SGD`` does it::
+
+        u_{t+1} = μ u_t + ∇L(θ_t; x_t)          u_0 = 0
+        θ_{t+1} = θ_t − η u_{t+1}               t = 0 … i−1
+
+    Only the weights θ_0 … θ_i and the recorded batches are kept. The walk
+    back from ``v_i = ∇L(θ_i; x_i)``, ``w_i = 0`` is the adjoint of that
+    recursion and takes one Hessian product a step::
+
+        a_t = w_{t+1} − η v_{t+1}
+        v_t = v_{t+1} + H_t a_t
+        w_t = μ a_t
+
+    Without momentum ``v_t = v_{t+1} − η H_t v_{t+1}``: ProsPr (Alizadeh et
+    al., ICLR 2022) for cross-entropy, EPSD (Chen et al., AAAI 2024) for a
+    self-distillation objective.
+
+    Args:
+        objective: The loss, with exact replay.
+        params: θ_0 by name: every weight that the inner steps move.
+        batches: Yields the batches of one step at a time; their losses are
+            averaged. ``steps + 1`` items are taken.
+        steps: ``i``, the number of inner steps; 0 is a plain gradient.
+        lr: η, the length of an inner step.
+        momentum: μ.
+        first_order: Drop the Hessian products, ``v_0 = v_i``.
+        offload: Keep θ_0 … θ_i on the CPU.
+
+    Returns:
+        The meta-gradient with its losses.
+
+    Raises:
+        FloatingPointError: A loss or a gradient is not finite; names the
+            step.
+        ReplayError: A replayed loss is not the recorded one; names the
+            step.
+    """
+    device = next(iter(params.values())).device
+    storage = torch.device('cpu') if offload else device
+    theta = {name: p.detach() for name, p in params.items()}
+    trail, losses, velocity = [], [], {}
+    for t in range(steps):
+        loss, gradient, recorded = _at_step(
+            t, record_gradient, objective, theta, next(batches)
+        )
+        losses.append(loss)
+        if not first_order:
+            trail.append((_moved(theta, storage), recorded))
+        velocity = _combine(velocity, momentum, gradient, 1.0)
+        theta = {
+            name: p.sub(velocity[name], alpha=lr) if name in velocity else p
+            for name, p in theta.items()
+        }
+    loss, v, _ = _at_step(
+        steps, record_gradient, objective, theta, next(batches)
+    )
+    losses.append(loss)
+    final_norm = _norm(v)
+    w: Vector = {}
+    for t in reversed(range(len(trail))):
+        theta, recorded = trail.pop()
+        a = _combine(w, 1.0, v, -lr)
+        product = _at_step(
+            t, hessian_product, objective, _moved(theta, device), recorded, a
+        )
+        v = _combine(v, 1.0, product, 1.0)
+        w = {name: momentum * tensor for name, tensor in a.items()}
+    growth = _norm(v) / final_norm if final_norm else float('nan')
+    return MetaGradient(v, losses, growth)
+
+
+def _at_step(t: int, function, *args):
+    """Call a function and name the inner step in what it raises."""
+    try:
+        return function(*args)
+    except (FloatingPointError, ReplayError) as e:
+        raise type(e)(f'inner step {t}: {e}') from e
+
+
+def _combine(a: Vector, alpha: float, b: Vector, beta: float) -> Vector:
+    """``alpha a + beta b``; a weight absent from one counts as zero."""
+    result = {name: alpha * tensor for name, tensor in a.items()}
+    for name, tensor in b.items():
+        if name in result:
+            result[name].add_(tensor, alpha=beta)
+        else:
+            result[name] = beta * tensor
+    return result
+
+
+def _moved(params: Params, device: torch.device) -> Vector:
+    return {name: p.to(device) for name, p in params.items()}
+
+
+def _norm(vector: Vector) -> float:
+    return sum(float(t.double().pow(2).sum()) for t in vector.values()) ** 0.5

@@ -1,0 +1,150 @@
+"""Objective: the only thing that a criterion sees of a model."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Params = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """The state of python's, numpy's, torch's and CUDA's generators."""
+
+    python: tuple
+    numpy: dict
+    torch: Tensor
+    cuda: list
+
+    @classmethod
+    def capture(cls) -> 'RandomState':
+        """The state as it is now."""
+        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        return cls(
+            random.getstate(),
+            np.random.get_state(legacy=False),
+            torch.get_rng_state(),
+            torch.cuda.get_rng_state_all() if cuda else [],
+        )
+
+    def restore(self) -> None:
+        """Make this the state from now on."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+
+
+@contextmanager
+def preserved_randomness():
+    """Leave every generator afterwards as it was before."""
+    state = RandomState.capture()
+    try:
+        yield
+    finally:
+        state.restore()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that a loss depends on besides the weights.
+
+    Attributes:
+        batch: The batch as the model takes it.
+        random_state: The generators just before the forward pass.
+        loss: The recorded value, for comparison with a replay.
+        teacher: Predictions that the loss is compared with, if any.
+    """
+
+    batch: Any
+    random_state: RandomState
+    loss: float
+    teacher: Any = None
+
+
+class Objective(ABC):
+    """A loss of a network's weights that can be replayed exactly.
+
+    ``record`` evaluates the loss on a new batch and keeps what is needed to
+    evaluate it again; calling the objective evaluates a recorded step at
+    any other weights. Neither changes the model: running statistics and
+    other buffers are copied for each evaluation.
+    """
+
+    @abstractmethod
+    def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
+        """The loss at ``params``, a scalar, and the step to replay it."""
+
+    @abstractmethod
+    def __call__(self, params: Params, step: Step) -> Tensor:
+        """The loss of a recorded step at ``params``, a scalar."""
+
+    def note(self, **values: Any) -> None:
+        """Take a criterion's diagnostics. The default drops them."""
+
+
+class ModuleObjective(Objective):
+    """``loss(model, batch)`` of a plain module.
+
+    Args:
+        model: The network.
+        loss: Returns a scalar tensor for the model and a batch.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor]
+    ) -> None:
+        self._closure = _Closure(model, loss)
+        self._buffers = dict(model.named_buffers())
+
+    def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
+        state = RandomState.capture()
+        loss = self._evaluate(params, batch)
+        return loss, Step(batch, state, float(loss.detach()))
+
+    def __call__(self, params: Params, step: Step) -> Tensor:
+        with preserved_randomness():
+            step.random_state.restore()
+            return self._evaluate(params, step.batch)
+
+    def _evaluate(self, params: Params, batch: Any) -> Tensor:
+        buffers = {name: b.clone() for name, b in self._buffers.items()}
+        state = {
+            f'model.{name}': tensor
+            for name, tensor in {**buffers, **params}.items()
+        }
+        loss = functional_call(self._closure, state, (batch,))
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise TypeError(
+                'loss(model, batch) must return a scalar tensor, got '
+                f'{getattr(loss, "shape", type(loss).__name__)}'
+            )
+        return loss.reshape(())
+
+
+class _Closure(nn.Module):
+    """Lets ``functional_call`` reach a model that a loss calls."""
+
+    def __init__(self, model: nn.Module, loss: Callable) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.loss(self.model, batch)

@@ -1,0 +1,196 @@
+"""The one driver that turns a criterion and an objective into scores."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from .criteria import Criterion
+from .masks import Masks
+from .objective import (
+    Objective,
+    Params,
+    preserved_randomness,
+    seed_everything,
+)
+
+DrawBatches = Callable[[int], Iterable[Any]]
+OnEvaluation = Callable[[int, float], None]
+
+
+@dataclass
+class Scoring:
+    """Scores summed over independent draws.
+
+    Each draw's scores are divided by their own sum before they are added,
+    or one exploding draw would decide.
+
+    Attributes:
+        scores: Summed scores by parameter name.
+        draws: What each draw was told by its criterion, such as ``losses``
+            of the inner steps and ``growth`` of the meta-gradient.
+    """
+
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    draws: list[dict] = field(default_factory=list)
+
+    def add(self, scores: Mapping[str, Tensor], notes: dict) -> None:
+        """Add one draw."""
+        total = sum(float(s.double().sum()) for s in scores.values())
+        for name, tensor in scores.items():
+            share = tensor / (total or 1.0)
+            if name in self.scores:
+                self.scores[name].add_(share)
+            else:
+                self.scores[name] = share
+        self.draws.append(notes)
+
+
+def score(
+    objective: Objective,
+    criterion: Criterion,
+    params: Params,
+    masks: Masks,
+    batches: DrawBatches,
+    *,
+    draws: Iterable[int] = (0,),
+    batches_per_step: int = 1,
+    seed: int = 0,
+    on_evaluation: Optional[OnEvaluation] = None,
+) -> Scoring:
+    """Score weights over independent draws of the data.
+
+    Draw ``r`` depends on ``(seed, r)`` alone, so draws may be divided among
+    processes. The random state is left as it was.
+
+    Args:
+        objective: The loss.
+        criterion: What to compute from it.
+        params: Every weight that requires a gradient, by name.
+        masks: The prunable weights.
+        batches: ``batches(r)`` gives the batches of draw ``r``.
+        draws: Which draws to make.
+        batches_per_step: Batches whose losses are averaged into one step.
+        seed: Seed of all draws.
+        on_evaluation: Called with the draw and the loss after each
+            evaluation of the objective.
+
+    Returns:
+        The summed scores.
+
+    Raises:
+        FloatingPointError: A loss, gradient or score is not finite; names
+            the layer, the draw and the step.
+        ValueError: The data end before the criterion has its batches, or
+            prunable weights cannot be reached by the objective.
+    """
+    result = Scoring()
+    with preserved_randomness():
+        for draw in draws:
+            seed_everything(draw_seed(seed, draw))
+            monitored = _Monitored(objective, draw, on_evaluation)
+            grouped = _grouped(
+                iter(batches(draw)), batches_per_step, criterion, draw
+            )
+            try:
+                scores = criterion.scores(monitored, params, masks, grouped)
+            except FloatingPointError as e:
+                raise FloatingPointError(
+                    f'draw {draw}: {e}; a smaller lr of the criterion, or '
+                    'of the initial weights, keeps it finite'
+                ) from e
+            _check_scores(scores, masks, draw)
+            result.add(scores, monitored.notes)
+    return result
+
+
+def draw_seed(seed: int, draw: int) -> int:
+    """The seed of one draw: distinct for distinct ``(seed, draw)``."""
+    return (seed * 1_000_003 + draw) % 2**31
+
+
+def check_nonzero(scores: Mapping[str, Tensor]) -> None:
+    """Raise where a whole layer scores exactly zero.
+
+    Ties by index would otherwise settle which of its weights are kept.
+
+    Raises:
+        ValueError: Names the layers.
+    """
+    dead = [name for name, tensor in scores.items() if not tensor.any()]
+    if dead:
+        raise ValueError(
+            f'all scores are exactly zero in {len(dead)} of {len(scores)} '
+            f'layers: {", ".join(dead)}. Their gradient is zero at '
+            'initialisation. A residual network trained from scratch needs '
+            'zero_init_residual=False (with True, the last norm of each '
+            'block starts at 0 and cuts its branch off); otherwise leave '
+            'these layers dense with exclude=[...]'
+        )
+
+
+def _grouped(
+    batches: Iterator[Any], size: int, criterion: Criterion, draw: int
+) -> Iterator[list]:
+    needed = criterion.steps_per_draw * size
+    taken = 0
+    while True:
+        group = list(islice(batches, size))
+        taken += len(group)
+        if len(group) < size:
+            raise ValueError(
+                f'draw {draw} needs {needed} batches '
+                f'({criterion.steps_per_draw} steps of {size}), but the '
+                f'data ended after {taken}: use fewer steps, a smaller '
+                'batches_per_step or smaller batches'
+            )
+        yield group
+
+
+def _check_scores(
+    scores: Mapping[str, Tensor], masks: Masks, draw: int
+) -> None:
+    unreached = [name for name in masks if name not in scores]
+    if unreached:
+        raise ValueError(
+            f'the objective does not reach {len(unreached)} of {len(masks)} '
+            f'prunable layers: {", ".join(unreached)}. They cannot be '
+            'ranked: leave them dense with exclude=[...], or score an '
+            'objective that reaches them (score_weights with task > 0)'
+        )
+    for name, tensor in scores.items():
+        if not torch.isfinite(tensor).all():
+            raise FloatingPointError(
+                f'draw {draw}: the score of {name!r} is not finite'
+            )
+
+
+class _Monitored(Objective):
+    """Passes everything on; tells each evaluation and keeps the notes."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        draw: int,
+        on_evaluation: Optional[OnEvaluation],
+    ) -> None:
+        self.objective = objective
+        self.draw = draw
+        self.on_evaluation = on_evaluation or (lambda draw, loss: None)
+        self.notes: dict = {}
+
+    def record(self, params, batch):
+        loss, step = self.objective.record(params, batch)
+        self.on_evaluation(self.draw, step.loss)
+        return loss, step
+
+    def __call__(self, params, step):
+        loss = self.objective(params, step)
+        self.on_evaluation(self.draw, float(loss.detach()))
+        return loss
+
+    def note(self, **values):
+        self.notes.update(values)
