@@ -1,0 +1,12 @@
+"""How each family of models shows its predictions."""
+
+from .base import Observer, build_observer
+from .classifier import ClassifierObserver
+from .two_stage import TwoStageObserver
+
+__all__ = [
+    'ClassifierObserver',
+    'Observer',
+    'TwoStageObserver',
+    'build_observer',
+]

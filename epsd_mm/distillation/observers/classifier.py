@@ -1,0 +1,64 @@
+"""Predictions of image classifiers."""
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..observation import Observation, at_least_float32
+from .base import Observer, class_names
+
+
+class ClassifierObserver(Observer):
+    """The sample is an image, its prediction the output of the head.
+
+    For mmpretrain's ``ImageClassifier`` with a ``ClsHead`` that maps
+    features to logits; heads that take labels in their forward pass are not
+    accepted.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._logits = None
+        self._handle = None
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        head = getattr(model, 'head', None)
+        if 'ClsHead' not in class_names(head):
+            return False
+        return len(inspect.signature(head.forward).parameters) == 1
+
+    def start(self) -> None:
+        self._logits = None
+        self._handle = self.model.head.register_forward_hook(self._tap)
+
+    def stop(self) -> None:
+        self._handle.remove()
+
+    def observe(self, data_samples: Sequence) -> Observation:
+        logits = self._logits
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise TypeError(
+                f'{type(self.model.head).__name__} returned '
+                f'{type(logits).__name__} instead of logits of shape '
+                '(batch, classes): self-distillation cannot use this head'
+            )
+        if any('gt_score' in sample for sample in data_samples):
+            raise TypeError(
+                'self-distillation needs hard labels, but the samples carry '
+                "gt_score: remove batch_augments from the model's train_cfg"
+            )
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        count = len(logits)
+        return Observation(
+            logits=at_least_float32(logits),
+            labels=labels.to(logits.device),
+            weights=logits.new_full((count,), 1 / count, dtype=torch.float),
+            images=torch.arange(count, device=logits.device),
+            keys=[sample.get('sample_idx') for sample in data_samples],
+        )
+
+    def _tap(self, head: nn.Module, args: tuple, output: Tensor) -> None:
+        self._logits = output

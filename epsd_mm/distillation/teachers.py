@@ -1,0 +1,68 @@
+"""Where the other prediction of a self-distillation loss comes from."""
+
+from abc import ABC, abstractmethod
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from .observation import Observation
+
+
+class Teacher(ABC):
+    """Holds earlier predictions and gives them back as constants.
+
+    Attributes:
+        needs_pairs: Whether the second half of each batch are partners of
+            the first, whose predictions are remembered just before the
+            forward pass of the first half.
+    """
+
+    needs_pairs: bool = False
+
+    @abstractmethod
+    def remember(self, observation: Observation) -> None:
+        """Take predictions. Called outside of a forward pass only."""
+
+    @abstractmethod
+    def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Find a prediction for each observed sample. Reads only.
+
+        Args:
+            observation: ``n`` samples.
+
+        Returns:
+            Logits of shape (n, C), and a bool tensor of shape (n,) that
+            says where there is one; the other rows mean nothing.
+        """
+
+
+class Partner(Teacher):
+    """Predictions of partner images, for CS-KD.
+
+    A sample is compared with a sample of its own class: one of its own
+    image's partner if there is one, else one of another partner, drawn
+    uniformly.
+    """
+
+    needs_pairs = True
+
+    def __init__(self) -> None:
+        self._partners: Optional[Observation] = None
+
+    def remember(self, observation: Observation) -> None:
+        self._partners = observation.detach()
+
+    def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        partners = self._partners
+        if partners is None:
+            raise RuntimeError('no partner was observed before the recall')
+        if not len(partners) or not len(observation):
+            rows = torch.zeros_like(observation.logits).detach()
+            return rows, torch.zeros_like(observation.labels).bool()
+        same_class = observation.labels[:, None] == partners.labels
+        same_image = observation.images[:, None] == partners.images
+        chance = torch.rand(same_class.shape).to(same_class.device)
+        preference = same_class * (1 + same_image + chance)
+        best = preference.argmax(dim=1)
+        return partners.logits[best], same_class.any(dim=1)
