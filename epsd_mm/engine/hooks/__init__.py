@@ -1,0 +1,5 @@
+"""Hooks."""
+
+from .epsd_hook import EPSDHook
+
+__all__ = ['EPSDHook']

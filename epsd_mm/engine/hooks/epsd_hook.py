@@ -1,0 +1,269 @@
+"""Prune before training, then train the pruned model by itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from epsd_mm.analysis import density_table, write_report
+from epsd_mm.engine.checks import check_pairs, refuse_sharding
+from epsd_mm.engine.mask_keeper import MaskKeeper
+from epsd_mm.engine.scoring import ScoringSettings, score_runner
+from epsd_mm.engine.self_distillation import SelfDistillation
+from epsd_mm.pruning import Masks, prunable_parameters
+from epsd_mm.pruning.allocation import check_sparsity
+from epsd_mm.registry import build_criterion, build_sd_loss
+
+
+@HOOKS.register_module()
+class EPSDHook(Hook):
+    """Early pruning with self-distillation (Chen et al., AAAI 2024).
+
+    Before training it scores the weights of the model on batches of the
+    training set, removes those with the lowest scores, and then keeps them
+    at zero while the model trains, with the self-distillation term that it
+    was scored for. On resume the masks come from the checkpoint;
+    ``load_from`` takes the weights only, and scoring runs.
+
+    Args:
+        sparsity: Fraction of the prunable weights to remove, in (0, 1).
+        criterion: Name, config or object; ``None`` trains without pruning.
+        sd_loss: Config or object; ``None`` for plain pruning at
+            initialisation.
+        score_weights: Weights ``task`` and ``sd`` of the two terms in the
+            objective that is scored: (1, 1) is the training objective,
+            (1, 0) the paper's Simple Combination, (0, 1) the
+            self-distillation term alone. Training minimises (1, 1) always.
+        draws: Independent draws of the data over which normalised scores
+            are averaged; the paper's formula is one draw. Defaults to 8 for
+            a criterion that needs data.
+        batches_per_step: Batches of the loader whose losses are averaged
+            into one step of the criterion.
+        include: Patterns of parameter names, such as ``'backbone.*'``; only
+            matching weights are pruned.
+        exclude: Patterns of weights that stay dense.
+        allow_empty_layers: Accept masks that remove a whole layer.
+        compare_plain: Report the overlap with the masks of the plain loss,
+            and of two such masks; scoring then takes three times as long.
+        seed: Seed of scoring; defaults to that of the runner.
+
+    Raises:
+        ValueError: An option is wrong or would have no effect.
+    """
+
+    # Masks before the average of weights (NORMAL) and any checkpoint.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self,
+        sparsity: float = 0.0,
+        criterion: Any = 'ProsPr',
+        sd_loss: Any = None,
+        score_weights: Optional[dict] = None,
+        draws: Optional[int] = None,
+        batches_per_step: int = 1,
+        include: Optional[Sequence[str]] = None,
+        exclude: Optional[Sequence[str]] = None,
+        allow_empty_layers: bool = False,
+        compare_plain: bool = False,
+        seed: Optional[int] = None,
+    ) -> None:
+        check_sparsity(sparsity)
+        self.criterion = build_criterion(criterion)
+        self.sd_loss = build_sd_loss(sd_loss)
+        self.sparsity = sparsity
+        self.score_weights = dict(task=1.0, sd=1.0)
+        self.draws = draws
+        self.batches_per_step = batches_per_step
+        self.include = include
+        self.exclude = exclude
+        self.allow_empty_layers = allow_empty_layers
+        self.compare_plain = compare_plain
+        self.seed = seed
+        self._check_options(score_weights)
+        self.score_weights.update(score_weights or {})
+        if self.draws is None:
+            self.draws = 8 if self._needs_data else 1
+        self._keeper: Optional[MaskKeeper] = None
+        self._distillation: Optional[SelfDistillation] = None
+        self._resumed: Optional[dict] = None
+
+    @property
+    def masks(self) -> Optional[Masks]:
+        """Masks in force, or None."""
+        return self._keeper and self._keeper.masks
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if not runner._resume:
+            return
+        saved = checkpoint.get('epsd') or {}
+        if self.criterion is not None and 'masks' not in saved:
+            raise ValueError(
+                'the checkpoint to resume holds no masks, so it was not '
+                'pruned by EPSDHook: start from its weights with load_from '
+                'instead of resume, or set criterion=None'
+            )
+        if self.criterion is None and 'masks' in saved:
+            raise ValueError(
+                'the checkpoint to resume is pruned, but criterion=None '
+                'would train its removed weights again: resume with the '
+                'config it was trained with'
+            )
+        self._resumed = saved
+
+    def before_train(self, runner: Runner) -> None:
+        refuse_sharding(runner)
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        if self.sd_loss is not None:
+            check_pairs(runner, self.sd_loss)
+        if self.criterion is not None:
+            masks = self._resumed_masks(model) or self._score(runner, model)
+            self._keeper = MaskKeeper(model, masks)
+            self._keeper.watch(runner.optim_wrapper)
+        if self.sd_loss is not None:
+            self._distillation = SelfDistillation(model, self.sd_loss)
+            self._distillation.attach()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
+        if self._keeper:
+            runner.message_hub.update_scalar(
+                'train/sparsity', self._keeper.measured_sparsity()
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if self._keeper:
+            checkpoint['epsd'] = dict(masks=self._keeper.masks.pack())
+
+    def after_train(self, runner: Runner) -> None:
+        if self._keeper:
+            self._keeper.release()
+        if self._distillation:
+            self._distillation.detach()
+
+    def _score(self, runner: Runner, model: Any) -> Masks:
+        settings = ScoringSettings(
+            criterion=self.criterion,
+            sparsity=self.sparsity,
+            sd_loss=self.sd_loss,
+            task=self.score_weights['task'],
+            sd=self.score_weights['sd'],
+            draws=self.draws,
+            batches_per_step=self.batches_per_step,
+            include=self.include,
+            exclude=self.exclude,
+            allow_empty_layers=self.allow_empty_layers,
+            compare_plain=self.compare_plain,
+            seed=runner.seed if self.seed is None else self.seed,
+        )
+        masks, report = score_runner(runner, model, settings)
+        runner.logger.info('\n' + density_table(report))
+        growth = [notes.get('growth', 0) for notes in report['steps']]
+        if growth and max(growth) > 3:
+            runner.logger.warning(
+                f'the meta-gradient grew {max(growth):.1f}-fold on its way '
+                'back: the inner steps are long for this loss. A smaller lr '
+                'of the criterion makes the score more reliable'
+            )
+        if is_main_process():
+            write_report(Path(runner.work_dir) / 'epsd', masks, report)
+        return masks
+
+    def _resumed_masks(self, model: Any) -> Optional[Masks]:
+        if self._resumed is None:
+            return None
+        masks = Masks.unpack(self._resumed['masks'])
+        masks.check_fits(
+            prunable_parameters(model, self.include, self.exclude)
+        )
+        expected = round((1 - self.sparsity) * masks.total)
+        if masks.kept != expected:
+            raise ValueError(
+                f'the checkpoint keeps {masks.kept:,} weights (sparsity '
+                f'{masks.sparsity:.4f}), but sparsity={self.sparsity} would '
+                f'keep {expected:,}: resume with the sparsity it was '
+                'pruned to, or prune anew with load_from'
+            )
+        return masks
+
+    @property
+    def _needs_data(self) -> bool:
+        return self.criterion is not None and self.criterion.steps_per_draw > 0
+
+    def _check_options(self, score_weights: Optional[dict]) -> None:
+        if self.criterion is None:
+            self._refuse(
+                'criterion=None prunes nothing',
+                sparsity=self.sparsity or None,
+                draws=self.draws,
+                include=self.include,
+                exclude=self.exclude,
+                seed=self.seed,
+                allow_empty_layers=self.allow_empty_layers or None,
+            )
+            if self.sd_loss is None:
+                raise ValueError(
+                    'criterion=None and sd_loss=None: the hook has nothing '
+                    'to do, remove it'
+                )
+        elif not self.sparsity:
+            raise ValueError(
+                f'sparsity={self.sparsity} beside a criterion removes '
+                'nothing: give a sparsity in (0, 1), or criterion=None for '
+                'self-distillation without pruning'
+            )
+        if not self._needs_data:
+            self._refuse(
+                'the criterion needs no data',
+                draws=self.draws,
+                batches_per_step=(
+                    None if self.batches_per_step == 1 else
+                    self.batches_per_step
+                ),
+                score_weights=score_weights,
+                compare_plain=self.compare_plain or None,
+            )
+        if self.sd_loss is None:
+            self._refuse(
+                'there is no sd_loss',
+                score_weights=score_weights,
+                compare_plain=self.compare_plain or None,
+            )
+        for name in ('draws', 'batches_per_step'):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f'{name}={value!r} must be an integer >= 1')
+        _check_score_weights(score_weights or {})
+
+    @staticmethod
+    def _refuse(reason: str, **options: Any) -> None:
+        given = [f'{k}={v!r}' for k, v in options.items() if v is not None]
+        if given:
+            raise ValueError(
+                f'{reason}, so {", ".join(given)} would have no effect: '
+                'remove it'
+            )
+
+
+def _check_score_weights(weights: dict) -> None:
+    unknown = set(weights) - {'task', 'sd'}
+    wrong = {
+        k: v for k, v in weights.items()
+        if not isinstance(v, (int, float)) or v < 0
+    }
+    if unknown or wrong or (weights and not any(weights.values())):
+        raise ValueError(
+            f'score_weights={weights!r} must be dict(task=…, sd=…) with '
+            'numbers >= 0, one of them positive'
+        )

@@ -1,0 +1,103 @@
+"""The training objective of an OpenMMLab model, with exact replay."""
+
+import copy
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Optional
+
+from mmengine.model import BaseModel
+from torch import Tensor
+from torch.func import functional_call
+
+from epsd_mm.pruning.objective import (
+    Objective,
+    Params,
+    RandomState,
+    Step,
+    preserved_randomness,
+)
+
+from .self_distillation import SelfDistillation
+
+
+class ModelObjective(Objective):
+    """``task * L_task + sd * L_SD`` of a model on batches of its loader.
+
+    Args:
+        model: Any OpenMMLab model, in training mode. Its buffers are
+            copied for each evaluation, its weights are not touched.
+        distillation: Attached to ``model``; ``None`` for the plain loss.
+        task: Weight of the model's own losses. With 0 they are left out
+            altogether, so that weights which only they reach are known as
+            unreached.
+        sd: Weight of the self-distillation term, likewise.
+
+    Attributes:
+        terms: ``task`` and ``sd`` losses of every recorded step.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        distillation: Optional[SelfDistillation] = None,
+        *,
+        task: float = 1.0,
+        sd: float = 1.0,
+    ) -> None:
+        self.model = model
+        self.distillation = distillation
+        self.task = task
+        self.sd = sd if distillation else 0.0
+        self.terms: list[dict[str, float]] = []
+        self._buffers = dict(model.named_buffers())
+
+    def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
+        data = self.model.data_preprocessor(batch, True)
+        if self.sd:
+            self.distillation.teach(partial(self._forward, params))
+        state = RandomState.capture()
+        loss, terms = self._loss(params, data)
+        self.terms.append(terms)
+        recalled = self.distillation.recalled if self.sd else None
+        return loss, Step(data, state, float(loss.detach()), recalled)
+
+    def __call__(self, params: Params, step: Step) -> Tensor:
+        with preserved_randomness():
+            step.random_state.restore()
+            replaying = (
+                self.distillation.replaying(step.teacher)
+                if self.sd
+                else nullcontext()
+            )
+            with replaying:
+                return self._loss(params, step.batch)[0]
+
+    def _loss(self, params: Params, data: dict) -> tuple[Tensor, dict]:
+        if self.distillation:
+            self.distillation.enabled = bool(self.sd)
+        # Heads write into the samples that they are given.
+        samples = copy.deepcopy(data['data_samples'])
+        losses = self._forward(
+            params, **{**data, 'data_samples': samples}, mode='loss'
+        )
+        sd = losses.pop('loss_sd', None)
+        task = self._task_loss(losses)
+        terms = dict(task=float(task.detach()))
+        parts = []
+        if self.task:
+            parts.append(self.task * task)
+        if self.sd:
+            parts.append(self.sd * sd)
+            terms['sd'] = float(sd.detach())
+        return sum(parts[1:], parts[0]), terms
+
+    def _task_loss(self, losses: dict) -> Tensor:
+        if 'loss' in losses:
+            losses = {'loss_cls': losses.pop('loss'), **losses}
+        return self.model.parse_losses(losses)[0]
+
+    def _forward(self, params: Params, **data: Any) -> dict:
+        buffers = {name: b.clone() for name, b in self._buffers.items()}
+        return functional_call(
+            self.model, {**buffers, **params}, (), kwargs=data
+        )

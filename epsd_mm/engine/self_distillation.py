@@ -1,0 +1,180 @@
+"""The self-distillation term of a model, in scoring and in training."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from epsd_mm.distillation.losses import SelfDistillationLoss
+from epsd_mm.distillation.observation import Observation
+from epsd_mm.distillation.observers import build_observer
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What a teacher answered: logits (n, C), and where there are any."""
+
+    rows: Tensor
+    found: Tensor
+
+
+class SelfDistillation:
+    """Adds ``loss_sd`` to the losses that a model returns.
+
+    Once attached, forward hooks do the work: no wrapper, and nothing of the
+    model's names or type changes. Where the teacher needs partners, the
+    second half of each training batch is taken off before the model
+    preprocesses it; a forward pass without gradient, in training mode as
+    the model is, shows its predictions just before the main one.
+
+    Args:
+        model: The model, unwrapped.
+        loss: The loss; it says which teacher it needs.
+
+    Raises:
+        TypeError: The model's predictions cannot be seen.
+    """
+
+    def __init__(self, model: nn.Module, loss: SelfDistillationLoss) -> None:
+        self.model = model
+        self.loss = loss
+        self.observer = build_observer(model)
+        self.teacher = loss.build_teacher()
+        self.enabled = True
+        self.recalled: Optional[Recall] = None
+        self._replayed: Optional[Recall] = None
+        self._partners: Optional[dict] = None
+        self._taught = False
+        self._busy = False
+        self._observing = False
+        self._handles: list = []
+
+    def attach(self) -> None:
+        """Take part in the model's forward passes from now on."""
+        self._handles = [
+            self.model.data_preprocessor.register_forward_pre_hook(
+                self._split, with_kwargs=True
+            ),
+            self.model.register_forward_pre_hook(
+                self._before, with_kwargs=True
+            ),
+            self.model.register_forward_hook(
+                self._after, with_kwargs=True, always_call=True
+            ),
+        ]
+
+    def detach(self) -> None:
+        """Leave the model as it was."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def teach(self, forward: Callable[..., Any]) -> None:
+        """Let the teacher see the partners of the batch preprocessed last.
+
+        Args:
+            forward: Calls the model with keyword arguments.
+
+        Raises:
+            RuntimeError: The batch had no partners.
+        """
+        self._taught = True
+        if not self.teacher.needs_pairs:
+            return
+        partners, self._partners = self._partners, None
+        if partners is None:
+            raise RuntimeError(
+                f'{type(self.loss).__name__} needs a partner for each image, '
+                'but no training batch was preprocessed before this forward '
+                'pass'
+            )
+        self._busy = True
+        try:
+            data = self.model.data_preprocessor(partners, True)
+            self.observer.start()
+            try:
+                with torch.no_grad():
+                    forward(**data, mode='loss')
+            finally:
+                self.observer.stop()
+        finally:
+            self._busy = False
+        self.teacher.remember(self.observer.observe(data['data_samples']))
+
+    @contextmanager
+    def replaying(self, recall: Optional[Recall]):
+        """Use what was recalled earlier instead of asking the teacher."""
+        self._replayed = recall
+        try:
+            yield
+        finally:
+            self._replayed = None
+
+    def _split(self, module: nn.Module, args: tuple, kwargs: dict):
+        data, training = _preprocessor_arguments(*args, **kwargs)
+        if self._busy or not training or not self.teacher.needs_pairs:
+            return None
+        main, self._partners = split_pairs(data)
+        return (main, training), {}
+
+    def _before(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
+        if self._busy or not self.enabled:
+            return
+        if _mode(*args, **kwargs) != 'loss':
+            return
+        if self._replayed is None and not self._taught:
+            self.teach(model)
+        self.observer.start()
+        self._observing = True
+
+    def _after(
+        self, model: nn.Module, args: tuple, kwargs: dict, losses: dict
+    ) -> Optional[dict]:
+        if not self._observing:
+            return None
+        self._observing = self._taught = False
+        self.observer.stop()
+        if losses is None:  # the forward pass has raised
+            return None
+        samples = kwargs['data_samples'] if not args else args[1]
+        observation = self.observer.observe(samples)
+        recall = self._replayed or self._recall(observation)
+        self.recalled = recall
+        # mmengine logs the sum of all losses under the name `loss`.
+        losses = {
+            'loss_cls' if name == 'loss' else name: value
+            for name, value in losses.items()
+        }
+        losses['loss_sd'] = self.loss(observation, recall.rows, recall.found)
+        return losses
+
+    def _recall(self, observation: Observation) -> Recall:
+        return Recall(*self.teacher.recall(observation.detach()))
+
+
+def split_pairs(data: dict) -> tuple[dict, dict]:
+    """The first and the second half of a collated batch.
+
+    Raises:
+        ValueError: The number of samples is odd.
+    """
+    count = len(data['inputs'])
+    if count % 2:
+        raise ValueError(
+            f'a batch of {count} samples is no set of pairs: it must hold '
+            'as many partners as images, as ClassPairBatchSampler gives them'
+        )
+    main = {name: value[: count // 2] for name, value in data.items()}
+    partners = {name: value[count // 2 :] for name, value in data.items()}
+    return main, partners
+
+
+def _preprocessor_arguments(data: dict, training: bool = False) -> tuple:
+    return data, training
+
+
+def _mode(inputs, data_samples=None, mode: str = 'tensor') -> str:
+    return mode
