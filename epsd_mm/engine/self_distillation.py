@@ -81,8 +81,8 @@ class SelfDistillation:
         Raises:
             RuntimeError: The batch had no partners.
         """
-        self._taught = True
         if not self.teacher.needs_pairs:
+            self._taught = True
             return
         partners, self._partners = self._partners, None
         if partners is None:
@@ -103,6 +103,7 @@ class SelfDistillation:
         finally:
             self._busy = False
         self.teacher.remember(self.observer.observe(data['data_samples']))
+        self._taught = True
 
     @contextmanager
     def replaying(self, recall: Optional[Recall]):
@@ -123,7 +124,8 @@ class SelfDistillation:
     def _before(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
         if self._busy or not self.enabled:
             return
-        if _mode(*args, **kwargs) != 'loss':
+        _, mode = _model_arguments(*args, **kwargs)
+        if mode != 'loss':
             return
         if self._replayed is None and not self._taught:
             self.teach(model)
@@ -139,7 +141,7 @@ class SelfDistillation:
         self.observer.stop()
         if losses is None:  # the forward pass has raised
             return None
-        samples = kwargs['data_samples'] if not args else args[1]
+        samples, _ = _model_arguments(*args, **kwargs)
         observation = self.observer.observe(samples)
         recall = self._replayed or self._recall(observation)
         self.recalled = recall
@@ -176,5 +178,7 @@ def _preprocessor_arguments(data: dict, training: bool = False) -> tuple:
     return data, training
 
 
-def _mode(inputs, data_samples=None, mode: str = 'tensor') -> str:
-    return mode
+def _model_arguments(
+    inputs: Any, data_samples: Any = None, mode: str = 'tensor'
+) -> tuple:
+    return data_samples, mode

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .objective import Objective, Params, Step
+from .second_order import second_order_check
 
 Vector = dict[str, Tensor]
 
@@ -75,13 +76,15 @@ def hessian_product(
 
     Raises:
         ReplayError: A replayed loss is not the recorded one.
+        SecondOrderError: An operator cannot be differentiated twice.
     """
     leaves = _leaves(params)
     total: Vector = {}
     for step in steps:
         loss = objective(leaves, step)
         _check_replay(loss, step)
-        gradient = _gradient(loss, leaves, create_graph=True)
+        with second_order_check(loss):
+            gradient = _gradient(loss, leaves, create_graph=True)
         pairs = [
             (gradient[name], vector[name])
             for name in gradient
@@ -122,6 +125,8 @@ def _accumulate(total: Vector, update: Vector, factor: float) -> None:
     for name, tensor in update.items():
         if name in total:
             total[name].add_(tensor, alpha=factor)
+        elif factor == 1:
+            total[name] = tensor.detach()
         else:
             total[name] = tensor.detach() * factor
 

@@ -120,8 +120,8 @@ class Masks(Mapping[str, Tensor]):
             for name in self
             if name in params and self[name].shape != params[name].shape
         ]
-        wrong += [f'{name}: no such weight' for name in self - params.keys()]
-        wrong += [f'{name}: no mask' for name in params.keys() - self.keys()]
+        wrong += [f'{name}: no such weight' for name in self.keys() - params]
+        wrong += [f'{name}: no mask' for name in params.keys() - self]
         if wrong:
             raise ValueError(
                 'the masks do not fit the model (was it built from the same '
@@ -155,6 +155,9 @@ class Masks(Mapping[str, Tensor]):
             try:
                 bits, shape = entry['bits'], entry['shape']
                 count = int(np.prod(shape, dtype=np.int64))
+                # numpy fills missing bits with zeros and drops spare ones.
+                if min(shape, default=1) < 0 or len(bits) != -(-count // 8):
+                    raise ValueError(f'{len(bits)} bytes for shape {shape}')
                 flat = np.unpackbits(bits.cpu().numpy(), count=count)
                 masks[name] = torch.from_numpy(flat).bool().reshape(shape)
             except (KeyError, TypeError, AttributeError, ValueError) as e:

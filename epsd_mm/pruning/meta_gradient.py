@@ -53,9 +53,9 @@ def meta_gradient(
     back from ``v_i = ∇L(θ_i; x_i)``, ``w_i = 0`` is the adjoint of that
     recursion and takes one Hessian product a step::
 
-        a_t = w_{t+1} − η v_{t+1}
-        v_t = v_{t+1} + H_t a_t
-        w_t = μ a_t
+        b_t = v_{t+1} + w_{t+1}
+        v_t = v_{t+1} − η H_t b_t
+        w_t = μ b_t
 
     Without momentum ``v_t = v_{t+1} − η H_t v_{t+1}``: ProsPr (Alizadeh et
     al., ICLR 2022) for cross-entropy, EPSD (Chen et al., AAAI 2024) for a
@@ -80,9 +80,37 @@ def meta_gradient(
             step.
         ReplayError: A replayed loss is not the recorded one; names the
             step.
+        SecondOrderError: An operator under the loss cannot be
+            differentiated twice; names it.
     """
     device = next(iter(params.values())).device
     storage = torch.device('cpu') if offload else device
+    theta, trail, losses = _train(
+        objective, params, batches, steps, lr, momentum, storage
+    )
+    loss, v, _ = _at_step(
+        steps, record_gradient, objective, theta, next(batches)
+    )
+    losses.append(loss)
+    final_norm = _norm(v)
+    if first_order:
+        trail.clear()
+    w: Vector = {}
+    while trail:
+        theta, recorded = trail.pop()
+        theta = _moved(theta, device)
+        b = _scaled_sum(v, 1.0, w, 1.0)
+        product = _at_step(
+            len(trail), hessian_product, objective, theta, recorded, b
+        )
+        v = _scaled_sum(v, 1.0, product, -lr)
+        w = _scaled_sum(b, momentum, {}, 0.0)
+    growth = _norm(v) / final_norm if final_norm else float('nan')
+    return MetaGradient(v, losses, growth)
+
+
+def _train(objective, params, batches, steps, lr, momentum, storage):
+    """θ_i, what was left behind at each inner step, and the losses."""
     theta = {name: p.detach() for name, p in params.items()}
     trail, losses, velocity = [], [], {}
     for t in range(steps):
@@ -90,29 +118,10 @@ def meta_gradient(
             t, record_gradient, objective, theta, next(batches)
         )
         losses.append(loss)
-        if not first_order:
-            trail.append((_moved(theta, storage), recorded))
-        velocity = _combine(velocity, momentum, gradient, 1.0)
-        theta = {
-            name: p.sub(velocity[name], alpha=lr) if name in velocity else p
-            for name, p in theta.items()
-        }
-    loss, v, _ = _at_step(
-        steps, record_gradient, objective, theta, next(batches)
-    )
-    losses.append(loss)
-    final_norm = _norm(v)
-    w: Vector = {}
-    for t in reversed(range(len(trail))):
-        theta, recorded = trail.pop()
-        a = _combine(w, 1.0, v, -lr)
-        product = _at_step(
-            t, hessian_product, objective, _moved(theta, device), recorded, a
-        )
-        v = _combine(v, 1.0, product, 1.0)
-        w = {name: momentum * tensor for name, tensor in a.items()}
-    growth = _norm(v) / final_norm if final_norm else float('nan')
-    return MetaGradient(v, losses, growth)
+        trail.append((_moved(theta, storage), recorded))
+        velocity = _scaled_sum(velocity, momentum, gradient, 1.0)
+        theta = _scaled_sum(theta, 1.0, velocity, -lr)
+    return theta, trail, losses
 
 
 def _at_step(t: int, function, *args):
@@ -123,14 +132,16 @@ def _at_step(t: int, function, *args):
         raise type(e)(f'inner step {t}: {e}') from e
 
 
-def _combine(a: Vector, alpha: float, b: Vector, beta: float) -> Vector:
+def _scaled_sum(a: Vector, alpha: float, b: Vector, beta: float) -> Vector:
     """``alpha a + beta b``; a weight absent from one counts as zero."""
-    result = {name: alpha * tensor for name, tensor in a.items()}
-    for name, tensor in b.items():
-        if name in result:
-            result[name].add_(tensor, alpha=beta)
-        else:
-            result[name] = beta * tensor
+    terms = [(vector, c) for vector, c in ((a, alpha), (b, beta)) if c]
+    result: Vector = {}
+    for vector, factor in terms:
+        for name, tensor in vector.items():
+            if name in result:
+                result[name] = result[name].add(tensor, alpha=factor)
+            else:
+                result[name] = tensor if factor == 1 else factor * tensor
     return result
 
 

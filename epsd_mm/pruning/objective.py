@@ -39,9 +39,9 @@ class RandomState:
         """Make this the state from now on."""
         random.setstate(self.python)
         np.random.set_state(self.numpy)
-        torch.set_rng_state(self.torch)
+        torch.set_rng_state(self.torch.cpu())
         if self.cuda:
-            torch.cuda.set_rng_state_all(self.cuda)
+            torch.cuda.set_rng_state_all([s.cpu() for s in self.cuda])
 
 
 @contextmanager

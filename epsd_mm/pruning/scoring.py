@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ def score(
     draws: Iterable[int] = (0,),
     batches_per_step: int = 1,
     seed: int = 0,
-    on_evaluation: Optional[OnEvaluation] = None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> Scoring:
     """Score weights over independent draws of the data.
 
@@ -127,8 +127,9 @@ def check_nonzero(scores: Mapping[str, Tensor]) -> None:
             f'layers: {", ".join(dead)}. Their gradient is zero at '
             'initialisation. A residual network trained from scratch needs '
             'zero_init_residual=False (with True, the last norm of each '
-            'block starts at 0 and cuts its branch off); otherwise leave '
-            'these layers dense with exclude=[...]'
+            'block starts at 0 and cuts its branch off); a layer that few '
+            'images use needs more draws or batches_per_step; otherwise '
+            'leave these layers dense with exclude=[...]'
         )
 
 
@@ -175,7 +176,7 @@ class _Monitored(Objective):
         self,
         objective: Objective,
         draw: int,
-        on_evaluation: Optional[OnEvaluation],
+        on_evaluation: OnEvaluation | None,
     ) -> None:
         self.objective = objective
         self.draw = draw

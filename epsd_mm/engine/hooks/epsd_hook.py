@@ -1,10 +1,11 @@
 """Prune before training, then train the pruned model by itself."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -17,6 +18,7 @@ from epsd_mm.engine.scoring import ScoringSettings, score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.pruning import Masks, prunable_parameters
 from epsd_mm.pruning.allocation import check_sparsity
+from epsd_mm.pruning.objective import RandomState
 from epsd_mm.registry import build_criterion, build_sd_loss
 
 
@@ -92,6 +94,7 @@ class EPSDHook(Hook):
         self._keeper: Optional[MaskKeeper] = None
         self._distillation: Optional[SelfDistillation] = None
         self._resumed: Optional[dict] = None
+        self._before_validation: Optional[RandomState] = None
 
     @property
     def masks(self) -> Optional[Masks]:
@@ -129,6 +132,9 @@ class EPSDHook(Hook):
         if self.sd_loss is not None:
             self._distillation = SelfDistillation(model, self.sd_loss)
             self._distillation.attach()
+        state = (self._resumed or {}).get('random_state')
+        if state and get_world_size() == 1:
+            RandomState(**state).restore()
 
     def after_train_iter(
         self,
@@ -142,9 +148,22 @@ class EPSDHook(Hook):
                 'train/sparsity', self._keeper.measured_sparsity()
             )
 
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._before_validation = RandomState.capture()
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: Optional[dict] = None
+    ) -> None:
+        # Training goes on as if there had been no validation, and so ends
+        # alike whether or not it was resumed in between.
+        if self._before_validation:
+            self._before_validation.restore()
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        saved = dict(random_state=asdict(RandomState.capture()))
         if self._keeper:
-            checkpoint['epsd'] = dict(masks=self._keeper.masks.pack())
+            saved['masks'] = self._keeper.masks.pack()
+        checkpoint['epsd'] = saved
 
     def after_train(self, runner: Runner) -> None:
         if self._keeper:

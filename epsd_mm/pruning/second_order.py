@@ -1,0 +1,73 @@
+"""Finds operators that drop second-order terms without a word.
+
+``torch.autograd.grad`` does not complain where the backward of an operator
+cannot be differentiated (``once_differentiable``, a detached result): its
+share of a Hessian product is simply missing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+
+class SecondOrderError(RuntimeError):
+    """An operator under the loss cannot be differentiated twice."""
+
+
+@contextmanager
+def second_order_check(loss: Tensor):
+    """Watch the gradient of ``loss`` that is built with ``create_graph``.
+
+    Inside the context, each node of the graph must turn gradients that can
+    be differentiated into gradients that can be differentiated.
+
+    Raises:
+        SecondOrderError: On leaving; names the operators that do not.
+    """
+    dropping: set[str] = set()
+    handles = [
+        node.register_hook(_watch(node.name(), dropping))
+        for node in _nodes(loss)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    if dropping:
+        names = ', '.join(sorted(dropping))
+        raise SecondOrderError(
+            f'{names}: the backward of this operator cannot be '
+            'differentiated, so second-order terms would be missing from '
+            'the score without a word. Use another operator, or '
+            'first_order=True in the criterion'
+        )
+
+
+def _watch(name: str, dropping: set[str]):
+    def hook(grad_inputs: tuple, grad_outputs: tuple) -> None:
+        if not any(g is not None and g.requires_grad for g in grad_outputs):
+            return
+        for grad in grad_inputs:
+            if grad is not None and _is_dead_end(grad):
+                dropping.add(name)
+
+    return hook
+
+
+def _is_dead_end(grad: Tensor) -> bool:
+    if grad.grad_fn is None:
+        return True
+    return grad.grad_fn.name() == 'torch::autograd::Error'
+
+
+def _nodes(loss: Tensor) -> Iterator:
+    seen, stack = set(), [loss.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(following for following, _ in node.next_functions)

@@ -1,0 +1,188 @@
+"""Configs that mmdet and mmpretrain ship, with a few lines added."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import xml.etree.ElementTree as ET
+from mmdet.datasets import VOCDataset
+
+from epsd_mm.datasets.drawn_voc import generate_voc
+from tests.helpers.runners import (
+    config_of,
+    hook_of,
+    prepared,
+    runner_of,
+)
+
+# The lines that README.md shows, with the plain loss and small settings.
+LINES = dict(
+    custom_imports=dict(imports=['epsd_mm'], allow_failed_imports=False),
+    default_hooks=dict(
+        epsd=dict(
+            type='EPSDHook',
+            sparsity=0.9,
+            criterion=dict(type='ProsPr', steps=1, lr=1e-4),
+            draws=1,
+            allow_empty_layers=True,
+        )
+    ),
+)
+NAMES = ('aeroplane', 'bicycle', 'bird', 'boat')
+
+
+@pytest.fixture(scope='module')
+def voc(tmp_path_factory):
+    """A drawn set in VOC's names, as VOC2007, VOC2012 and COCO files."""
+    root = tmp_path_factory.mktemp('voc')
+    devkit = generate_voc(root, train=6, test=2, size=96, classes=NAMES)
+    (devkit / 'VOC2012').symlink_to('VOC2007')
+    (devkit / 'annotations').mkdir()
+    for split in ('trainval', 'test'):
+        target = 'voc0712_trainval' if split == 'trainval' else 'voc07_test'
+        text = json.dumps(coco_of(devkit / 'VOC2007', split))
+        (devkit / 'annotations' / f'{target}.json').write_text(text)
+    return devkit
+
+
+def coco_of(folder, split):
+    """The annotations of a VOC split in COCO's form."""
+    classes = VOCDataset.METAINFO['classes']
+    images, annotations = [], []
+    ids = (folder / f'ImageSets/Main/{split}.txt').read_text().split()
+    for number, name in enumerate(ids):
+        root = ET.parse(folder / f'Annotations/{name}.xml').getroot()
+        size = [int(root.find(f'size/{k}').text) for k in ('width', 'height')]
+        images.append(
+            dict(
+                id=number,
+                file_name=f'VOC2007/JPEGImages/{name}.jpg',
+                width=size[0],
+                height=size[1],
+            )
+        )
+        for obj in root.findall('object'):
+            x1, y1, x2, y2 = (
+                int(obj.find(f'bndbox/{k}').text)
+                for k in ('xmin', 'ymin', 'xmax', 'ymax')
+            )
+            box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+            annotations.append(
+                dict(
+                    id=len(annotations),
+                    image_id=number,
+                    category_id=classes.index(obj.find('name').text),
+                    bbox=box,
+                    area=box[2] * box[3],
+                    iscrowd=0,
+                )
+            )
+    categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
+    return dict(
+        images=images, annotations=annotations, categories=categories
+    )
+
+
+def without_pretrained_weights(cfg):
+    backbone = cfg.model.backbone
+    backbone.init_cfg = None
+    if backbone.type == 'ResNet':
+        backbone.zero_init_residual = False
+
+
+def leaves(dataset):
+    """The configs of the data sets that read files."""
+    if 'datasets' in dataset:
+        return [leaf for part in dataset.datasets for leaf in leaves(part)]
+    return leaves(dataset.dataset) if 'dataset' in dataset else [dataset]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name',
+    [
+        'pascal_voc/retinanet_r50_fpn_1x_voc0712.py',
+        'pascal_voc/ssd300_voc0712.py',
+        'pascal_voc/faster-rcnn_r50_fpn_1x_voc0712-cocofmt.py',
+    ],
+)
+def test_scores_other_configs_of_mmdet(name, voc, tmp_path):
+    cfg = config_of(f'mmdet::{name}', tmp_path)
+    cfg.merge_from_dict(LINES)
+    without_pretrained_weights(cfg)
+    for leaf in leaves(cfg.train_dataloader.dataset):
+        leaf.data_root = f'{voc}/'
+        leaf.filter_cfg = dict(filter_empty_gt=True)
+        # It shrinks the objects until SSD's coarse levels see none.
+        leaf.pipeline = [s for s in leaf.pipeline if s['type'] != 'Expand']
+        for step in leaf.pipeline:
+            if step['type'] == 'Resize' and step['keep_ratio']:
+                step['scale'] = (128, 128)
+    cfg.train_dataloader.update(
+        batch_size=2, num_workers=0, persistent_workers=False
+    )
+    if 'ssd' in name:
+        # So few images have no object for the coarsest level.
+        coarsest = ['neck.extra_layers.3.*', 'bbox_head.*_convs.5.*']
+        cfg.default_hooks.epsd.exclude = coarsest
+    runner = prepared(cfg)
+    hook_of(runner).before_train(runner)
+    masks = hook_of(runner).masks
+    assert masks.kept == round(0.1 * masks.total)
+    report = json.loads((tmp_path / 'epsd' / 'report.json').read_text())
+    assert np.isfinite(report['steps'][0]['losses']).all()
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    """A folder of pictures in three classes, as CustomDataset reads it."""
+    root = tmp_path_factory.mktemp('pictures')
+    generator = np.random.default_rng(0)
+    for label in range(3):
+        (root / f'class{label}').mkdir()
+        for number in range(6):
+            picture = generator.integers(0, 80, (32, 32, 3), dtype=np.uint8)
+            picture[:, :, label] += 150
+            cv2.imwrite(str(root / f'class{label}/{number}.png'), picture)
+    return root
+
+
+def test_trains_a_config_of_mmpretrain_with_pairs(pictures, tmp_path):
+    cfg = config_of('mmpretrain::resnet/resnet18_8xb16_cifar10.py', tmp_path)
+    cfg.merge_from_dict(LINES)
+    cfg.model.backbone.update(base_channels=8, zero_init_residual=False)
+    cfg.model.backbone.stem_channels = 8
+    cfg.model.head.update(in_channels=64, num_classes=3)
+    cfg.default_hooks.epsd.sd_loss = dict(type='CSKDLoss')
+    cfg.train_dataloader.update(
+        batch_size=4,
+        num_workers=0,
+        persistent_workers=False,
+        batch_sampler=dict(type='ClassPairBatchSampler'),
+    )
+    cfg.train_dataloader.dataset = dict(
+        type='CustomDataset',
+        data_prefix=str(pictures),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            *cfg.train_dataloader.dataset.pipeline,
+        ],
+    )
+    for key in ('val', 'test'):
+        cfg[f'{key}_dataloader'] = cfg[f'{key}_cfg'] = None
+        cfg[f'{key}_evaluator'] = None
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
+    runner = runner_of(cfg)
+    runner.train()
+    masks = hook_of(runner).masks
+    state = runner.model.state_dict()
+    assert masks.kept == round(0.1 * masks.total)
+    assert all(not state[name][~mask].any() for name, mask in masks.items())
+    scalars = runner.message_hub.log_scalars
+    assert scalars['train/loss_sd'].data[0].max() > 0
+    total = scalars['train/loss'].data[0]
+    parts = (
+        scalars['train/loss_cls'].data[0] + scalars['train/loss_sd'].data[0]
+    )
+    assert np.allclose(total, parts, rtol=1e-5)

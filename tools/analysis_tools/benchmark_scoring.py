@@ -1,0 +1,250 @@
+"""Time and memory of the meta-gradient, three ways, in one run.
+
+For each workload and number of inner steps, each in a process of its own:
+
+- gradient: steps + 1 plain training gradients, the least any score costs;
+- walk back: epsd_mm's meta_gradient, exact;
+- unrolled: the same through one graph of all inner steps, as the authors of
+  ProsPr compute it, written out here from the formula.
+
+Memory is the peak above the loaded model: resident memory on the CPU,
+allocated memory on a GPU. On the CPU it is measured in a second process in
+which freed memory goes back to the system at once (a fixed threshold of
+malloc's), or fragments of the heap would be counted with it.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+import workloads
+
+METHODS = ('gradient', 'walk back', 'walk back, offload', 'unrolled')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--workloads',
+        nargs='+',
+        choices=workloads.WORKLOADS,
+        default=['resnet18', 'faster-rcnn'],
+    )
+    parser.add_argument('--steps', nargs='+', type=int, default=[1, 3, 8])
+    parser.add_argument('--methods', nargs='+', choices=METHODS)
+    parser.add_argument('--batch-size', type=int, help='images a batch')
+    parser.add_argument('--image', nargs=2, type=int, metavar=('H', 'W'))
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--lr', type=float, default=1e-4)
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--out', help='write the figures to this JSON file')
+    # What a process of its own is told.
+    parser.add_argument('--measure', nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--memory', action='store_true', help=argparse.SUPPRESS
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.measure:
+        name, steps, method = args.measure
+        print(json.dumps(measure(args, name, int(steps), method)))
+        return
+    rows = []
+    for name in args.workloads:
+        for steps in args.steps:
+            for method in args.methods or METHODS:
+                rows.append(run_apart(name, steps, method))
+                show_progress(rows[-1])
+    if args.out:
+        with open(args.out, 'w') as f:
+            json.dump(dict(settings=vars(args), rows=rows), f, indent=2)
+    show(rows)
+
+
+def run_apart(name: str, steps: int, method: str) -> dict:
+    """Measure time and memory in fresh processes."""
+    row = dict(workload=name, steps=steps, method=method)
+    arguments = ['--measure', name, str(steps), method]
+    for extra, environment in (
+        ([], {}),
+        (['--memory'], dict(MALLOC_MMAP_THRESHOLD_='65536')),
+    ):
+        done = subprocess.run(
+            [sys.executable, *sys.argv, *arguments, *extra],
+            capture_output=True,
+            text=True,
+            env=dict(os.environ, **environment),
+        )
+        if done.returncode:
+            return dict(row, error=done.stderr.strip().splitlines()[-1:])
+        row.update(json.loads(done.stdout.splitlines()[-1]))
+    return row
+
+
+def measure(
+    args: argparse.Namespace, name: str, steps: int, method: str
+) -> dict:
+    from mmengine.logging import MMLogger
+
+    from epsd_mm.engine.objective import ModelObjective
+    from epsd_mm.engine.scoring import scoring_copy
+
+    MMLogger.get_instance('benchmark', log_level='ERROR')
+    model = scoring_copy(workloads.build_model(name, args.device))
+    image = tuple(args.image or workloads.default_image(name))
+    size = args.batch_size or workloads.default_batch_size(name)
+    batches = [
+        [workloads.make_batch(name, size, image, seed)]
+        for seed in range(steps + 1)
+    ]
+    objective = ModelObjective(model)
+    params = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    compute = dict(zip(METHODS, (plain, walk, walk_offloaded, unrolled)))
+    arguments = (objective, params, batches, steps, args.lr)
+    if args.memory:
+        before = reset_peak(args.device)
+        compute[method](*arguments)
+        weights = sum(p.numel() * p.element_size() for p in params.values())
+        return dict(peak=peak(args.device) - before, weights=weights)
+    seconds = []
+    for _ in range(args.repeats):
+        torch.manual_seed(0)
+        synchronize(args.device)
+        started = time.perf_counter()
+        norm = compute[method](*arguments)
+        synchronize(args.device)
+        seconds.append(time.perf_counter() - started)
+    return dict(
+        seconds=statistics.median(seconds),
+        seconds_range=[min(seconds), max(seconds)],
+        norm=norm,
+    )
+
+
+def plain(objective, params, batches, steps, lr) -> float:
+    from epsd_mm.pruning.gradients import record_gradient
+
+    for batch in batches:
+        _, gradient, _ = record_gradient(objective, params, batch)
+    return norm_of(gradient.values())
+
+
+def walk(objective, params, batches, steps, lr, offload=False) -> float:
+    from epsd_mm.pruning import meta_gradient
+
+    result = meta_gradient(
+        objective, params, iter(batches), steps=steps, lr=lr, offload=offload
+    )
+    return norm_of(result.gradient.values())
+
+
+def walk_offloaded(objective, params, batches, steps, lr) -> float:
+    return walk(objective, params, batches, steps, lr, offload=True)
+
+
+def unrolled(objective, params, batches, steps, lr) -> float:
+    first = {n: p.detach().requires_grad_() for n, p in params.items()}
+    theta = first
+    for (batch,) in batches[:-1]:
+        loss, _ = objective.record(theta, batch)
+        gradient = torch.autograd.grad(
+            loss, list(theta.values()), create_graph=True
+        )
+        theta = {n: p - lr * g for (n, p), g in zip(theta.items(), gradient)}
+    loss, _ = objective.record(theta, batches[-1][0])
+    return norm_of(torch.autograd.grad(loss, list(first.values())))
+
+
+def norm_of(tensors) -> float:
+    return sum(float(t.double().pow(2).sum()) for t in tensors) ** 0.5
+
+
+def synchronize(device: str) -> None:
+    if device != 'cpu':
+        torch.cuda.synchronize()
+
+
+def reset_peak(device: str) -> int:
+    """Forget earlier peaks; the memory in use now, in bytes."""
+    if device != 'cpu':
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open('/proc/self/clear_refs', 'w') as f:
+        f.write('5')
+    return resident('VmRSS')
+
+
+def peak(device: str) -> int:
+    if device != 'cpu':
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated()
+    return resident('VmHWM')
+
+
+def resident(field: str) -> int:
+    with open('/proc/self/status') as f:
+        (line,) = [line for line in f if line.startswith(field)]
+    return int(line.split()[1]) * 1024
+
+
+def show_progress(row: dict) -> None:
+    what = f'{row["workload"]}, i = {row["steps"]}, {row["method"]}'
+    if 'error' in row:
+        print(f'{what}: failed: {row["error"]}', file=sys.stderr)
+        return
+    print(
+        f'{what}: {row["seconds"]:.2f} s, {row["peak"] / 2**20:.0f} MiB',
+        file=sys.stderr,
+    )
+
+
+def show(rows: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title='Meta-gradient: time and peak memory')
+    for header in ('workload', 'i', 'method'):
+        table.add_column(header)
+    for header in ('s', 'x gradient', 'MiB', 'x gradient', 'norm'):
+        table.add_column(header, justify='right')
+    by_key = {(r['workload'], r['steps'], r['method']): r for r in rows}
+    for row in rows:
+        cells = [row['workload'], str(row['steps']), row['method']]
+        if 'error' in row:
+            table.add_row(*cells, f'failed: {row["error"]}')
+            continue
+        base = by_key.get((row['workload'], row['steps'], 'gradient'), {})
+        for field, unit, digits in (('seconds', 1, 2), ('peak', 2**20, 0)):
+            cells.append(f'{row[field] / unit:.{digits}f}')
+            ratio = row[field] / base[field] if field in base else None
+            cells.append('' if ratio is None else f'{ratio:.2f}')
+        table.add_row(*cells, f'{row["norm"]:.6g}')
+    console = Console(width=100)
+    console.print(table)
+    weights = {r['workload']: r['weights'] for r in rows if 'weights' in r}
+    for name, size in weights.items():
+        console.print(
+            f'{name}: one copy of the weights is {size / 2**20:.1f} MiB; the '
+            'walk keeps i + 1 of them, with offload on the CPU'
+        )
+
+
+if __name__ == '__main__':
+    main()
