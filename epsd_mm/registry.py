@@ -6,7 +6,7 @@ scope finds them without a prefix.
 """
 
 import inspect
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.registry import MODELS, Registry
 
@@ -28,7 +28,7 @@ for _class in (CSKDLoss,):
     MODELS.register_module(module=_class)
 
 
-def build_criterion(spec: Any) -> Optional[Criterion]:
+def build_criterion(spec: Any) -> Criterion | None:
     """A criterion from its name, a config dict or itself; None stays None.
 
     Raises:
@@ -37,7 +37,7 @@ def build_criterion(spec: Any) -> Optional[Criterion]:
     return _build(spec, CRITERIA, Criterion, 'criterion')
 
 
-def build_sd_loss(spec: Any) -> Optional[SelfDistillationLoss]:
+def build_sd_loss(spec: Any) -> SelfDistillationLoss | None:
     """A self-distillation loss, likewise."""
     return _build(spec, MODELS, SelfDistillationLoss, 'sd_loss')
 

@@ -73,9 +73,7 @@ train_dataloader = dict(
         ],
     ),
 )
-val_dataloader = dict(
-    num_workers=1, dataset=dict(pipeline=test_pipeline)
-)
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 default_hooks = dict(

@@ -92,7 +92,9 @@ def write_report(folder: Path, masks: Masks, report: dict) -> None:
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
+    draft = Path(
+        tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent)
+    )
     try:
         text = json.dumps(report, indent=2, allow_nan=True)
         (draft / 'report.json').write_text(text + '\n')

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional
 
 from torch import Tensor
 
@@ -26,7 +25,7 @@ class Observation:
     labels: Tensor
     weights: Tensor
     images: Tensor
-    keys: Optional[Sequence[Hashable]] = None
+    keys: Sequence[Hashable] | None = None
 
     def __len__(self) -> int:
         return len(self.logits)

@@ -1,7 +1,6 @@
 """Where the other prediction of a self-distillation loss comes from."""
 
 from abc import ABC, abstractmethod
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -48,7 +47,7 @@ class Partner(Teacher):
     needs_pairs = True
 
     def __init__(self) -> None:
-        self._partners: Optional[Observation] = None
+        self._partners: Observation | None = None
 
     def remember(self, observation: Observation) -> None:
         self._partners = observation.detach()

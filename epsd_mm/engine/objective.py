@@ -3,7 +3,7 @@
 import copy
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.model import BaseModel
 from torch import Tensor
@@ -32,6 +32,9 @@ class ModelObjective(Objective):
             unreached.
         sd: Weight of the self-distillation term, likewise.
 
+    Raises:
+        ValueError: Both weights are zero.
+
     Attributes:
         terms: ``task`` and ``sd`` losses of every recorded step.
     """
@@ -39,7 +42,7 @@ class ModelObjective(Objective):
     def __init__(
         self,
         model: BaseModel,
-        distillation: Optional[SelfDistillation] = None,
+        distillation: SelfDistillation | None = None,
         *,
         task: float = 1.0,
         sd: float = 1.0,
@@ -48,6 +51,11 @@ class ModelObjective(Objective):
         self.distillation = distillation
         self.task = task
         self.sd = sd if distillation else 0.0
+        if not (self.task or self.sd):
+            raise ValueError(
+                f'task={task} and sd={sd} leave nothing of the objective'
+                + ('' if distillation else ' without self-distillation')
+            )
         self.terms: list[dict[str, float]] = []
         self._buffers = dict(model.named_buffers())
 

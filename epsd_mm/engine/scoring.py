@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import mmengine.dist as dist
 import torch
@@ -38,7 +38,7 @@ class ScoringSettings:
 
     criterion: Criterion
     sparsity: float
-    sd_loss: Optional[SelfDistillationLoss] = None
+    sd_loss: SelfDistillationLoss | None = None
     task: float = 1.0
     sd: float = 1.0
     draws: int = 1
@@ -221,7 +221,7 @@ class _Work:
         return reduced
 
 
-def _raise_together(error: Optional[Exception]) -> None:
+def _raise_together(error: Exception | None) -> None:
     """Raise in every process what went wrong in one of them."""
     messages = dist.all_gather_object(error and f'{error}')
     if error is not None:
@@ -251,7 +251,7 @@ def _has_roi_align(model: nn.Module) -> bool:
     return any(type(m).__name__ == 'RoIAlign' for m in model.modules())
 
 
-def _describe(loss: Optional[SelfDistillationLoss]) -> Optional[dict]:
+def _describe(loss: SelfDistillationLoss | None) -> dict | None:
     if loss is None:
         return None
     return dict(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,9 @@ class SelfDistillation:
         self.observer = build_observer(model)
         self.teacher = loss.build_teacher()
         self.enabled = True
-        self.recalled: Optional[Recall] = None
-        self._replayed: Optional[Recall] = None
-        self._partners: Optional[dict] = None
+        self.recalled: Recall | None = None
+        self._replayed: Recall | None = None
+        self._partners: dict | None = None
         self._taught = False
         self._busy = False
         self._observing = False
@@ -106,7 +106,7 @@ class SelfDistillation:
         self._taught = True
 
     @contextmanager
-    def replaying(self, recall: Optional[Recall]):
+    def replaying(self, recall: Recall | None):
         """Use what was recalled earlier instead of asking the teacher."""
         self._replayed = recall
         try:
@@ -134,7 +134,7 @@ class SelfDistillation:
 
     def _after(
         self, model: nn.Module, args: tuple, kwargs: dict, losses: dict
-    ) -> Optional[dict]:
+    ) -> dict | None:
         if not self._observing:
             return None
         self._observing = self._taught = False

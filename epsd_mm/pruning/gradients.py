@@ -48,12 +48,7 @@ def record_gradient(
         _accumulate(total, _gradient(loss, leaves), 1 / len(batches))
         losses.append(step.loss)
         steps.append(step)
-    for name, tensor in total.items():
-        if not torch.isfinite(tensor).all():
-            raise FloatingPointError(
-                f'the gradient of {name!r} is not finite (loss '
-                f'{sum(losses) / len(losses):.6g})'
-            )
+    _check_finite(total, 'gradient')
     return sum(losses) / len(losses), total, steps
 
 
@@ -75,6 +70,7 @@ def hessian_product(
         The product, for those weights where it is not structurally zero.
 
     Raises:
+        FloatingPointError: The product is not finite.
         ReplayError: A replayed loss is not the recorded one.
         SecondOrderError: An operator cannot be differentiated twice.
     """
@@ -102,6 +98,7 @@ def hessian_product(
             if tensor is not None
         }
         _accumulate(total, reached, 1 / len(steps))
+    _check_finite(total, 'Hessian product')
     return total
 
 
@@ -129,6 +126,12 @@ def _accumulate(total: Vector, update: Vector, factor: float) -> None:
             total[name] = tensor.detach()
         else:
             total[name] = tensor.detach() * factor
+
+
+def _check_finite(vector: Vector, what: str) -> None:
+    for name, tensor in vector.items():
+        if not torch.isfinite(tensor).all():
+            raise FloatingPointError(f'the {what} of {name!r} is not finite')
 
 
 def _check_replay(loss: Tensor, step: Step) -> None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Optional
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-Patterns = Optional[Sequence[str]]
+Patterns = Sequence[str] | None
 
 
 def prunable_parameters(

@@ -58,7 +58,8 @@ def _watch(name: str, dropping: set[str]):
 
 def _is_dead_end(grad: Tensor) -> bool:
     if grad.grad_fn is None:
-        return True
+        # Steps such as floor or sign have a derivative of zero for good.
+        return bool(grad.any())
     return grad.grad_fn.name() == 'torch::autograd::Error'
 
 

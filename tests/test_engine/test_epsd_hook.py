@@ -40,7 +40,9 @@ def checkpoint_of(work_dir, epoch):
 
 
 def zeros_under(masks, state_dict):
-    return all(not state_dict[name][~mask].any() for name, mask in masks.items())
+    return all(
+        not state_dict[name][~mask].any() for name, mask in masks.items()
+    )
 
 
 def test_keeps_exactly_the_asked_number_of_weights(trained):
@@ -142,9 +144,7 @@ def test_validation_leaves_no_trace_in_the_random_state(trained):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_load_from_takes_weights_only_and_scores(
-    trained, data_root, tmp_path
-):
+def test_load_from_takes_weights_only_and_scores(trained, data_root, tmp_path):
     epsd = dict(
         type='EPSDHook',
         sparsity=0.5,

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from epsd_mm.pruning import (
     SNIP,
     Masks,
     ProsPr,
+    gradients,
     meta_gradient,
     prunable_parameters,
     score,
 )
 from epsd_mm.pruning.scoring import check_nonzero
+from epsd_mm.pruning.second_order import SecondOrderError
 from tests.helpers.models import (
     classification_batch,
     detection_batch,
@@ -143,27 +146,36 @@ def test_second_order_terms_matter_in_these_tests():
     assert relative_error(*results) > 0.1
 
 
-def test_stock_roi_align_drops_terms_and_ours_does_not():
+def detectors_with_either_roi_align():
     stock = to_float64(tiny_faster_rcnn(strong_heads=True))
     exact = copy.deepcopy(stock)
     assert replace_roi_align(exact) == 4
+    return stock, exact
+
+
+def one_step_scores(model, batches):
+    params = trainable(model)
+    gradient = meta_gradient(
+        ModelObjective(model), params, seeded(batches), steps=1, lr=0.01
+    ).gradient
+    return {n: (p * gradient[n]).abs() for n, p in params.items()}
+
+
+def test_stock_roi_align_drops_terms_and_ours_does_not(monkeypatch):
+    stock, exact = detectors_with_either_roi_align()
     batches = detector_batches(1, False)
-
-    def scores(model):
-        gradient = meta_gradient(
-            ModelObjective(model),
-            trainable(model),
-            seeded(batches),
-            steps=1,
-            lr=0.01,
-        ).gradient
-        return {n: (p * gradient[n]).abs() for n, p in params.items()}
-
-    params = trainable(stock)
     unrolled = reference(detector_loss, exact, batches, False, 0.01)
+    params = trainable(exact)
     want = {n: (p * unrolled[n]).abs() for n, p in params.items()}
-    assert relative_error(scores(exact), want) < 1e-9
-    assert relative_error(scores(stock), want) > 0.1
+    assert relative_error(one_step_scores(exact, batches), want) < 1e-9
+    monkeypatch.setattr(gradients, 'second_order_check', nullcontext)
+    assert relative_error(one_step_scores(stock, batches), want) > 0.1
+
+
+def test_stock_roi_align_is_refused_by_name():
+    stock, _ = detectors_with_either_roi_align()
+    with pytest.raises(SecondOrderError, match='RoIAlignFunction'):
+        one_step_scores(stock, detector_batches(1, False))
 
 
 @pytest.mark.parametrize('build', [tiny_classifier, tiny_faster_rcnn])
@@ -261,7 +273,7 @@ def test_models_that_write_into_samples_do_not_change_the_step():
 
 @pytest.mark.parametrize('build', [tiny_classifier, tiny_faster_rcnn])
 def test_scoring_leaves_no_trace(build):
-    model = build()
+    model = scoring_copy(build())
     detects = build is tiny_faster_rcnn
     for p in model.parameters():
         p.grad = torch.ones_like(p)

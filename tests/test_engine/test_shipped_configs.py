@@ -1,11 +1,11 @@
 """Configs that mmdet and mmpretrain ship, with a few lines added."""
 
 import json
+import xml.etree.ElementTree as ET
 
 import cv2
 import numpy as np
 import pytest
-import xml.etree.ElementTree as ET
 from mmdet.datasets import VOCDataset
 
 from epsd_mm.datasets.drawn_voc import generate_voc
@@ -79,9 +79,7 @@ def coco_of(folder, split):
                 )
             )
     categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
-    return dict(
-        images=images, annotations=annotations, categories=categories
-    )
+    return dict(images=images, annotations=annotations, categories=categories)
 
 
 def without_pretrained_weights(cfg):

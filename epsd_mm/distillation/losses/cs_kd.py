@@ -1,7 +1,5 @@
 """Class-wise self-knowledge distillation."""
 
-from typing import Optional
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from .base import SelfDistillationLoss
 def cs_kd_loss(
     logits: Tensor,
     partner_logits: Tensor,
-    weights: Optional[Tensor] = None,
+    weights: Tensor | None = None,
     temperature: float = 4.0,
 ) -> Tensor:
     """Divergence from the prediction of another sample of the same class.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
@@ -66,14 +66,14 @@ class EPSDHook(Hook):
         sparsity: float = 0.0,
         criterion: Any = 'ProsPr',
         sd_loss: Any = None,
-        score_weights: Optional[dict] = None,
-        draws: Optional[int] = None,
+        score_weights: dict | None = None,
+        draws: int | None = None,
         batches_per_step: int = 1,
-        include: Optional[Sequence[str]] = None,
-        exclude: Optional[Sequence[str]] = None,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
         allow_empty_layers: bool = False,
         compare_plain: bool = False,
-        seed: Optional[int] = None,
+        seed: int | None = None,
     ) -> None:
         check_sparsity(sparsity)
         self.criterion = build_criterion(criterion)
@@ -91,13 +91,13 @@ class EPSDHook(Hook):
         self.score_weights.update(score_weights or {})
         if self.draws is None:
             self.draws = 8 if self._needs_data else 1
-        self._keeper: Optional[MaskKeeper] = None
-        self._distillation: Optional[SelfDistillation] = None
-        self._resumed: Optional[dict] = None
-        self._before_validation: Optional[RandomState] = None
+        self._keeper: MaskKeeper | None = None
+        self._distillation: SelfDistillation | None = None
+        self._resumed: dict | None = None
+        self._before_validation: RandomState | None = None
 
     @property
-    def masks(self) -> Optional[Masks]:
+    def masks(self) -> Masks | None:
         """Masks in force, or None."""
         return self._keeper and self._keeper.masks
 
@@ -141,7 +141,7 @@ class EPSDHook(Hook):
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Optional[dict] = None,
+        outputs: dict | None = None,
     ) -> None:
         if self._keeper:
             runner.message_hub.update_scalar(
@@ -152,7 +152,7 @@ class EPSDHook(Hook):
         self._before_validation = RandomState.capture()
 
     def after_val_epoch(
-        self, runner: Runner, metrics: Optional[dict] = None
+        self, runner: Runner, metrics: dict | None = None
     ) -> None:
         # Training goes on as if there had been no validation, and so ends
         # alike whether or not it was resumed in between.
@@ -199,7 +199,7 @@ class EPSDHook(Hook):
             write_report(Path(runner.work_dir) / 'epsd', masks, report)
         return masks
 
-    def _resumed_masks(self, model: Any) -> Optional[Masks]:
+    def _resumed_masks(self, model: Any) -> Masks | None:
         if self._resumed is None:
             return None
         masks = Masks.unpack(self._resumed['masks'])
@@ -220,7 +220,7 @@ class EPSDHook(Hook):
     def _needs_data(self) -> bool:
         return self.criterion is not None and self.criterion.steps_per_draw > 0
 
-    def _check_options(self, score_weights: Optional[dict]) -> None:
+    def _check_options(self, score_weights: dict | None) -> None:
         if self.criterion is None:
             self._refuse(
                 'criterion=None prunes nothing',
@@ -247,8 +247,9 @@ class EPSDHook(Hook):
                 'the criterion needs no data',
                 draws=self.draws,
                 batches_per_step=(
-                    None if self.batches_per_step == 1 else
-                    self.batches_per_step
+                    None
+                    if self.batches_per_step == 1
+                    else self.batches_per_step
                 ),
                 score_weights=score_weights,
                 compare_plain=self.compare_plain or None,
@@ -278,7 +279,8 @@ class EPSDHook(Hook):
 def _check_score_weights(weights: dict) -> None:
     unknown = set(weights) - {'task', 'sd'}
     wrong = {
-        k: v for k, v in weights.items()
+        k: v
+        for k, v in weights.items()
         if not isinstance(v, (int, float)) or v < 0
     }
     if unknown or wrong or (weights and not any(weights.values())):

@@ -1,0 +1,80 @@
+"""Scoring and training in two processes."""
+
+import os
+import socket
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.pruning import Masks
+from tests.helpers.runners import (
+    CLASSES,
+    EPSD,
+    hook_of,
+    prepared,
+    runner_of,
+    tiny_detector_cfg,
+)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def train(rank, port, data_root, folder):
+    """One process of a distributed run; it leaves its masks and weights."""
+    os.environ.update(
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+    )
+    torch.set_num_threads(1)
+    # mmengine's own start of a process group wants a GPU.
+    torch.distributed.init_process_group('gloo')
+    cfg = tiny_detector_cfg(data_root, folder / f'{rank}', two_draws())
+    cfg.work_dir = str(folder / 'run')
+    cfg.launcher = 'pytorch'
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel', device_ids=None
+    )
+    runner = runner_of(cfg)
+    runner.train()
+    state = runner.model.module.state_dict()
+    masks = hook_of(runner).masks
+    torch.save(dict(masks=masks.pack(), state=state), folder / f'{rank}.pth')
+
+
+def two_draws():
+    return dict(EPSD, draws=2)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_masks_of_one_and_train_alike(tmp_path):
+    data_root = generate_voc(
+        tmp_path / 'drawn', train=12, test=2, size=64, classes=CLASSES
+    )
+    alone = prepared(
+        tiny_detector_cfg(data_root, tmp_path / 'alone', two_draws())
+    )
+    hook_of(alone).before_train(alone)
+    multiprocessing.spawn(
+        train, args=(free_port(), data_root, tmp_path), nprocs=2
+    )
+    first, second = (
+        torch.load(tmp_path / f'{rank}.pth', weights_only=True)
+        for rank in (0, 1)
+    )
+    masks = Masks.unpack(first['masks'])
+    assert masks == Masks.unpack(second['masks'])
+    assert masks == hook_of(alone).masks
+    for name, mask in masks.items():
+        assert not first['state'][name][~mask].any()
+        assert torch.equal(first['state'][name], second['state'][name])
+    assert (tmp_path / 'run' / 'epsd' / 'report.json').exists()
