@@ -17,7 +17,7 @@ model = dict(
         in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, finest_scale=20),
+        bbox_roi_extractor=dict(out_channels=64, finest_scale=14),
         bbox_head=dict(in_channels=64, fc_out_channels=128),
     ),
     train_cfg=dict(

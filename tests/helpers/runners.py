@@ -25,6 +25,8 @@ def config_of(name, work_dir):
     cfg.default_hooks.logger.interval = 1
     cfg.randomness = dict(seed=0)
     cfg.experiment_name = f'test-{abs(hash(str(work_dir)))}'
+    # Or it would write where an earlier run of the process did.
+    cfg.visualizer.name = cfg.experiment_name
     cfg.custom_imports = dict(imports=['epsd_mm'])
     return cfg
 

@@ -94,6 +94,7 @@ class EPSDHook(Hook):
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
+        self._measured: float | None = None
         self._before_validation: RandomState | None = None
 
     @property
@@ -144,9 +145,9 @@ class EPSDHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         if self._keeper:
-            runner.message_hub.update_scalar(
-                'train/sparsity', self._keeper.measured_sparsity()
-            )
+            if self._measured is None or self.every_n_train_iters(runner, 50):
+                self._measured = self._keeper.measured_sparsity()
+            runner.message_hub.update_scalar('train/sparsity', self._measured)
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._before_validation = RandomState.capture()

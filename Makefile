@@ -1,0 +1,25 @@
+# The settings that requirements/install.sh takes from the command line.
+PYTHON ?= python3
+export PYTHON TORCH_ARGS MAX_JOBS
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint install
+
+help:
+	@echo 'make demo     score, prune, train and test a small detector'
+	@echo 'make test     run the tests (PYTEST_ARGS="-k masks" chooses)'
+	@echo 'make lint     check style and format'
+	@echo 'make install  only fill .venv, which the others do by themselves'
+
+demo: install
+	.venv/bin/python tools/demo.py $(DEMO_ARGS)
+
+test: install
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: install
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+
+install:
+	@bash requirements/install.sh

@@ -1,0 +1,20 @@
+# The demo's detector, pruned to a tenth of its weights before training.
+_base_ = './demo_faster_rcnn.py'
+custom_imports = dict(imports=['epsd_mm'], allow_failed_imports=False)
+
+default_hooks = dict(
+    epsd=dict(
+        type='EPSDHook',
+        sparsity=0.9,
+        criterion=dict(type='ProsPr', steps=3, lr=0.001),
+        sd_loss=dict(type='CSKDLoss', temperature=4.0, loss_weight=1.0),
+        # Fewer than the default of 8, so that a demo stays short.
+        draws=2,
+    )
+)
+train_dataloader = dict(
+    batch_sampler=dict(
+        type='ClassPairBatchSampler',
+        base=dict(type='AspectRatioBatchSampler'),
+    )
+)

@@ -1,0 +1,54 @@
+"""Early pruning with self-distillation for mm models."""
+
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from . import compat
+from .version import __version__
+
+__all__ = ['__version__', 'config_path']
+
+try:
+    # In this order: torchvision must be repaired before anything imports it.
+    compat.repair_torchvision()
+    from . import engine, registry  # noqa: F401
+except (ImportError, OSError) as error:
+    # The tool that explains a broken environment has to start in one.
+    if 'epsd_mm.check_env' not in sys.orig_argv:
+        raise ImportError(
+            f'{error} (`python -m epsd_mm.check_env` says what is missing '
+            'and how to install it)'
+        ) from error
+
+
+def config_path(name: str) -> str:
+    """Where a config of this package is, for ``_base_`` and for the tools.
+
+    Args:
+        name (str): Path inside ``configs/``, with or without ``.py``.
+
+    Returns:
+        str: The absolute path, wherever the package is installed.
+
+    Raises:
+        FileNotFoundError: There is no such config; lists similar names.
+    """
+    package = Path(__file__).resolve().parent
+    # Wheels hold the configs inside; in the repository they lie beside.
+    folder = package / '.mim' / 'configs'
+    if not folder.is_dir():
+        folder = package.parent / 'configs'
+    folder = folder.resolve()
+    stem = name.removesuffix('.py')
+    path = folder / f'{stem}.py'
+    if not path.is_file():
+        known = sorted(
+            file.relative_to(folder).with_suffix('').as_posix()
+            for file in folder.rglob('*.py')
+        )
+        near = get_close_matches(stem, known, n=3, cutoff=0.4) or known
+        raise FileNotFoundError(
+            f'no config {name!r} in {folder}; similar are: {", ".join(near)}'
+        )
+    return str(path)

@@ -1,0 +1,51 @@
+"""How sparse a model is, measured from its weights."""
+
+import os
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+
+def layer_sparsity(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Count the weights of convolution and linear layers.
+
+    Every such layer counts, whether it was prunable or not. A layer that
+    appears under several names counts once.
+
+    Args:
+        model: The network.
+
+    Returns:
+        Number of weights that are not zero and of all weights, by layer.
+    """
+    return {
+        name: (int(module.weight.count_nonzero()), module.weight.numel())
+        for name, module in model.named_modules()
+        if isinstance(module, (_ConvNd, nn.Linear))
+    }
+
+
+def sparsity_table(model: nn.Module, width: int = 100) -> str:
+    """A table of what ``layer_sparsity`` counts, and the total, as text."""
+    layers = layer_sparsity(model)
+    table = Table(title='Weights that are not zero')
+    table.add_column('layer')
+    for header in ('kept', 'total', 'density'):
+        table.add_column(header, justify='right')
+    for name, counts in layers.items():
+        table.add_row(name, *_cells(*counts))
+    kept = sum(kept for kept, _ in layers.values())
+    total = sum(total for _, total in layers.values())
+    table.add_section()
+    table.add_row('all', *_cells(kept, total))
+    with open(os.devnull, 'w') as nowhere:
+        console = Console(width=width, record=True, file=nowhere)
+        console.print(table)
+    sparsity = 1 - kept / total if total else 0.0
+    return console.export_text() + f'sparsity {sparsity:.4f}'
+
+
+def _cells(kept: int, total: int) -> tuple[str, str, str]:
+    return f'{kept:,}', f'{total:,}', f'{kept / max(total, 1):.4f}'

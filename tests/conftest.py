@@ -1,0 +1,22 @@
+"""What every test starts from."""
+
+import os
+
+os.environ.setdefault('MPLBACKEND', 'Agg')
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+# Before any test imports mmdet or mmpretrain: it repairs torchvision.
+import epsd_mm  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """No test depends on which tests ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)

@@ -1,0 +1,278 @@
+"""The environment check, shown environments that are broken."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from epsd_mm import check_env
+from epsd_mm.check_env import PARTS, Finding
+
+REQUIREMENTS = Path(__file__).parent.parent / 'requirements'
+HEALTHY = {part.sources[0]: '1.0' for part in PARTS}
+NO_LIBGL = ImportError('libGL.so.1: no such file')
+
+
+def load_all_but(*broken, error=NO_LIBGL):
+    """An import that fails for these packages."""
+
+    def load(name):
+        if name.partition('.')[0] in broken:
+            raise error
+
+    return load
+
+
+def errors(findings):
+    return [each for each in findings if each.level == 'error']
+
+
+def test_a_healthy_environment_has_no_errors():
+    findings = check_env.check_imports(HEALTHY, load_all_but())
+    assert {finding.level for finding in findings} == {'ok'}
+    assert len(findings) == len(PARTS)
+
+
+@pytest.mark.parametrize(
+    'part',
+    [part for part in PARTS if not part.family],
+    ids=lambda part: part.package,
+)
+def test_a_missing_part_is_an_error_with_its_install_line(part):
+    versions = dict(HEALTHY)
+    del versions[part.sources[0]]
+    found = errors(check_env.check_imports(versions, load_all_but()))
+    assert found[0].text == f'{part.package} is not installed'
+    assert found[0].remedy == f'{sys.executable} -m pip {part.install}'
+
+
+def test_install_lines_are_those_that_were_run_together():
+    pins = set()
+    for file in ('runtime', 'mminstall'):
+        lines = (REQUIREMENTS / f'{file}.txt').read_text().split()
+        pins |= {line for line in lines if '==' in line}
+    for part in PARTS:
+        for pin in re.findall(r'\S+==\S+', part.install):
+            assert pin in pins, f'{part.package} is installed as {pin}'
+    assert 'onedl-mmcv==' in check_env.RECOMPILE_MMCV
+
+
+def test_one_model_library_is_enough():
+    versions = dict(HEALTHY)
+    del versions['onedl-mmpretrain']
+    findings = check_env.check_imports(versions, load_all_but())
+    assert errors(findings) == []
+    notes = [each for each in findings if each.level == 'note']
+    assert len(notes) == 1
+    assert 'onedl-mmpretrain==' in notes[0].remedy
+
+
+def test_no_model_library_at_all_is_an_error():
+    versions = dict(HEALTHY)
+    del versions['onedl-mmpretrain'], versions['onedl-mmdetection']
+    found = errors(check_env.check_imports(versions, load_all_but()))
+    assert [each.text for each in found] == [
+        'mmdet is not installed',
+        'mmpretrain is not installed',
+    ]
+
+
+def test_what_needs_a_broken_part_is_not_blamed():
+    load = load_all_but('cv2', 'mmengine', 'mmcv', 'mmdet')
+    found = errors(check_env.check_imports(HEALTHY, load))
+    assert 'libGL' in found[0].text
+    assert [each.text for each in found[1:]] == [
+        'mmengine was not tried: it needs cv2',
+        'mmcv was not tried: it needs mmengine',
+        'mmdet was not tried: it needs mmcv',
+        'mmpretrain was not tried: it needs mmcv',
+    ]
+    assert not any(each.remedy for each in found[1:])
+
+
+def test_a_broken_opencv_is_replaced_by_the_headless_one():
+    (found, *_) = errors(check_env.check_imports(HEALTHY, load_all_but('cv2')))
+    removal, installation = found.remedy.split(' && ')
+    assert {'opencv-python', 'opencv-python-headless'} < {*removal.split()}
+    assert 'opencv-python-headless==' in installation
+
+
+def test_mmcv_without_operators_is_compiled_without_the_kept_wheel():
+    error = ModuleNotFoundError("No module named 'mmcv._ext'")
+    load = load_all_but('mmcv', error=error)
+    (found, *_) = errors(check_env.check_imports(HEALTHY, load))
+    assert 'mmcv._ext' in found.text
+    for option in (
+        '--no-build-isolation',
+        '--no-cache-dir',
+        '--force-reinstall',
+    ):
+        assert option in found.remedy
+
+
+def test_an_assertion_about_versions_is_reported():
+    error = AssertionError('MMCV==2.2.0 is used but incompatible.\nInstall')
+    load = load_all_but('mmdet', error=error)
+    (found,) = errors(check_env.check_imports(HEALTHY, load))
+    assert found.text.endswith('Error: MMCV==2.2.0 is used but incompatible.')
+
+
+@pytest.mark.parametrize(
+    ('ours', 'upstream'),
+    [
+        ('onedl-mmengine', 'mmengine'),
+        ('onedl-mmcv', 'mmcv'),
+        ('onedl-mmcv', 'mmcv-lite'),
+        ('onedl-mmdetection', 'mmdet'),
+        ('onedl-mmpretrain', 'mmpretrain'),
+    ],
+)
+def test_both_mm_families_at_once_are_an_error(ours, upstream):
+    versions = {**HEALTHY, upstream: '1.0'}
+    (found,) = check_env.check_families(versions)
+    assert found.level == 'error'
+    removal, installation = found.remedy.split(' && ')
+    assert {ours, upstream} <= {*removal.split()}
+    assert f'{ours}==' in installation
+
+
+def test_either_mm_family_alone_is_fine():
+    assert check_env.check_families(HEALTHY) == []
+    upstream = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+    assert check_env.check_families(dict.fromkeys(upstream, '1.0')) == []
+
+
+def test_both_opencv_families_are_worth_a_note():
+    versions = {**HEALTHY, 'opencv-python': '4.12'}
+    (found,) = check_env.check_families(versions)
+    assert found.level == 'note'
+
+
+def test_upstream_mmengine_on_a_newer_torch_cannot_resume():
+    versions = {'mmengine': '0.10.7', 'torch': '2.13.0+cpu'}
+    (found,) = check_env.check_upstream(versions, True, {})
+    assert found.level == 'error'
+    name, value = found.remedy.removeprefix('export ').split('=')
+    assert check_env.check_upstream(versions, True, {name: value}) == []
+    versions['torch'] = '2.5.1'
+    assert check_env.check_upstream(versions, True, {}) == []
+
+
+def test_upstream_mmengine_needs_pkg_resources():
+    versions = {'mmengine': '0.10.7', 'torch': '2.5.1'}
+    (found,) = check_env.check_upstream(versions, False, {})
+    assert "'setuptools<81'" in found.remedy
+    maintained = {'onedl-mmengine': '0.10.12', 'torch': '2.13.0'}
+    assert check_env.check_upstream(maintained, False, {}) == []
+
+
+def test_an_old_python_is_an_error():
+    assert errors(check_env.check_python((3, 9, 18)))
+    assert check_env.check_python((3, 10, 0)) == []
+
+
+def test_mmcv_compiled_without_cuda_on_a_gpu_machine_is_an_error():
+    ops = SimpleNamespace(get_compiling_cuda_version=lambda: 'not available')
+    (found,) = check_env.check_mmcv_operators(ops, gpu=True)
+    assert found.level == 'error'
+    assert found.remedy.endswith(check_env.RECOMPILE_MMCV)
+
+
+def test_mmcv_operators_that_fail_or_lie_are_errors():
+    def crash(boxes, scores, threshold):
+        raise RuntimeError('nms_impl: undefined symbol')
+
+    def keep_all(boxes, scores, threshold):
+        return boxes, torch.arange(len(boxes))
+
+    for nms in (crash, keep_all):
+        ops = SimpleNamespace(nms=nms)
+        (found,) = check_env.check_mmcv_operators(ops, gpu=False)
+        assert found.level == 'error'
+
+
+def test_the_installed_mmcv_operators_run():
+    from mmcv import ops
+
+    (found,) = check_env.check_mmcv_operators(ops, gpu=False)
+    assert found.level == 'ok', found.text
+
+
+def test_missing_torchvision_operators_are_only_a_note():
+    def missing(boxes, scores, threshold):
+        raise RuntimeError("Couldn't load custom C++ ops")
+
+    (found,) = check_env.check_torchvision_operators(missing)
+    assert found.level == 'note'
+    (found,) = check_env.check_torchvision_operators(lambda *_: None)
+    assert found.level == 'ok'
+
+
+def test_every_device_is_named():
+    cuda = SimpleNamespace(
+        device_count=lambda: 2, get_device_name=lambda index: f'Card {index}'
+    )
+    none = SimpleNamespace(is_available=lambda: False)
+    module = SimpleNamespace(
+        cuda=cuda,
+        backends=SimpleNamespace(mps=none),
+        xpu=none,
+        get_num_threads=lambda: 4,
+    )
+    (found,) = check_env.check_accelerators(module)
+    assert found.text == (
+        'devices: Card 0 (cuda:0), Card 1 (cuda:1), CPU with 4 threads'
+    )
+
+
+def test_a_package_that_cannot_register_itself_is_an_error():
+    (found,) = check_env.check_self(load_all_but('epsd_mm'))
+    assert found.level == 'error'
+
+
+def test_the_report_says_how_to_mend_each_error():
+    finding = Finding('error', 'x is not installed', 'pip install x')
+    assert 'pip install x' in check_env.report([finding])
+
+
+@pytest.mark.slow
+def test_the_command_accepts_this_environment():
+    result = run_check(os.environ)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r'^mmcv +\d', result.stdout, re.MULTILINE)
+    assert 'error:' not in result.stdout
+
+
+def test_the_command_starts_in_a_broken_environment(tmp_path):
+    message = 'libmm.so: cannot open shared object file'
+    (tmp_path / 'mmengine.py').write_text(f'raise ImportError({message!r})')
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+
+    result = run_check(environment)
+    assert result.returncode == 1
+    assert message in result.stdout
+    assert 'install --force-reinstall onedl-mmengine==' in result.stdout
+
+    used = subprocess.run(
+        [sys.executable, '-c', 'import epsd_mm'],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert used.returncode == 1
+    assert message in used.stderr
+    assert 'python -m epsd_mm.check_env' in used.stderr
+
+
+def run_check(environment):
+    return subprocess.run(
+        [sys.executable, '-m', 'epsd_mm.check_env'],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )

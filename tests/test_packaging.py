@@ -1,0 +1,264 @@
+"""Installing: the folders that travel along, and the pins."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+
+import epsd_mm
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ROOT / 'requirements'
+CONFIG = 'tiny/some_config'
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """A copy of what an install reads, with a config of its own."""
+    copy = tmp_path_factory.mktemp('source')
+    leave_out = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
+    for folder in ('epsd_mm', 'configs', 'tools', 'requirements'):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=leave_out)
+    for file in ('setup.py', 'README.md'):
+        shutil.copy(ROOT / file, copy)
+    (copy / 'configs' / 'tiny').mkdir()
+    (copy / 'configs' / f'{CONFIG}.py').write_text('value = 1\n')
+    (copy / 'tools' / 'some_tool.sh').write_text('true\n')
+    return copy
+
+
+def pip(*arguments):
+    result = subprocess.run(
+        [
+            *(sys.executable, '-m', 'pip', '--disable-pip-version-check'),
+            *map(str, arguments),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def install(source, target, *options):
+    offline = ('--no-deps', '--no-index', '--no-build-isolation')
+    pip('install', *offline, '--target', target, *options, source)
+
+
+def found_config(target, name, folder):
+    """What config_path answers for a package installed in target."""
+    # Skips the registration, which takes seconds and is not in question.
+    code = (
+        'import sys; sys.orig_argv.append("epsd_mm.check_env");'
+        'sys.modules["torch"] = None; import epsd_mm;'
+        f'print(epsd_mm.__file__, epsd_mm.config_path({name!r}))'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(target)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    package, config = map(Path, result.stdout.split())
+    assert package.is_relative_to(target)
+    return config
+
+
+def carried(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_configs_and_tools(source, tmp_path):
+    # What an earlier build left must not get into the wheel.
+    stale = source / 'build' / 'lib' / 'epsd_mm' / '.mim' / 'configs'
+    stale.mkdir(parents=True)
+    (stale / 'deleted_since.py').write_text('value = 2\n')
+
+    pip(
+        *('wheel', '--no-deps', '--no-index', '--no-build-isolation'),
+        *('--wheel-dir', tmp_path, source),
+    )
+    (wheel,) = tmp_path.glob('epsd_mm-*.whl')
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ('configs', 'tools'):
+        expected = {
+            f'epsd_mm/.mim/{folder}/{name}'
+            for name in carried(source / folder)
+        }
+        inside = {
+            name
+            for name in names
+            if name.startswith(f'epsd_mm/.mim/{folder}/')
+        }
+        assert inside == expected
+    assert not any(
+        name.startswith(('configs', 'tests', 'tools')) for name in names
+    )
+
+    target = tmp_path / 'target'
+    install(wheel, target)
+    config = found_config(target, CONFIG, tmp_path)
+    assert config == target / 'epsd_mm' / '.mim' / 'configs' / f'{CONFIG}.py'
+    assert config.read_text() == 'value = 1\n'
+
+
+@pytest.mark.slow
+def test_a_plain_install_carries_configs_and_tools(source, tmp_path):
+    target = tmp_path / 'target'
+    install(source, target)
+    mim = target / 'epsd_mm' / '.mim'
+    for folder in ('configs', 'tools'):
+        assert carried(mim / folder) == carried(source / folder)
+    config = found_config(target, f'{CONFIG}.py', tmp_path)
+    assert config == mim / 'configs' / f'{CONFIG}.py'
+
+
+@pytest.mark.slow
+def test_an_editable_install_uses_the_folders_of_the_repository(
+    source, tmp_path
+):
+    install(source, tmp_path / 'target', '--editable')
+    mim = source / 'epsd_mm' / '.mim'
+    for folder in ('configs', 'tools'):
+        assert (mim / folder).resolve() == source / folder
+    config = found_config(source, CONFIG, tmp_path)
+    assert config == source / 'configs' / f'{CONFIG}.py'
+
+
+@pytest.mark.slow
+def test_a_source_archive_is_enough_to_install_from(source, tmp_path):
+    subprocess.run(
+        [sys.executable, 'setup.py', '-q', 'sdist', '-d', str(tmp_path)],
+        cwd=source,
+        check=True,
+    )
+    (archive,) = tmp_path.glob('*.tar.gz')
+    with tarfile.open(archive) as file:
+        names = {name.partition('/')[2] for name in file.getnames()}
+    for folder in ('configs', 'tools', 'requirements'):
+        assert carried(source / folder) <= {
+            name.removeprefix(f'{folder}/') for name in names
+        }
+    install(archive, tmp_path / 'target')
+    carried_along = tmp_path / 'target' / 'epsd_mm' / '.mim' / 'configs'
+    assert (carried_along / f'{CONFIG}.py').is_file()
+
+
+def test_a_config_of_the_repository_is_found_from_anywhere(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    expected = ROOT / 'configs' / 'voc_faster_rcnn_epsd.py'
+    for name in ('voc_faster_rcnn_epsd', 'voc_faster_rcnn_epsd.py'):
+        assert epsd_mm.config_path(name) == str(expected.resolve())
+
+
+def test_an_unknown_config_is_answered_with_similar_names():
+    with pytest.raises(FileNotFoundError) as caught:
+        epsd_mm.config_path('voc_fast_rcnn_epsd')
+    assert "'voc_fast_rcnn_epsd'" in str(caught.value)
+    assert 'voc_faster_rcnn_epsd' in str(caught.value)
+
+
+def pins(*files):
+    lines = []
+    for file in files:
+        lines += (REQUIREMENTS / f'{file}.txt').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def test_every_requirement_is_pinned_and_no_two_pins_differ():
+    versions = {}
+    for file in sorted(REQUIREMENTS.glob('*.txt')):
+        for line in pins(file.stem):
+            name, version = re.fullmatch(r'([\w.-]+)==([\w.]+)', line).groups()
+            assert versions.setdefault(name, version) == version, file.name
+
+
+def test_packages_installed_without_dependencies_have_all_of_them():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pinned = {
+        canonicalize_name(line.partition('==')[0])
+        for line in pins('build', 'runtime', 'mminstall')
+    }
+    for line in pins('mminstall'):
+        requires = distribution(line.partition('==')[0]).requires or ()
+        for requirement in map(Requirement, requires):
+            marker = requirement.marker
+            if marker is None or marker.evaluate({'extra': ''}):
+                name = canonicalize_name(requirement.name)
+                if name == 'opencv-python':
+                    name = 'opencv-python-headless'
+                assert name in pinned, f'{line} needs {requirement}'
+
+
+def test_library_requirements_are_ranges_and_leave_the_mm_family_open(
+    source,
+):
+    subprocess.run(
+        [sys.executable, 'setup.py', '-q', 'egg_info'], cwd=source, check=True
+    )
+    requires = (source / 'epsd_mm.egg-info' / 'requires.txt').read_text()
+    assert '==' not in requires
+    always, *sections = requires.split('[')
+    assert {re.split('[<>=!]', line)[0] for line in always.split()} == {
+        *('matplotlib', 'numpy', 'rich', 'torch')
+    }
+    extras = dict(section.split(']', 1) for section in sections)
+    assert {'all', 'tests', 'optional', 'docs'} <= set(extras)
+    # `all` beside upstream packages must not bring the other family.
+    assert 'onedl' not in extras['all']
+
+
+#: A Python that gives another answer to one of the questions it is asked.
+PYTHON = """#!/bin/sh
+case "$*" in *{question}*) {answer};; *) exec {python} "$@";; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ('question', 'answer', 'remedy'),
+    [
+        ('version_info', 'echo 3.9', 'PYTHON='),
+        ('version_info', 'echo 3.13', 'PYTHON='),
+        ('ensurepip', 'exit 1', 'apt install python3.*-venv'),
+        ('sysconfig', 'echo /nowhere', 'apt install python3.*-dev'),
+        ('nothing', '', r'apt install g\+\+'),
+    ],
+    ids=['old', 'new', 'no venv', 'no headers', 'no compiler'],
+)
+def test_an_install_that_cannot_work_says_so_in_one_line(
+    source, tmp_path, question, answer, remedy
+):
+    python = tmp_path / 'python'
+    python.write_text(
+        PYTHON.format(question=question, answer=answer, python=sys.executable)
+    )
+    python.chmod(0o755)
+    result = subprocess.run(
+        ['bash', str(source / 'requirements' / 'install.sh')],
+        env={**os.environ, 'PYTHON': str(python), 'CXX': 'no-such-compiler'},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert re.search(remedy, line)
+    # Before anything was made or downloaded.
+    assert result.stdout == ''
+    assert not (source / '.venv').exists()

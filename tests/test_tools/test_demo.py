@@ -1,0 +1,110 @@
+"""What the demo measures is what it says it measures."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+import epsd_mm
+
+DEMO = epsd_mm.config_path('demo_faster_rcnn')
+
+
+@pytest.fixture
+def demo(tool):
+    return tool('demo')
+
+
+def unpack(packed):
+    state = {}
+    for name, value in packed.items():
+        if isinstance(value, tuple):
+            shape, bits, kept = value
+            mask = np.unpackbits(bits.numpy(), count=shape.numel())
+            full = torch.zeros(shape)
+            full[torch.from_numpy(mask).bool().view(shape)] = kept
+            value = full
+        state[name] = value
+    return state
+
+
+def test_packing_loses_nothing_and_saves_what_is_zero(demo):
+    state = dict(
+        sparse=torch.randn(64, 33, 3, 3),
+        dense=torch.randn(100),
+        n=torch.tensor(3),
+    )
+    state['sparse'][torch.rand(state['sparse'].shape) < 0.9] = 0
+    packed = demo.pack_zeros(state)
+    again = unpack(packed)
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    assert isinstance(packed['dense'], torch.Tensor)
+    # A bit for each weight and four bytes for a tenth of them.
+    ratio = demo.saved_bytes(packed) / demo.saved_bytes(state)
+    assert 0.12 < ratio < 0.2
+
+
+def test_seconds_of_an_epoch(demo, tmp_path):
+    log = tmp_path / '20260101_000000' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    lines = [
+        dict(loss=1.0, time=t, epoch=epoch, iter=iter_, step=iter_)
+        for t, epoch, iter_ in ((9, 1, 20), (2, 1, 40), (2, 2, 60), (3, 2, 80))
+    ]
+    lines.append({'pascal_voc/mAP': 0.5, 'time': 0.1, 'step': 2})
+    log.write_text('\n'.join(json.dumps(line) for line in lines))
+    assert demo.epoch_seconds(tmp_path) == 40 * 2.5
+
+
+def test_multiply_adds_of_kept_weights(demo, drawn, tmp_path):
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+
+    register_all_modules()
+    cfg = Config.fromfile(DEMO)
+    cfg.test_dataloader.dataset.data_root = f'{drawn}/VOCdevkit/'
+    config = tmp_path / 'config.py'
+    cfg.dump(config)
+    model = MODELS.build(cfg.model).eval()
+
+    def measured():
+        layers = demo.layer_sparsity(model)
+        return demo.multiply_adds(model, str(config), layers)
+
+    everything, kept = measured()
+    assert everything == kept > 0
+    # The stem works on 64 x 64 outputs: 3 x 7 x 7 products for each of the
+    # 64 channels. Removing half of its weights saves half of them.
+    weight = model.backbone.conv1.weight
+    weight.data[::2] = 0
+    again, kept = measured()
+    assert again == pytest.approx(everything, rel=0.05)
+    assert again - kept == 64 * 64 * 3 * 7 * 7 * 64 / 2
+
+
+def test_table_names_both_columns(demo):
+    from rich.console import Console
+
+    dense = dict(
+        mAP50=0.81,
+        kept=1000,
+        total=1000,
+        flops=5e8,
+        kept_flops=5e8,
+        checkpoint_bytes=4000,
+        packed_bytes=4000,
+        epoch_seconds=20.0,
+    )
+    pruned = dict(
+        dense, kept=100, kept_flops=8e7, packed_bytes=600, scoring_seconds=9.5
+    )
+    console = Console(record=True, width=100)
+    console.print(demo.result_table(dense, pruned))
+    lines = console.export_text().splitlines()
+    cells = [[c.strip() for c in t.split('│')[1:-1]] for t in lines]
+    assert ['mAP50 on the test images', '0.810', '0.810'] in cells
+    assert ['weights kept', '1,000', '100'] in cells
+    assert ['of all', '100.0%', '10.0%'] in cells
+    assert ['seconds of scoring, once', '0.0', '9.5'] in cells

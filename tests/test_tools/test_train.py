@@ -1,0 +1,101 @@
+"""tools/train.py: mmdet's arguments, and errors before any work is lost."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+import epsd_mm
+
+DEMO = epsd_mm.config_path('demo_faster_rcnn')
+VOC = epsd_mm.config_path('voc_faster_rcnn_epsd')
+
+
+def configure(tool, *argv):
+    train = tool('train')
+    return train.configure(train.parse_args([*map(str, argv)]))
+
+
+def test_resume_from_the_latest_or_from_a_path(tool):
+    assert configure(tool, DEMO).resume is False
+    latest = configure(tool, DEMO, '--resume')
+    assert latest.resume is True and latest.load_from is None
+    given = configure(tool, DEMO, '--resume', 'a.pth')
+    assert given.resume is True and given.load_from == 'a.pth'
+
+
+def test_amp_turns_the_wrapper_into_its_amp_twin(tool, monkeypatch):
+    train = tool('train')
+    monkeypatch.setattr(train, 'get_device', lambda: 'cuda')
+    cfg = train.configure(train.parse_args([DEMO, '--amp']))
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_amp_without_accelerator_is_one_sentence(run, monkeypatch, tool):
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
+    with pytest.raises(SystemExit, match='error: --amp needs an accelerator'):
+        run('train', DEMO, '--amp')
+
+
+def test_auto_scale_lr_needs_a_base_batch_size(tool, tmp_path):
+    assert configure(tool, VOC, '--auto-scale-lr').auto_scale_lr.enable
+    plain = tmp_path / 'plain.py'
+    plain.write_text("default_scope = 'mmdet'\n")
+    with pytest.raises(ValueError, match='auto_scale_lr.base_batch_size=N'):
+        configure(tool, plain, '--auto-scale-lr')
+
+
+def test_absent_data_says_which_command_fills_it(run, tmp_path):
+    with pytest.raises(SystemExit) as error:
+        run(
+            'train',
+            VOC,
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            'train_dataloader.dataset.dataset.datasets.0.data_root='
+            f'{tmp_path}/data/VOCdevkit/',
+        )
+    assert 'python tools/prepare_data.py voc --source' in str(error.value)
+    assert not (tmp_path / 'work').exists()
+
+
+def test_a_wrong_option_of_the_hook_stops_before_training(
+    run, tmp_path, demo_options
+):
+    with pytest.raises(ValueError, match='sparsity=1.5'):
+        run(
+            'train',
+            epsd_mm.config_path('demo_faster_rcnn_epsd'),
+            '--work-dir',
+            tmp_path,
+            *demo_options,
+            'default_hooks.epsd.sparsity=1.5',
+        )
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_it_trains_and_resumes(run, tmp_path, demo_options):
+    run('train', DEMO, '--work-dir', tmp_path, *demo_options)
+    first = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    assert first['meta']['epoch'] == 1
+    # Nothing is left to do: a resumed run ends where the first one did.
+    options = [o.replace('=test_it', '=again_test_it') for o in demo_options]
+    run('train', DEMO, '--work-dir', tmp_path, '--resume', *options)
+    logs = [p.read_text() for p in Path(tmp_path).rglob('*.log')]
+    assert any('resumed epoch: 1' in log for log in logs)
+
+
+def test_configs_stay_short_and_are_found_by_name():
+    for name in ('voc_faster_rcnn_epsd', 'demo_faster_rcnn_epsd'):
+        path = Path(epsd_mm.config_path(name))
+        assert len(path.read_text().splitlines()) <= 40
+        cfg = Config.fromfile(path)
+        assert cfg.default_hooks.epsd.type == 'EPSDHook'
+        sampler = cfg.train_dataloader.batch_sampler
+        assert sampler.type == 'ClassPairBatchSampler'
+        assert sampler.base.type == 'AspectRatioBatchSampler'
+        # The hooks of the base are still there.
+        assert 'checkpoint' in cfg.default_hooks

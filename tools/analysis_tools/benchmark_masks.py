@@ -1,0 +1,111 @@
+"""What masks cost in a training iteration, both measured in one run.
+
+The masks of every convolution and linear layer at 90 % sparsity, applied
+after each step of the optimiser and counted for the log every 50th iteration,
+against the iteration itself: preprocessing, forward, backward, optimiser's
+step.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+import workloads
+
+from epsd_mm.engine.mask_keeper import MaskKeeper
+from epsd_mm.pruning import Masks, prunable_parameters
+
+COUNTED_EVERY = 50  # iterations, as EPSDHook does
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--workloads',
+        nargs='+',
+        choices=workloads.WORKLOADS,
+        default=['resnet18', 'faster-rcnn', 'faster-rcnn-r50'],
+    )
+    parser.add_argument('--batch-size', type=int, help='images a batch')
+    parser.add_argument('--image', nargs=2, type=int, metavar=('H', 'W'))
+    parser.add_argument('--iterations', type=int, default=5)
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    from mmengine.logging import MMLogger
+    from rich.console import Console
+    from rich.table import Table
+
+    args = parse_args()
+    MMLogger.get_instance('benchmark', log_level='ERROR')
+    table = Table(title='Masks in a training iteration (medians)')
+    table.add_column('workload')
+    for header in (
+        'iteration ms',
+        'apply ms',
+        'count ms',
+        'masks / iteration',
+    ):
+        table.add_column(header, justify='right')
+    for name in args.workloads:
+        iteration, apply, count = (1e3 * t for t in measure(args, name))
+        table.add_row(
+            name,
+            f'{iteration:.1f}',
+            f'{apply:.2f}',
+            f'{count:.2f}',
+            f'{(apply + count / COUNTED_EVERY) / iteration:.2%}',
+        )
+    Console(width=100).print(table)
+
+
+def measure(args: argparse.Namespace, name: str) -> tuple[float, ...]:
+    """Median seconds of an iteration, of applying and of counting."""
+    from mmengine.optim import OptimWrapper
+
+    model = workloads.build_model(name, args.device)
+    masks = Masks(
+        {
+            n: torch.rand(p.shape) < 0.1
+            for n, p in prunable_parameters(model).items()
+        }
+    )
+    keeper = MaskKeeper(model, masks)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
+    wrapper = OptimWrapper(optimizer)
+    image = tuple(args.image or workloads.default_image(name))
+    size = args.batch_size or workloads.default_batch_size(name)
+    times = []
+    for seed in range(args.iterations + 1):
+        batch = workloads.make_batch(name, size, image, seed)
+        times.append(
+            [
+                timed(lambda b=batch: model.train_step(b, wrapper)),
+                timed(keeper.apply),
+                timed(keeper.measured_sparsity),
+            ]
+        )
+    # The first iteration fills caches.
+    return tuple(statistics.median(column) for column in zip(*times[1:]))
+
+
+def timed(function) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+if __name__ == '__main__':
+    main()

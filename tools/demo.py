@@ -1,0 +1,284 @@
+"""Score, prune, train and test a small detector, beside its dense twin."""
+
+import io
+import json
+import pickle
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+# The package repairs broken environments, so it is imported first.
+import epsd_mm  # noqa: F401
+
+# isort: split
+import numpy as np
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.evaluation.sparsity import layer_sparsity
+
+ROOT = Path('work_dirs/demo')
+TOOLS = Path(__file__).resolve().parent
+CONFIGS = dict(
+    EPSD=epsd_mm.config_path('demo_faster_rcnn_epsd'),
+    dense=epsd_mm.config_path('demo_faster_rcnn'),
+)
+
+
+def run_tool(tool: str, *args: object) -> None:
+    """Run a tool of this folder; its output is the demo's output."""
+    command = [sys.executable, str(TOOLS / tool), *map(str, args)]
+    code = subprocess.run(command).returncode
+    if code:
+        raise SystemExit(f'error: {tool} ended with exit code {code}')
+
+
+def train_and_test(name: str, folder: Path) -> dict:
+    """Run both tools for a config and read what they wrote."""
+    run_tool('train.py', CONFIGS[name], '--work-dir', folder)
+    checkpoint = Path((folder / 'last_checkpoint').read_text())
+    run_tool(
+        'test.py',
+        CONFIGS[name],
+        checkpoint,
+        '--work-dir',
+        folder / 'test',
+        '--out',
+        folder / 'predictions.pkl',
+    )
+    (metrics,) = (folder / 'test').glob('*/*.json')
+    results = measure(CONFIGS[name], checkpoint)
+    results['mAP50'] = json.loads(metrics.read_text())['pascal_voc/mAP']
+    results['epoch_seconds'] = epoch_seconds(folder)
+    report = folder / 'epsd' / 'report.json'
+    if report.exists():
+        results['scoring_seconds'] = json.loads(report.read_text())['seconds']
+    return results
+
+
+def epoch_seconds(folder: Path) -> float:
+    """Seconds of an epoch: its iterations times the median of their time."""
+    (log,) = folder.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [line for line in lines if 'loss' in line]
+    iterations = max(line['iter'] for line in lines) / lines[-1]['epoch']
+    return iterations * statistics.median(line['time'] for line in lines)
+
+
+def measure(config: str, checkpoint: Path) -> dict:
+    """Weights, multiply-adds and bytes of a trained model."""
+    from mmdet.apis import init_detector
+
+    model = init_detector(config, str(checkpoint), device='cpu')
+    layers = layer_sparsity(model)
+    state = torch.load(checkpoint, map_location='cpu', weights_only=False)
+    state = state['state_dict']
+    all_flops, kept_flops = multiply_adds(model, config, layers)
+    return dict(
+        kept=sum(kept for kept, _ in layers.values()),
+        total=sum(total for _, total in layers.values()),
+        flops=all_flops,
+        kept_flops=kept_flops,
+        checkpoint_bytes=checkpoint.stat().st_size,
+        packed_bytes=saved_bytes(pack_zeros(state)),
+    )
+
+
+def multiply_adds(model, config: str, layers: dict) -> tuple[int, int]:
+    """Multiply-adds for one test image: all, and those of kept weights."""
+    from mmdet.registry import DATASETS
+
+    dataset = DATASETS.build(Config.fromfile(config).test_dataloader.dataset)
+    batch = dataset[0]
+    data = model.data_preprocessor(
+        dict(
+            inputs=[batch['inputs']],
+            data_samples=[batch['data_samples']],
+        )
+    )
+    forward = model.forward
+    model.forward = partial(forward, data_samples=data['data_samples'])
+    analyzer = FlopAnalyzer(model, (data['inputs'],))
+    analyzer.unsupported_ops_warnings(False)
+    analyzer.uncalled_modules_warnings(False)
+    by_module = analyzer.by_module()
+    model.forward = forward
+    removed = sum(
+        by_module[name] * (1 - kept / total)
+        for name, (kept, total) in layers.items()
+    )
+    return int(by_module['']), int(by_module[''] - removed)
+
+
+def pack_zeros(state: dict) -> dict:
+    """Half-empty tensors as one bit a weight and the values that are left."""
+    packed = {}
+    for name, value in state.items():
+        mask = value != 0
+        if value.is_floating_point() and mask.float().mean() < 0.5:
+            bits = np.packbits(mask.numpy())
+            packed[name] = (value.shape, torch.tensor(bits), value[mask])
+        else:
+            packed[name] = value.clone()
+    return packed
+
+
+def saved_bytes(content: dict) -> int:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.tell()
+
+
+def result_table(dense: dict, pruned: dict) -> Table:
+    table = Table(title='Dense twin and EPSD, same seed')
+    for header in ('', 'dense', 'EPSD'):
+        table.add_column(header, justify='right' if header else 'left')
+
+    def row(label: str, value) -> None:
+        table.add_row(label, value(dense), value(pruned))
+
+    row('mAP50 on the test images', lambda r: f'{r["mAP50"]:.3f}')
+    row('weights kept', lambda r: f'{r["kept"]:,}')
+    row('  of all', lambda r: f'{r["kept"] / r["total"]:.1%}')
+    row(
+        'multiply-adds of kept weights, one image',
+        lambda r: f'{r["kept_flops"] / 1e6:,.0f} M',
+    )
+    row(
+        'multiply-adds a dense runtime does',
+        lambda r: f'{r["flops"] / 1e6:,.0f} M',
+    )
+    row('bytes of the checkpoint', lambda r: f'{r["checkpoint_bytes"]:,}')
+    row('bytes with zeros packed', lambda r: f'{r["packed_bytes"]:,}')
+    row('seconds of an epoch', lambda r: f'{r["epoch_seconds"]:.1f}')
+    row(
+        'seconds of scoring, once',
+        lambda r: f'{r.get("scoring_seconds", 0):.1f}',
+    )
+    return table
+
+
+def draw_detections(folders: dict, path: Path, images: int = 6) -> None:
+    """Truth, dense and EPSD detections of the first test images, a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    predictions = {}
+    for name, folder in folders.items():
+        with (folder / 'predictions.pkl').open('rb') as file:
+            predictions[name] = pickle.load(file)[:images]
+    classes = Config.fromfile(CONFIGS['dense']).classes
+    colours = dict(zip(classes, ('r', 'b', 'm', 'k'), strict=True))
+    rows = ['truth', *predictions]
+    figure = Figure(figsize=(2 * images, 2.1 * len(rows)), layout='tight')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), images, squeeze=False)
+    for column in range(images):
+        image = Path(predictions['dense'][column]['img_path'])
+        annotation = image.parents[1] / 'Annotations' / f'{image.stem}.xml'
+        found = dict(truth=true_boxes(annotation))
+        for name, samples in predictions.items():
+            found[name] = detected_boxes(samples[column], classes)
+        for index, name in enumerate(rows):
+            place = axes[index, column]
+            place.imshow(np.asarray(Image.open(image)))
+            place.set_xticks([])
+            place.set_yticks([])
+            if column == 0:
+                place.set_ylabel(name)
+            for (x1, y1, x2, y2), label, text in found[name]:
+                colour = colours[label]
+                place.add_patch(
+                    Rectangle(
+                        (x1, y1),
+                        x2 - x1,
+                        y2 - y1,
+                        fill=False,
+                        color=colour,
+                        linewidth=1.5,
+                    )
+                )
+                place.text(
+                    x1,
+                    y1,
+                    f'{label} {text}',
+                    fontsize=6,
+                    color='w',
+                    va='bottom',
+                    bbox=dict(facecolor=colour, pad=0.5, linewidth=0),
+                )
+    figure.savefig(path, dpi=120)
+
+
+def true_boxes(annotation: Path) -> list:
+    tags = ('xmin', 'ymin', 'xmax', 'ymax')
+    return [
+        (
+            [int(element.findtext(f'bndbox/{tag}')) - 1 for tag in tags],
+            element.findtext('name'),
+            '(difficult)' if element.findtext('difficult') == '1' else '',
+        )
+        for element in ET.parse(annotation).iter('object')
+    ]
+
+
+def detected_boxes(sample: dict, classes, threshold: float = 0.5) -> list:
+    found = sample['pred_instances']
+    triples = zip(
+        found['bboxes'].tolist(),
+        found['labels'].tolist(),
+        found['scores'].tolist(),
+        strict=True,
+    )
+    return [
+        (box, classes[label], f'{score:.2f}')
+        for box, label, score in triples
+        if score >= threshold
+    ]
+
+
+def main() -> None:
+    started = time.perf_counter()
+    console = Console()
+    folders = dict(dense=ROOT / 'dense', EPSD=ROOT / 'epsd')
+    for folder in folders.values():
+        shutil.rmtree(folder, ignore_errors=True)
+    console.rule('1/3  Drawing 320 images to train on and 80 to test on')
+    try:
+        console.print(str(generate_voc(ROOT / 'data')))
+    except FileExistsError as error:
+        raise SystemExit(f'error: {error}') from None
+    results = {}
+    console.rule('2/3  EPSD: score, prune to 10 % of the weights, train, test')
+    results['EPSD'] = train_and_test('EPSD', folders['EPSD'])
+    console.rule('3/3  The dense twin: train, test')
+    results['dense'] = train_and_test('dense', folders['dense'])
+    draw_detections(folders, ROOT / 'detections.png')
+    (ROOT / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    console.rule('Done')
+    console.print(result_table(results['dense'], results['EPSD']))
+    console.print(
+        'Single zeros make no dense runtime faster: the multiply-adds of '
+        'kept weights say what a sparse one could save.'
+    )
+    console.print(
+        f'Detections: {ROOT / "detections.png"}; density by layer: '
+        f'{folders["EPSD"] / "epsd" / "density.png"}; numbers: '
+        f'{ROOT / "results.json"}'
+    )
+    console.print(f'{time.perf_counter() - started:.0f} seconds in all')
+
+
+if __name__ == '__main__':
+    main()

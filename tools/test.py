@@ -1,0 +1,143 @@
+"""Test a model: its metric and, beside it, its sparsity by layer."""
+
+import argparse
+from copy import deepcopy
+
+# The package repairs broken environments, so it is imported first.
+import epsd_mm  # noqa: F401
+
+# isort: split
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from common import (
+    add_arguments,
+    build_runner,
+    is_mmdet,
+    is_mmpretrain,
+    load_config,
+    one_sentence,
+)
+from epsd_mm.datasets.voc_layout import require_voc
+from epsd_mm.evaluation.sparsity import sparsity_table
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path of the checkpoint')
+    parser.add_argument('--work-dir', help='folder for the metrics')
+    parser.add_argument('--out', help='dump the predictions, a .pkl file')
+    parser.add_argument(
+        '--show', action='store_true', help='show predictions in a window'
+    )
+    parser.add_argument(
+        '--show-dir',
+        help='folder for painted images, inside work_dir/timestamp',
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds an image is shown'
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help='average over flipped images'
+    )
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The config with everything the command line asks for."""
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'--out {args.out} must end in .pkl or .pickle')
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.show or args.show_dir:
+        _draw(cfg, args)
+    if args.tta:
+        _flip(cfg)
+    return cfg
+
+
+def _draw(cfg: Config, args: argparse.Namespace) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ValueError(
+            '--show and --show-dir need a visualization hook: add '
+            "default_hooks.visualization=dict(type='…VisualizationHook')"
+        )
+    names = dict(switch='draw', folder='test_out_dir')
+    if is_mmpretrain(cfg):
+        names = dict(switch='enable', folder='out_dir')
+    hook[names['switch']] = True
+    if args.show:
+        hook.show = True
+        hook.wait_time = args.wait_time
+    if args.show_dir:
+        hook[names['folder']] = args.show_dir
+
+
+def _flip(cfg: Config) -> None:
+    """Test-time augmentation: the config's own, or flips."""
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_pipeline' not in cfg:
+        pipeline = deepcopy(dataset.pipeline)
+        pack = pipeline[-1]
+        if is_mmdet(cfg):
+            pack = dict(
+                type='PackDetInputs',
+                meta_keys=(
+                    'img_id',
+                    'img_path',
+                    'ori_shape',
+                    'img_shape',
+                    'scale_factor',
+                    'flip',
+                    'flip_direction',
+                ),
+            )
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, [pack]])
+        cfg.tta_pipeline = pipeline
+    if 'tta_model' not in cfg:
+        cfg.tta_model = dict(type='AverageClsScoreTTA')
+        if is_mmdet(cfg):
+            nms = dict(type='nms', iou_threshold=0.5)
+            cfg.tta_model = dict(
+                type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100)
+            )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def dump_predictions(runner: Runner, cfg: Config, path: str) -> None:
+    """Make a runner write its predictions to ``path`` when it tests."""
+    if is_mmdet(cfg):
+        from mmdet.evaluation import DumpDetResults
+
+        metric = DumpDetResults(out_file_path=path)
+    else:
+        metric = DumpResults(out_file_path=path)
+    runner.test_evaluator.metrics.append(metric)
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence():
+        cfg = configure(args)
+        require_voc(cfg, ['test_dataloader'])
+    runner = build_runner(cfg)
+    if args.out is not None:
+        dump_predictions(runner, cfg, args.out)
+    runner.test()
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    runner.logger.info('\n' + sparsity_table(model))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,91 @@
+"""Train a model, pruned before training where the config has an EPSDHook."""
+
+import argparse
+
+# The package repairs broken environments, so it is imported first.
+import epsd_mm  # noqa: F401
+
+# isort: split
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from common import (
+    add_arguments,
+    build_runner,
+    fetch_pretrained,
+    load_config,
+    one_sentence,
+)
+from epsd_mm.datasets.voc_layout import require_voc
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train with automatic mixed precision',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the job's batch size over the "
+        "config's auto_scale_lr.base_batch_size",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a path, from the latest '
+        'one in the work dir',
+    )
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The config with everything the command line asks for."""
+    cfg = load_config(args)
+    if args.amp:
+        if get_device() == 'cpu':
+            raise ValueError(
+                '--amp needs an accelerator and this machine has none: '
+                'leave --amp out to train in float32'
+            )
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError(
+                f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which '
+                f'{args.config} does not set: add `--cfg-options '
+                'auto_scale_lr.base_batch_size=N`, N being the batch size '
+                'its learning rate was chosen for'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence():
+        cfg = configure(args)
+        loaders = ['train_dataloader']
+        if cfg.get('val_cfg') is not None:
+            loaders.append('val_dataloader')
+        require_voc(cfg, loaders)
+    runner = build_runner(cfg)
+    with one_sentence():
+        # In a distributed job one process fetches, now that they are joined.
+        fetch_pretrained(cfg.model)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
