@@ -119,6 +119,6 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(interval=max_epochs, save_optimizer=False),
+    checkpoint=dict(max_keep_ckpts=1),
 )
 randomness = dict(seed=0)

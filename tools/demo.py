@@ -89,7 +89,7 @@ def measure(config: str, checkpoint: Path) -> dict:
         total=sum(total for _, total in layers.values()),
         flops=all_flops,
         kept_flops=kept_flops,
-        checkpoint_bytes=checkpoint.stat().st_size,
+        weight_bytes=saved_bytes(state),
         packed_bytes=saved_bytes(pack_zeros(state)),
     )
 
@@ -148,7 +148,7 @@ def result_table(dense: dict, pruned: dict) -> Table:
         table.add_row(label, value(dense), value(pruned))
 
     row('mAP50 on the test images', lambda r: f'{r["mAP50"]:.3f}')
-    row('weights kept', lambda r: f'{r["kept"]:,}')
+    row('convolution and linear weights kept', lambda r: f'{r["kept"]:,}')
     row('  of all', lambda r: f'{r["kept"] / r["total"]:.1%}')
     row(
         'multiply-adds of kept weights, one image',
@@ -158,8 +158,8 @@ def result_table(dense: dict, pruned: dict) -> Table:
         'multiply-adds a dense runtime does',
         lambda r: f'{r["flops"] / 1e6:,.0f} M',
     )
-    row('bytes of the checkpoint', lambda r: f'{r["checkpoint_bytes"]:,}')
-    row('bytes with zeros packed', lambda r: f'{r["packed_bytes"]:,}')
+    row('bytes of its state_dict', lambda r: f'{r["weight_bytes"]:,}')
+    row('  with zeros packed', lambda r: f'{r["packed_bytes"]:,}')
     row('seconds of an epoch', lambda r: f'{r["epoch_seconds"]:.1f}')
     row(
         'seconds of scoring, once',

@@ -81,7 +81,7 @@ default_hooks = dict(
     epsd=dict(batches_per_step=1, draws=4, compare_plain=True),
     logger=dict(interval=20),
 )
-max_epochs = 6
+max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01),

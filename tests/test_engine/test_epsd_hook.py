@@ -105,6 +105,21 @@ def test_logs_the_distillation_loss_and_the_sparsity(trained):
     )
 
 
+def test_tensorboard_gets_the_distillation_loss_and_the_sparsity(
+    data_root, tmp_path
+):
+    accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator'
+    )
+    cfg = tiny_detector_cfg(data_root, tmp_path)
+    cfg.visualizer.vis_backends = [dict(type='TensorboardVisBackend')]
+    runner_of(cfg).train()
+    (events,) = tmp_path.rglob('events.out.tfevents.*')
+    reader = accumulator.EventAccumulator(str(events))
+    reader.Reload()
+    assert {'loss_sd', 'sparsity'} <= set(reader.Tags()['scalars'])
+
+
 def test_resume_takes_the_masks_and_does_not_score(
     trained, data_root, tmp_path, monkeypatch
 ):

@@ -93,7 +93,7 @@ def test_table_names_both_columns(demo):
         total=1000,
         flops=5e8,
         kept_flops=5e8,
-        checkpoint_bytes=4000,
+        weight_bytes=4000,
         packed_bytes=4000,
         epoch_seconds=20.0,
     )
@@ -105,6 +105,6 @@ def test_table_names_both_columns(demo):
     lines = console.export_text().splitlines()
     cells = [[c.strip() for c in t.split('│')[1:-1]] for t in lines]
     assert ['mAP50 on the test images', '0.810', '0.810'] in cells
-    assert ['weights kept', '1,000', '100'] in cells
+    assert ['convolution and linear weights kept', '1,000', '100'] in cells
     assert ['of all', '100.0%', '10.0%'] in cells
     assert ['seconds of scoring, once', '0.0', '9.5'] in cells
