@@ -28,7 +28,7 @@ def test_config_lines_turn_a_config_of_mmdet(tmp_path):
     cfg = Config.fromfile(str(path))
     settings = dict(cfg.default_hooks.epsd)
     assert settings.pop('type') == 'EPSDHook'
-    assert EPSDHook(**settings).sparsity == 0.9
+    assert EPSDHook(**settings).settings.sparsity == 0.9
     sampler = cfg.train_dataloader.batch_sampler
     assert sampler.type == 'ClassPairBatchSampler'
     assert sampler.base.type == 'AspectRatioBatchSampler'

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import mmengine.dist as dist
@@ -17,41 +17,23 @@ from torch import nn
 from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.ops import replace_roi_align
 from epsd_mm.pruning import (
-    Criterion,
     Masks,
     Scoring,
     score,
     select_global,
 )
-from epsd_mm.pruning.prunable import Patterns, prunable_parameters
+from epsd_mm.pruning.prunable import prunable_parameters
 from epsd_mm.pruning.scoring import check_nonzero
 
 from .objective import ModelObjective
 from .progress import scoring_progress
 from .scoring_data import scoring_batches
 from .self_distillation import SelfDistillation
-
-
-@dataclass(frozen=True)
-class ScoringSettings:
-    """How to score; see :class:`~epsd_mm.engine.EPSDHook`."""
-
-    criterion: Criterion
-    sparsity: float
-    sd_loss: SelfDistillationLoss | None = None
-    task: float = 1.0
-    sd: float = 1.0
-    draws: int = 1
-    batches_per_step: int = 1
-    include: Patterns = None
-    exclude: Patterns = None
-    allow_empty_layers: bool = False
-    compare_plain: bool = False
-    seed: int = 0
+from .settings import Settings
 
 
 def score_runner(
-    runner: Runner, model: BaseModel, settings: ScoringSettings
+    runner: Runner, model: BaseModel, settings: Settings
 ) -> tuple[Masks, dict]:
     """Select the weights of a runner's model that are kept.
 
@@ -71,14 +53,15 @@ def score_runner(
         FloatingPointError: A loss, gradient or score is not finite.
     """
     started = time.perf_counter()
+    if settings.seed is None:
+        settings = replace(settings, seed=runner.seed)
     device = next(model.parameters()).device
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
-    needs_data = settings.criterion.steps_per_draw > 0
     with _no_trace(device):
         twin = scoring_copy(model)
         work = _Work(twin, settings)
-        if needs_data:
+        if settings.needs_data:
             work.batches = scoring_batches(runner, settings.seed)
         rounds = 3 if settings.compare_plain else 1
         evaluations = (
@@ -95,7 +78,7 @@ def score_runner(
                 settings=vars(settings.criterion),
                 sd_loss=_describe(settings.sd_loss),
                 score_weights=dict(task=settings.task, sd=settings.sd),
-                draws=settings.draws,
+                draws=settings.draw_count,
                 batches_per_step=settings.batches_per_step,
                 seed=settings.seed,
                 sparsity=masks.sparsity,
@@ -145,7 +128,7 @@ def peak_memory(device: torch.device) -> dict[str, Any]:
 class _Work:
     """One scoring job: the twin, its weights, and how to draw."""
 
-    def __init__(self, twin: BaseModel, settings: ScoringSettings) -> None:
+    def __init__(self, twin: BaseModel, settings: Settings) -> None:
         self.settings = settings
         self.twin = twin
         self.params = {
@@ -164,8 +147,8 @@ class _Work:
 
     def own_draws(self, repetition: int) -> Iterable[int]:
         """Draws of this process, of the ``draws`` of a repetition."""
-        start = repetition * self.settings.draws
-        stop = start + self.settings.draws
+        start = repetition * self.settings.draw_count
+        stop = start + self.settings.draw_count
         return range(start + dist.get_rank(), stop, dist.get_world_size())
 
     def run(self, task: float, sd: float, repetition: int):

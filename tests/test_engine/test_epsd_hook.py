@@ -472,4 +472,4 @@ def test_refuses_strategies_that_shard_the_weights(name, data_root, tmp_path):
 def test_cfg_options_reach_the_hook(data_root, tmp_path):
     cfg = tiny_detector_cfg(data_root, tmp_path)
     cfg.merge_from_dict({'default_hooks.epsd.sparsity': 0.95})
-    assert hook_of(Runner.from_cfg(cfg)).sparsity == 0.95
+    assert hook_of(Runner.from_cfg(cfg)).settings.sparsity == 0.95

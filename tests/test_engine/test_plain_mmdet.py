@@ -47,7 +47,7 @@ def test_checkpoint_loads_in_mmdet_alone(tmp_path):
                     type='PackDetInputs',
                     meta_keys=('ori_shape', 'img_shape', 'scale_factor'),
                 ),
-            ]
+            ],
         )
     )
     config = tmp_path / 'plain.py'

@@ -1,6 +1,7 @@
 """How each family of models shows its predictions."""
 
-from .base import Observer, build_observer
+from .base import Observer
+from .build import build_observer
 from .classifier import ClassifierObserver
 from .two_stage import TwoStageObserver
 

@@ -14,10 +14,10 @@ from mmengine.runner import Runner
 from epsd_mm.analysis import density_table, write_report
 from epsd_mm.engine.checks import check_pairs, refuse_sharding
 from epsd_mm.engine.mask_keeper import MaskKeeper
-from epsd_mm.engine.scoring import ScoringSettings, score_runner
+from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
+from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import Masks, prunable_parameters
-from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.pruning.objective import RandomState
 from epsd_mm.registry import build_criterion, build_sd_loss
 
@@ -75,22 +75,19 @@ class EPSDHook(Hook):
         compare_plain: bool = False,
         seed: int | None = None,
     ) -> None:
-        check_sparsity(sparsity)
-        self.criterion = build_criterion(criterion)
-        self.sd_loss = build_sd_loss(sd_loss)
-        self.sparsity = sparsity
-        self.score_weights = dict(task=1.0, sd=1.0)
-        self.draws = draws
-        self.batches_per_step = batches_per_step
-        self.include = include
-        self.exclude = exclude
-        self.allow_empty_layers = allow_empty_layers
-        self.compare_plain = compare_plain
-        self.seed = seed
-        self._check_options(score_weights)
-        self.score_weights.update(score_weights or {})
-        if self.draws is None:
-            self.draws = 8 if self._needs_data else 1
+        self.settings = Settings(
+            sparsity=sparsity,
+            criterion=build_criterion(criterion),
+            sd_loss=build_sd_loss(sd_loss),
+            score_weights=score_weights,
+            draws=draws,
+            batches_per_step=batches_per_step,
+            include=include,
+            exclude=exclude,
+            allow_empty_layers=allow_empty_layers,
+            compare_plain=compare_plain,
+            seed=seed,
+        )
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
@@ -106,13 +103,13 @@ class EPSDHook(Hook):
         if not runner._resume:
             return
         saved = checkpoint.get('epsd') or {}
-        if self.criterion is not None and 'masks' not in saved:
+        if self.settings.criterion is not None and 'masks' not in saved:
             raise ValueError(
                 'the checkpoint to resume holds no masks, so it was not '
                 'pruned by EPSDHook: start from its weights with load_from '
                 'instead of resume, or set criterion=None'
             )
-        if self.criterion is None and 'masks' in saved:
+        if self.settings.criterion is None and 'masks' in saved:
             raise ValueError(
                 'the checkpoint to resume is pruned, but criterion=None '
                 'would train its removed weights again: resume with the '
@@ -124,14 +121,14 @@ class EPSDHook(Hook):
         refuse_sharding(runner)
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        if self.sd_loss is not None:
-            check_pairs(runner, self.sd_loss)
-        if self.criterion is not None:
+        if self.settings.sd_loss is not None:
+            check_pairs(runner, self.settings.sd_loss)
+        if self.settings.criterion is not None:
             masks = self._resumed_masks(model) or self._score(runner, model)
             self._keeper = MaskKeeper(model, masks)
             self._keeper.watch(runner.optim_wrapper)
-        if self.sd_loss is not None:
-            self._distillation = SelfDistillation(model, self.sd_loss)
+        if self.settings.sd_loss is not None:
+            self._distillation = SelfDistillation(model, self.settings.sd_loss)
             self._distillation.attach()
         state = (self._resumed or {}).get('random_state')
         if state and get_world_size() == 1:
@@ -173,21 +170,7 @@ class EPSDHook(Hook):
             self._distillation.detach()
 
     def _score(self, runner: Runner, model: Any) -> Masks:
-        settings = ScoringSettings(
-            criterion=self.criterion,
-            sparsity=self.sparsity,
-            sd_loss=self.sd_loss,
-            task=self.score_weights['task'],
-            sd=self.score_weights['sd'],
-            draws=self.draws,
-            batches_per_step=self.batches_per_step,
-            include=self.include,
-            exclude=self.exclude,
-            allow_empty_layers=self.allow_empty_layers,
-            compare_plain=self.compare_plain,
-            seed=runner.seed if self.seed is None else self.seed,
-        )
-        masks, report = score_runner(runner, model, settings)
+        masks, report = score_runner(runner, model, self.settings)
         runner.logger.info('\n' + density_table(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
         if growth and max(growth) > 3:
@@ -205,87 +188,16 @@ class EPSDHook(Hook):
             return None
         masks = Masks.unpack(self._resumed['masks'])
         masks.check_fits(
-            prunable_parameters(model, self.include, self.exclude)
+            prunable_parameters(
+                model, self.settings.include, self.settings.exclude
+            )
         )
-        expected = round((1 - self.sparsity) * masks.total)
+        expected = round((1 - self.settings.sparsity) * masks.total)
         if masks.kept != expected:
             raise ValueError(
                 f'the checkpoint keeps {masks.kept:,} weights (sparsity '
-                f'{masks.sparsity:.4f}), but sparsity={self.sparsity} would '
+                f'{masks.sparsity:.4f}), but sparsity={options.sparsity} would '
                 f'keep {expected:,}: resume with the sparsity it was '
                 'pruned to, or prune anew with load_from'
             )
         return masks
-
-    @property
-    def _needs_data(self) -> bool:
-        return self.criterion is not None and self.criterion.steps_per_draw > 0
-
-    def _check_options(self, score_weights: dict | None) -> None:
-        if self.criterion is None:
-            self._refuse(
-                'criterion=None prunes nothing',
-                sparsity=self.sparsity or None,
-                draws=self.draws,
-                include=self.include,
-                exclude=self.exclude,
-                seed=self.seed,
-                allow_empty_layers=self.allow_empty_layers or None,
-            )
-            if self.sd_loss is None:
-                raise ValueError(
-                    'criterion=None and sd_loss=None: the hook has nothing '
-                    'to do, remove it'
-                )
-        elif not self.sparsity:
-            raise ValueError(
-                f'sparsity={self.sparsity} beside a criterion removes '
-                'nothing: give a sparsity in (0, 1), or criterion=None for '
-                'self-distillation without pruning'
-            )
-        if not self._needs_data:
-            self._refuse(
-                'the criterion needs no data',
-                draws=self.draws,
-                batches_per_step=(
-                    None
-                    if self.batches_per_step == 1
-                    else self.batches_per_step
-                ),
-                score_weights=score_weights,
-                compare_plain=self.compare_plain or None,
-            )
-        if self.sd_loss is None:
-            self._refuse(
-                'there is no sd_loss',
-                score_weights=score_weights,
-                compare_plain=self.compare_plain or None,
-            )
-        for name in ('draws', 'batches_per_step'):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f'{name}={value!r} must be an integer >= 1')
-        _check_score_weights(score_weights or {})
-
-    @staticmethod
-    def _refuse(reason: str, **options: Any) -> None:
-        given = [f'{k}={v!r}' for k, v in options.items() if v is not None]
-        if given:
-            raise ValueError(
-                f'{reason}, so {", ".join(given)} would have no effect: '
-                'remove it'
-            )
-
-
-def _check_score_weights(weights: dict) -> None:
-    unknown = set(weights) - {'task', 'sd'}
-    wrong = {
-        k: v
-        for k, v in weights.items()
-        if not isinstance(v, (int, float)) or v < 0
-    }
-    if unknown or wrong or (weights and not any(weights.values())):
-        raise ValueError(
-            f'score_weights={weights!r} must be dict(task=…, sd=…) with '
-            'numbers >= 0, one of them positive'
-        )

@@ -1,0 +1,132 @@
+"""The settings of a job, checked when they are given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from epsd_mm.distillation.losses import SelfDistillationLoss
+from epsd_mm.pruning import Criterion
+from epsd_mm.pruning.allocation import check_sparsity
+
+DEFAULT_DRAWS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What :class:`~epsd_mm.engine.EPSDHook` is told; see there.
+
+    Raises:
+        ValueError: A setting is wrong or would have no effect.
+    """
+
+    sparsity: float = 0.0
+    criterion: Criterion | None = None
+    sd_loss: SelfDistillationLoss | None = None
+    score_weights: dict | None = None
+    draws: int | None = None
+    batches_per_step: int = 1
+    include: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+    allow_empty_layers: bool = False
+    compare_plain: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity)
+        _check_score_weights(self.score_weights)
+        for name in ('draws', 'batches_per_step'):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f'{name}={value!r} must be an integer >= 1')
+        if self.criterion is None:
+            self._check_without_criterion()
+        elif not self.sparsity:
+            raise ValueError(
+                f'sparsity={self.sparsity} beside a criterion removes '
+                'nothing: give a sparsity in (0, 1), or criterion=None for '
+                'self-distillation without pruning'
+            )
+        if not self.needs_data:
+            self._refuse(
+                'the criterion needs no data',
+                'draws',
+                'batches_per_step',
+                'score_weights',
+                'compare_plain',
+            )
+        if self.sd_loss is None:
+            self._refuse(
+                'there is no sd_loss', 'score_weights', 'compare_plain'
+            )
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether scoring looks at training data."""
+        return self.criterion is not None and self.criterion.steps_per_draw > 0
+
+    @property
+    def draw_count(self) -> int:
+        """Independent draws of the data."""
+        return self.draws or (DEFAULT_DRAWS if self.needs_data else 1)
+
+    @property
+    def task(self) -> float:
+        """Weight of the task's losses in the scored objective."""
+        return self._weights['task']
+
+    @property
+    def sd(self) -> float:
+        """Weight of the self-distillation term in the scored objective."""
+        return self._weights['sd'] if self.sd_loss else 0.0
+
+    @property
+    def _weights(self) -> dict:
+        return dict(task=1.0, sd=1.0) | (self.score_weights or {})
+
+    def _check_without_criterion(self) -> None:
+        if self.sd_loss is None:
+            raise ValueError(
+                'criterion=None and sd_loss=None: the hook has nothing to '
+                'do, remove it'
+            )
+        self._refuse(
+            'criterion=None prunes nothing',
+            'sparsity',
+            'include',
+            'exclude',
+            'seed',
+            'allow_empty_layers',
+        )
+
+    def _refuse(self, reason: str, *names: str) -> None:
+        given = [
+            f'{name}={getattr(self, name)!r}'
+            for name in names
+            if getattr(self, name) != _DEFAULTS[name]
+        ]
+        if given:
+            raise ValueError(
+                f'{reason}, so {", ".join(given)} would have no effect: '
+                'remove it'
+            )
+
+
+_DEFAULTS: dict[str, Any] = {
+    name: field.default
+    for name, field in Settings.__dataclass_fields__.items()
+}
+
+
+def _check_score_weights(weights: Any) -> None:
+    if weights is None:
+        return
+    right = isinstance(weights, dict) and not set(weights) - {'task', 'sd'}
+    right = right and all(
+        isinstance(weight, (int, float)) and weight >= 0
+        for weight in weights.values()
+    )
+    if not right or not any((dict(task=1.0, sd=1.0) | weights).values()):
+        raise ValueError(
+            f'score_weights={weights!r} must be dict(task=…, sd=…) with '
+            'numbers >= 0, one of them positive'
+        )
