@@ -1,5 +1,5 @@
 """Reports and figures."""
 
-from .report import density_figure, density_table, write_report
+from .report import density_figure, report_text, write_report
 
-__all__ = ['density_figure', 'density_table', 'write_report']
+__all__ = ['density_figure', 'report_text', 'write_report']

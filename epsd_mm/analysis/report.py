@@ -1,35 +1,23 @@
 """The report of a scoring: a table, a figure, files."""
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from epsd_mm.evaluation.sparsity import density_table
 from epsd_mm.pruning import Masks
 
 
-def density_table(report: dict, width: int = 100) -> str:
+def report_text(report: dict) -> str:
     """Density by layer, the totals, and what scoring cost, as text."""
-    table = Table(title='Weights kept')
-    for header, justify in (
-        ('layer', 'left'),
-        ('kept', 'right'),
-        ('total', 'right'),
-        ('density', 'right'),
-    ):
-        table.add_column(header, justify=justify)
-    for name, layer in report['layers'].items():
-        table.add_row(name, *_counts(layer['kept'], layer['total']))
-    table.add_section()
-    table.add_row('all', *_counts(report['kept'], report['total']))
-    console = Console(width=width, record=True, file=open(os.devnull, 'w'))
-    console.print(table)
-    return console.export_text() + summary(report)
+    layers = {
+        name: (layer['kept'], layer['total'])
+        for name, layer in report['layers'].items()
+    }
+    return density_table('Weights kept', layers) + summary(report)
 
 
 def summary(report: dict) -> str:
@@ -39,7 +27,7 @@ def summary(report: dict) -> str:
         f'peak memory {report["peak_memory"] / 2**30:.2f} GiB '
         f'({report["peak_memory_of"]})'
     )
-    losses = [notes['losses'] for notes in report['steps'] if notes]
+    losses = [n['losses'] for n in report['steps'] if 'losses' in n]
     if losses:
         first = ', '.join(f'{loss:.4f}' for loss in losses[0])
         lines.append(f'loss of the inner steps of draw 0: {first}')
@@ -96,7 +84,7 @@ def write_report(folder: Path, masks: Masks, report: dict) -> None:
         tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent)
     )
     try:
-        text = json.dumps(report, indent=2, allow_nan=True)
+        text = json.dumps(report, indent=2, default=str)
         (draft / 'report.json').write_text(text + '\n')
         torch.save(masks.pack(), draft / 'masks.pth')
         density_figure(report, draft / 'density.png')
@@ -106,7 +94,3 @@ def write_report(folder: Path, masks: Masks, report: dict) -> None:
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _counts(kept: int, total: int) -> tuple[str, str, str]:
-    return f'{kept:,}', f'{total:,}', f'{kept / total:.4f}'

@@ -38,7 +38,7 @@ def check_pairs(runner: Runner, loss: SelfDistillationLoss) -> None:
     sampler = runner.train_dataloader.batch_sampler
     if isinstance(sampler, ClassPairBatchSampler):
         return
-    base = runner.cfg.train_dataloader.get('batch_sampler')
+    base = runner.cfg.get('train_dataloader', {}).get('batch_sampler')
     base = f', base={dict(base)}' if base else ''
     raise ValueError(
         f'{type(loss).__name__} compares each image with a partner of its '

@@ -39,6 +39,7 @@ def scoring_progress(total: int, logger: MMLogger):
     columns = (
         TextColumn('scoring: draw {task.fields[draw]}'),
         BarColumn(),
+        TextColumn('step'),
         MofNCompleteColumn(),
         TextColumn('loss {task.fields[loss]:.4f}'),
         TimeElapsedColumn(),
@@ -62,7 +63,7 @@ def _logging(total: int, logger: MMLogger) -> Callable[[int, float], None]:
         if draw != last or done == total:
             last = draw
             logger.info(
-                f'scoring: draw {draw}, evaluation {done} of {total}, '
+                f'scoring: draw {draw}, step {done} of {total}, '
                 f'loss {loss:.4f}'
             )
 

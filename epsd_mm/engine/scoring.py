@@ -9,13 +9,11 @@ from typing import Any
 
 import mmengine.dist as dist
 import torch
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.runner import Runner
-from torch import nn
 
 from epsd_mm.distillation.losses import SelfDistillationLoss
-from epsd_mm.ops import replace_roi_align
 from epsd_mm.pruning import (
     Masks,
     Scoring,
@@ -60,7 +58,7 @@ def score_runner(
         torch.cuda.reset_peak_memory_stats(device)
     with _no_trace(device):
         twin = scoring_copy(model)
-        work = _Work(twin, settings)
+        work = _Work(twin, settings, runner.logger)
         if settings.needs_data:
             work.batches = scoring_batches(runner, settings.seed)
         rounds = 3 if settings.compare_plain else 1
@@ -89,8 +87,13 @@ def score_runner(
                 terms=terms,
             )
             if settings.compare_plain:
-                plain = work.select(work.run(1.0, 0.0, 0)[0])
-                other = work.select(work.run(1.0, 0.0, 1)[0])
+                plain, other = (
+                    select_global(
+                        work.run(1.0, 0.0, repetition)[0].scores,
+                        settings.sparsity,
+                    )
+                    for repetition in (0, 1)
+                )
                 report['overlap_with_plain'] = masks.overlap(plain)
                 report['overlap_noise_floor'] = plain.overlap(other)
     report['seconds'] = time.perf_counter() - started
@@ -109,7 +112,10 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     for module in twin.modules():
         if getattr(module, 'with_cp', False):
             module.with_cp = False
-    if _has_roi_align(twin):
+    if any(type(m).__name__ == 'RoIAlign' for m in twin.modules()):
+        # Classifiers do without mmcv's operators.
+        from epsd_mm.ops import replace_roi_align
+
         replace_roi_align(twin)
     return twin.train()
 
@@ -128,8 +134,11 @@ def peak_memory(device: torch.device) -> dict[str, Any]:
 class _Work:
     """One scoring job: the twin, its weights, and how to draw."""
 
-    def __init__(self, twin: BaseModel, settings: Settings) -> None:
+    def __init__(
+        self, twin: BaseModel, settings: Settings, logger: MMLogger
+    ) -> None:
         self.settings = settings
+        self.logger = logger
         self.twin = twin
         self.params = {
             name: p for name, p in twin.named_parameters() if p.requires_grad
@@ -177,6 +186,13 @@ class _Work:
     def select(self, scoring: Scoring) -> Masks:
         check_nonzero(scoring.scores)
         masks = select_global(scoring.scores, self.settings.sparsity)
+        ranked = sum(int(s.count_nonzero()) for s in scoring.scores.values())
+        if ranked < masks.kept:
+            self.logger.warning(
+                f'only {ranked:,} weights score above zero, but '
+                f'{masks.kept:,} are kept: names and indices settle which of '
+                'the others are. More draws rank more weights'
+            )
         empty = masks.empty_layers()
         if empty and not self.settings.allow_empty_layers:
             raise ValueError(
@@ -228,10 +244,6 @@ def _no_trace(device: torch.device):
         hub.log_scalars.update(scalars)
         hub.runtime_info.clear()
         hub.runtime_info.update(info)
-
-
-def _has_roi_align(model: nn.Module) -> bool:
-    return any(type(m).__name__ == 'RoIAlign' for m in model.modules())
 
 
 def _describe(loss: SelfDistillationLoss | None) -> dict | None:

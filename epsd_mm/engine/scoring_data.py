@@ -72,6 +72,8 @@ _REPLACED = (
     'persistent_workers',
     'prefetch_factor',
     'pin_memory',
+    'multiprocessing_context',
+    'timeout',
     'worker_init_fn',
     'num_batch_per_epoch',
 )

@@ -100,6 +100,9 @@ class SelfDistillation:
                     forward(**data, mode='loss')
             finally:
                 self.observer.stop()
+                # Older autocasts keep half-precision copies of the weights
+                # that were made here, without a gradient.
+                torch.clear_autocast_cache()
         finally:
             self._busy = False
         self.teacher.remember(self.observer.observe(data['data_samples']))

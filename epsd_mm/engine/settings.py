@@ -111,10 +111,7 @@ class Settings:
             )
 
 
-_DEFAULTS: dict[str, Any] = {
-    name: field.default
-    for name, field in Settings.__dataclass_fields__.items()
-}
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}
 
 
 def _check_score_weights(weights: Any) -> None:

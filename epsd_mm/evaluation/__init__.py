@@ -1,5 +1,5 @@
 """Measurements of a model."""
 
-from .sparsity import layer_sparsity, sparsity_table
+from .sparsity import density_table, layer_sparsity, sparsity_table
 
-__all__ = ['layer_sparsity', 'sparsity_table']
+__all__ = ['density_table', 'layer_sparsity', 'sparsity_table']

@@ -140,6 +140,7 @@ def replace_roi_align(model: nn.Module) -> int:
 
     The layers have no parameters, so names stay as they are. Meant for the
     copy of a model that is scored; the model that is trained keeps mmcv's.
+    Layers that pool by maximum have no such counterpart and stay.
 
     Returns:
         The number of layers swapped.
@@ -148,7 +149,7 @@ def replace_roi_align(model: nn.Module) -> int:
         (module, name, child)
         for module in model.modules()
         for name, child in module.named_children()
-        if type(child) is RoIAlign
+        if type(child) is RoIAlign and child.pool_mode == 'avg'
     ]
     for module, name, child in found:
         setattr(module, name, TwiceDifferentiableRoIAlign(child))

@@ -128,8 +128,9 @@ def check_nonzero(scores: Mapping[str, Tensor]) -> None:
             'initialisation. A residual network trained from scratch needs '
             'zero_init_residual=False (with True, the last norm of each '
             'block starts at 0 and cuts its branch off); a layer that few '
-            'images use needs more draws or batches_per_step; otherwise '
-            'leave these layers dense with exclude=[...]'
+            'images use needs more draws or batches_per_step, and images '
+            'with objects that are not ignored; otherwise leave these '
+            'layers dense with exclude=[...]'
         )
 
 
@@ -163,6 +164,19 @@ def _check_scores(
             'objective that reaches them (score_weights with task > 0)'
         )
     for name, tensor in scores.items():
+        if name not in masks or tensor.shape != masks[name].shape:
+            expected = tuple(masks[name].shape) if name in masks else 'none'
+            raise ValueError(
+                f'the criterion scored {name!r} with shape '
+                f'{tuple(tensor.shape)}, but the prunable weight has '
+                f'{expected}: score the names of masks, in their shapes'
+            )
+        if (tensor < 0).any():
+            raise ValueError(
+                f'draw {draw}: {name!r} has scores below zero (lowest '
+                f'{float(tensor.min()):.6g}): shift them or take the '
+                'absolute value'
+            )
         if not torch.isfinite(tensor).all():
             raise FloatingPointError(
                 f'draw {draw}: the score of {name!r} is not finite'

@@ -263,3 +263,28 @@ def test_a_draw_of_zeros_adds_nothing():
     result.add(dict(a=torch.zeros(2)), {})
     result.add(dict(a=torch.tensor([1.0, 3.0])), {})
     assert result.scores['a'].tolist() == [0.25, 0.75]
+
+
+class Wrong(Criterion):
+    """Scores as ``change`` makes them."""
+
+    steps_per_draw = 0
+
+    def __init__(self, change):
+        self.change = change
+
+    def scores(self, objective, params, masks, batches):
+        return self.change({n: params[n].detach().abs() for n in masks})
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda s: s | {'first.bias': torch.ones(4)}, "'first.bias'"),
+        (lambda s: s | {'first.weight': torch.ones(2, 2)}, r'\(2, 2\)'),
+        (lambda s: s | {'first.weight': -torch.ones(4, 3)}, 'below zero'),
+    ],
+)
+def test_scores_of_other_weights_shapes_or_signs_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        run(Wrong(change))

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from epsd_mm.analysis import density_table, write_report
+from epsd_mm.analysis import report_text, write_report
 from epsd_mm.engine.checks import check_pairs, refuse_sharding
 from epsd_mm.engine.mask_keeper import MaskKeeper
 from epsd_mm.engine.scoring import score_runner
@@ -100,6 +100,7 @@ class EPSDHook(Hook):
         return self._keeper and self._keeper.masks
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take masks and random state from a checkpoint to resume."""
         if not runner._resume:
             return
         saved = checkpoint.get('epsd') or {}
@@ -118,6 +119,7 @@ class EPSDHook(Hook):
         self._resumed = saved
 
     def before_train(self, runner: Runner) -> None:
+        """Score and prune, or restore; then let the two stages work."""
         refuse_sharding(runner)
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
@@ -141,29 +143,36 @@ class EPSDHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
+        """Log the measured sparsity; it is measured now and then."""
         if self._keeper:
             if self._measured is None or self.every_n_train_iters(runner, 50):
                 self._measured = self._keeper.measured_sparsity()
             runner.message_hub.update_scalar('train/sparsity', self._measured)
 
     def before_val_epoch(self, runner: Runner) -> None:
+        """Remember the random state."""
         self._before_validation = RandomState.capture()
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict | None = None
     ) -> None:
-        # Training goes on as if there had been no validation, and so ends
-        # alike whether or not it was resumed in between.
+        """Go on as if there had been no validation.
+
+        A run by epochs without worker processes then ends alike whether or
+        not it was resumed in between.
+        """
         if self._before_validation:
             self._before_validation.restore()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put masks and random state into ``checkpoint['epsd']``."""
         saved = dict(random_state=asdict(RandomState.capture()))
         if self._keeper:
             saved['masks'] = self._keeper.masks.pack()
         checkpoint['epsd'] = saved
 
     def after_train(self, runner: Runner) -> None:
+        """Leave model and optimiser without hooks."""
         if self._keeper:
             self._keeper.release()
         if self._distillation:
@@ -171,7 +180,7 @@ class EPSDHook(Hook):
 
     def _score(self, runner: Runner, model: Any) -> Masks:
         masks, report = score_runner(runner, model, self.settings)
-        runner.logger.info('\n' + density_table(report))
+        runner.logger.info('\n' + report_text(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
         if growth and max(growth) > 3:
             runner.logger.warning(
@@ -196,8 +205,9 @@ class EPSDHook(Hook):
         if masks.kept != expected:
             raise ValueError(
                 f'the checkpoint keeps {masks.kept:,} weights (sparsity '
-                f'{masks.sparsity:.4f}), but sparsity={options.sparsity} would '
-                f'keep {expected:,}: resume with the sparsity it was '
-                'pruned to, or prune anew with load_from'
+                f'{masks.sparsity:.4f}), but this config would keep '
+                f'{expected:,} with sparsity={self.settings.sparsity}: '
+                'resume with the sparsity it was pruned to, or prune anew '
+                'with load_from'
             )
         return masks

@@ -18,12 +18,10 @@ class Criterion(ABC):
             0 for a criterion that needs no data.
         evaluations: How often it evaluates the objective on a batch, for
             the progress bar.
-        deterministic: Whether another draw gives the same scores.
     """
 
     steps_per_draw: int = 1
     evaluations: int = 1
-    deterministic: bool = False
 
     @abstractmethod
     def scores(

@@ -12,7 +12,6 @@ class Magnitude(Criterion):
 
     steps_per_draw = 0
     evaluations = 0
-    deterministic = True
 
     def scores(self, objective, params, masks, batches):
         return {name: params[name].detach().abs() for name in masks}

@@ -16,7 +16,6 @@ class Random(Criterion):
 
     steps_per_draw = 0
     evaluations = 0
-    deterministic = True
 
     def scores(self, objective, params, masks, batches):
         return {name: torch.rand(masks[name].shape) for name in masks}
