@@ -442,7 +442,7 @@ def test_resume_with_another_sparsity_is_an_error(
     )
     cfg.load_from = str(trained[0] / 'epoch_1.pth')
     cfg.resume = True
-    with pytest.raises(ValueError, match='sparsity=0.5 would keep'):
+    with pytest.raises(ValueError, match='keep 24,698 with sparsity=0.5'):
         runner_of(cfg).train()
 
 
