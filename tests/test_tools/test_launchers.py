@@ -23,9 +23,11 @@ def launch(tmp_path):
 
     def run(script, *args, **env):
         path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+        # make exports PYTHON, which the launchers obey.
+        inherited = {k: v for k, v in os.environ.items() if k != 'PYTHON'}
         return subprocess.run(
             ['bash', TOOLS / script, *args],
-            env=dict(os.environ, PATH=path, **env),
+            env=dict(inherited, PATH=path, **env),
             capture_output=True,
             text=True,
         )
