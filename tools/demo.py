@@ -256,7 +256,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     console.rule('1/3  Drawing 320 images to train on and 80 to test on')
     try:
-        console.print(str(generate_voc(ROOT / 'data')))
+        console.print(str(generate_voc(ROOT / 'data', train=288)))
     except FileExistsError as error:
         raise SystemExit(f'error: {error}') from None
     results = {}
