@@ -28,6 +28,7 @@ from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.evaluation.sparsity import layer_sparsity
 
 ROOT = Path('work_dirs/demo')
+TRAIN, TEST = 288, 80
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = dict(
     EPSD=epsd_mm.config_path('demo_faster_rcnn_epsd'),
@@ -252,13 +253,10 @@ def main() -> None:
     started = time.perf_counter()
     console = Console()
     folders = dict(dense=ROOT / 'dense', EPSD=ROOT / 'epsd')
-    for folder in folders.values():
+    for folder in (*folders.values(), ROOT / 'data'):
         shutil.rmtree(folder, ignore_errors=True)
-    console.rule('1/3  Drawing 320 images to train on and 80 to test on')
-    try:
-        console.print(str(generate_voc(ROOT / 'data', train=288)))
-    except FileExistsError as error:
-        raise SystemExit(f'error: {error}') from None
+    console.rule(f'1/3  Drawing {TRAIN} images to train on, {TEST} to test on')
+    console.print(str(generate_voc(ROOT / 'data', train=TRAIN, test=TEST)))
     results = {}
     console.rule('2/3  EPSD: score, prune to 10 % of the weights, train, test')
     results['EPSD'] = train_and_test('EPSD', folders['EPSD'])
