@@ -12,7 +12,7 @@ default_hooks = dict(
         # few objects, that a global ranking would remove them whole.
         exclude=['neck.fpn_convs.*', 'rpn_head.*', '*.fc_cls.*', '*.fc_reg.*'],
         # Fewer than the default of 8, so that a demo stays short.
-        draws=2,
+        draws=1,
     )
 )
 train_dataloader = dict(

@@ -28,7 +28,7 @@ from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.evaluation.sparsity import layer_sparsity
 
 ROOT = Path('work_dirs/demo')
-TRAIN, TEST = 288, 80
+TRAIN, TEST = 320, 80
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = dict(
     EPSD=epsd_mm.config_path('demo_faster_rcnn_epsd'),
@@ -46,7 +46,15 @@ def run_tool(tool: str, *args: object) -> None:
 
 def train_and_test(name: str, folder: Path) -> dict:
     """Run both tools for a config and read what they wrote."""
-    run_tool('train.py', CONFIGS[name], '--work-dir', folder)
+    # Its last validation would be the test below.
+    run_tool(
+        'train.py',
+        CONFIGS[name],
+        '--work-dir',
+        folder,
+        '--cfg-options',
+        'train_cfg.val_begin=1000',
+    )
     checkpoint = Path((folder / 'last_checkpoint').read_text())
     run_tool(
         'test.py',
