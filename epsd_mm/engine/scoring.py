@@ -105,8 +105,9 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     """A float32 copy in training mode that can be differentiated twice.
 
     RoIAlign becomes exact, activation checkpointing is off (its reentrant
-    form refuses a second derivative) and synchronised normalisation counts
-    its own process alone.
+    form refuses a second derivative), synchronised normalisation counts
+    its own process alone, and on the CPU convolutions work channels last,
+    where their kernels are fastest.
     """
     twin = revert_sync_batchnorm(copy.deepcopy(model)).float()
     for module in twin.modules():
@@ -117,6 +118,11 @@ def scoring_copy(model: BaseModel) -> BaseModel:
         from epsd_mm.ops import replace_roi_align
 
         replace_roi_align(twin)
+    for param in twin.parameters():
+        if param.dim() == 4 and param.device.type == 'cpu':
+            param.data = param.data.contiguous(
+                memory_format=torch.channels_last
+            )
     return twin.train()
 
 

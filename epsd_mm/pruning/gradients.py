@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .objective import Objective, Params, Step
-from .second_order import second_order_check
+from .second_order import LeanOperators, second_order_check
 
 Vector = dict[str, Tensor]
 
@@ -77,9 +77,11 @@ def hessian_product(
     leaves = _leaves(params)
     total: Vector = {}
     for step in steps:
-        loss = objective(leaves, step)
+        operators = LeanOperators()
+        with operators:
+            loss = objective(leaves, step)
         _check_replay(loss, step)
-        with second_order_check(loss):
+        with second_order_check(loss), operators.without_weight_gradients():
             gradient = _gradient(loss, leaves, create_graph=True)
         pairs = [
             (gradient[name], vector[name])
@@ -130,7 +132,8 @@ def _accumulate(total: Vector, update: Vector, factor: float) -> None:
 
 def _check_finite(vector: Vector, what: str) -> None:
     for name, tensor in vector.items():
-        if not torch.isfinite(tensor).all():
+        # NaN is the least and the greatest where there is one.
+        if not all(torch.isfinite(end) for end in tensor.aminmax()):
             raise FloatingPointError(f'the {what} of {name!r} is not finite')
 
 
