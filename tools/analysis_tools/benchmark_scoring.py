@@ -1,16 +1,18 @@
 """Time and memory of the meta-gradient, three ways, in one run.
 
-For each workload and number of inner steps, each in a process of its own:
+For each workload and number of inner steps:
 
 - gradient: steps + 1 plain training gradients, the least any score costs;
 - walk back: epsd_mm's meta_gradient, exact;
-- unrolled: the same through one graph of all inner steps, as the authors of
-  ProsPr compute it, written out here from the formula.
+- unrolled: the same through one graph of all inner steps and torch's own
+  operators, as the authors of ProsPr compute it, written out here from the
+  formula.
 
-Memory is the peak above the loaded model: resident memory on the CPU,
-allocated memory on a GPU. On the CPU it is measured in a second process in
-which freed memory goes back to the system at once (a fixed threshold of
-malloc's), or fragments of the heap would be counted with it.
+Times are medians of runs that take turns in one process. Memory is the peak
+above the loaded model, in a process of its own: resident memory on the CPU,
+where freed memory then goes back to the system at once (a fixed threshold of
+malloc's), or fragments of the heap would be counted with it; allocated memory
+on a GPU.
 """
 
 import argparse
@@ -25,8 +27,6 @@ import time
 import torch
 import workloads
 
-METHODS = ('gradient', 'walk back', 'walk back, offload', 'unrolled')
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -40,7 +40,12 @@ def parse_args() -> argparse.Namespace:
         default=['resnet18', 'faster-rcnn'],
     )
     parser.add_argument('--steps', nargs='+', type=int, default=[1, 3, 8])
-    parser.add_argument('--methods', nargs='+', choices=METHODS)
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        choices=METHODS,
+        default=['gradient', 'walk back', 'unrolled'],
+    )
     parser.add_argument('--batch-size', type=int, help='images a batch')
     parser.add_argument('--image', nargs=2, type=int, metavar=('H', 'W'))
     parser.add_argument('--repeats', type=int, default=3)
@@ -49,55 +54,61 @@ def parse_args() -> argparse.Namespace:
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
     )
     parser.add_argument('--out', help='write the figures to this JSON file')
-    # What a process of its own is told.
-    parser.add_argument('--measure', nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument(
-        '--memory', action='store_true', help=argparse.SUPPRESS
-    )
+    # What a process of its own is told: workload, steps, and a method whose
+    # memory it measures, or none to take times.
+    parser.add_argument('--measure', nargs='+', help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     if args.measure:
-        name, steps, method = args.measure
-        print(json.dumps(measure(args, name, int(steps), method)))
+        name, steps, *method = args.measure
+        print(json.dumps(measure(args, name, int(steps), *method)))
         return
     rows = []
     for name in args.workloads:
         for steps in args.steps:
-            for method in args.methods or METHODS:
-                rows.append(run_apart(name, steps, method))
-                show_progress(rows[-1])
+            rows += run(args, name, steps)
     if args.out:
         with open(args.out, 'w') as f:
             json.dump(dict(settings=vars(args), rows=rows), f, indent=2)
     show(rows)
 
 
-def run_apart(name: str, steps: int, method: str) -> dict:
-    """Measure time and memory in fresh processes."""
-    row = dict(workload=name, steps=steps, method=method)
-    arguments = ['--measure', name, str(steps), method]
-    for extra, environment in (
-        ([], {}),
-        (['--memory'], dict(MALLOC_MMAP_THRESHOLD_='65536')),
-    ):
-        done = subprocess.run(
-            [sys.executable, *sys.argv, *arguments, *extra],
-            capture_output=True,
-            text=True,
-            env=dict(os.environ, **environment),
-        )
-        if done.returncode:
-            return dict(row, error=done.stderr.strip().splitlines()[-1:])
-        row.update(json.loads(done.stdout.splitlines()[-1]))
-    return row
+def run(args: argparse.Namespace, name: str, steps: int) -> list[dict]:
+    """Times and memory of all methods, in fresh processes."""
+    rows = []
+    times = run_apart(name, steps)
+    for method in args.methods:
+        row = dict(workload=name, steps=steps, method=method)
+        row.update(times.get(method, times))
+        row.update(run_apart(name, steps, method))
+        show_progress(row)
+        rows.append(row)
+    return rows
+
+
+def run_apart(name: str, steps: int, *method: str) -> dict:
+    environment = dict(os.environ)
+    if method:
+        environment['MALLOC_MMAP_THRESHOLD_'] = '65536'
+    done = subprocess.run(
+        [sys.executable, *sys.argv, '--measure', name, str(steps), *method],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or ['killed']
+        return dict(error=f'{reason[0]} (exit status {done.returncode})')
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(
-    args: argparse.Namespace, name: str, steps: int, method: str
+    args: argparse.Namespace, name: str, steps: int, method: str | None = None
 ) -> dict:
+    """Peak memory of a method, or the times of all."""
     from mmengine.logging import MMLogger
 
     from epsd_mm.engine.objective import ModelObjective
@@ -113,26 +124,29 @@ def measure(
     ]
     objective = ModelObjective(model)
     params = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    compute = dict(zip(METHODS, (plain, walk, walk_offloaded, unrolled)))
     arguments = (objective, params, batches, steps, args.lr)
-    if args.memory:
+    if method:
         before = reset_peak(args.device)
-        compute[method](*arguments)
+        METHODS[method](*arguments)
         weights = sum(p.numel() * p.element_size() for p in params.values())
         return dict(peak=peak(args.device) - before, weights=weights)
-    seconds = []
+    seconds, norms = {m: [] for m in args.methods}, {}
     for _ in range(args.repeats):
-        torch.manual_seed(0)
-        synchronize(args.device)
-        started = time.perf_counter()
-        norm = compute[method](*arguments)
-        synchronize(args.device)
-        seconds.append(time.perf_counter() - started)
-    return dict(
-        seconds=statistics.median(seconds),
-        seconds_range=[min(seconds), max(seconds)],
-        norm=norm,
-    )
+        for name, taken in seconds.items():
+            torch.manual_seed(0)
+            synchronize(args.device)
+            started = time.perf_counter()
+            norms[name] = METHODS[name](*arguments)
+            synchronize(args.device)
+            taken.append(time.perf_counter() - started)
+    return {
+        name: dict(
+            seconds=statistics.median(taken),
+            seconds_of_runs=taken,
+            norm=norms[name],
+        )
+        for name, taken in seconds.items()
+    }
 
 
 def plain(objective, params, batches, steps, lr) -> float:
@@ -167,6 +181,14 @@ def unrolled(objective, params, batches, steps, lr) -> float:
         theta = {n: p - lr * g for (n, p), g in zip(theta.items(), gradient)}
     loss, _ = objective.record(theta, batches[-1][0])
     return norm_of(torch.autograd.grad(loss, list(first.values())))
+
+
+METHODS = {
+    'gradient': plain,
+    'walk back': walk,
+    'walk back, offload': walk_offloaded,
+    'unrolled': unrolled,
+}
 
 
 def norm_of(tensors) -> float:
@@ -222,7 +244,9 @@ def show(rows: list[dict]) -> None:
     table = Table(title='Meta-gradient: time and peak memory')
     for header in ('workload', 'i', 'method'):
         table.add_column(header)
-    for header in ('s', 'x gradient', 'MiB', 'x gradient', 'norm'):
+    for header in ('s', 'x gradient', 'x unrolled'):
+        table.add_column(header, justify='right')
+    for header in ('MiB', 'x gradient', 'x unrolled', 'norm'):
         table.add_column(header, justify='right')
     by_key = {(r['workload'], r['steps'], r['method']): r for r in rows}
     for row in rows:
@@ -230,11 +254,12 @@ def show(rows: list[dict]) -> None:
         if 'error' in row:
             table.add_row(*cells, f'failed: {row["error"]}')
             continue
-        base = by_key.get((row['workload'], row['steps'], 'gradient'), {})
         for field, unit, digits in (('seconds', 1, 2), ('peak', 2**20, 0)):
             cells.append(f'{row[field] / unit:.{digits}f}')
-            ratio = row[field] / base[field] if field in base else None
-            cells.append('' if ratio is None else f'{ratio:.2f}')
+            for other in ('gradient', 'unrolled'):
+                base = by_key.get((row['workload'], row['steps'], other), {})
+                ratio = row[field] / base[field] if field in base else None
+                cells.append('' if ratio is None else f'{ratio:.2f}')
         table.add_row(*cells, f'{row["norm"]:.6g}')
     console = Console(width=100)
     console.print(table)
