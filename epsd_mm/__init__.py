@@ -7,12 +7,14 @@ from pathlib import Path
 from . import compat
 from .version import __version__
 
-__all__ = ['__version__', 'config_path']
+__all__ = ['MaskKeeper', 'Masks', '__version__', 'config_path', 'prune']
 
 try:
     # In this order: torchvision must be repaired before anything imports it.
     compat.repair_torchvision()
     from . import engine, registry  # noqa: F401
+    from .api import prune
+    from .pruning import MaskKeeper, Masks
 except (ImportError, OSError) as error:
     # The tool that explains a broken environment has to start in one.
     if 'epsd_mm.check_env' not in sys.orig_argv:

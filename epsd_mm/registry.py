@@ -1,4 +1,4 @@
-"""Registers criteria and losses, and builds them by name.
+"""Registers criteria, losses and shapes of masks, and builds them by name.
 
 The rooms of the package know nothing of registries; this module lists what
 they offer. Losses go into mmengine's root registry, so that a config of any
@@ -6,24 +6,66 @@ scope finds them without a prefix.
 """
 
 import inspect
+import re
 from typing import Any
 
 from mmengine.registry import MODELS, Registry
 
 from epsd_mm.distillation.losses import CSKDLoss, SelfDistillationLoss
-from epsd_mm.pruning.criteria import (
+from epsd_mm.pruning import (
+    ERK,
+    FORCE,
+    NM,
     SNIP,
+    Allocation,
+    Blocks,
+    ByPattern,
+    Channels,
     Criterion,
+    Global,
+    GraSP,
+    IterSNIP,
     Magnitude,
+    Pattern,
     ProsPr,
     Random,
+    SynFlow,
+    Uniform,
+    Weights,
 )
 
 #: Pruning criteria; ``@CRITERIA.register_module()`` adds one's own.
 CRITERIA = Registry('criterion')
+#: How kept weights are divided among the layers.
+ALLOCATIONS = Registry('allocation')
+#: What is kept together.
+PATTERNS = Registry('pattern')
 
-for _class in (Magnitude, ProsPr, Random, SNIP):
+for _class in (
+    FORCE,
+    GraSP,
+    IterSNIP,
+    Magnitude,
+    ProsPr,
+    Random,
+    SNIP,
+    SynFlow,
+):
     CRITERIA.register_module(module=_class)
+for _name, _class in (
+    ('global', Global),
+    ('uniform', Uniform),
+    ('erk', ERK),
+    ('by_pattern', ByPattern),
+):
+    ALLOCATIONS.register_module(name=_name, module=_class)
+for _name, _class in (
+    ('weights', Weights),
+    ('channels', Channels),
+    ('blocks', Blocks),
+    ('nm', NM),
+):
+    PATTERNS.register_module(name=_name, module=_class)
 for _class in (CSKDLoss,):
     MODELS.register_module(module=_class)
 
@@ -42,6 +84,20 @@ def build_sd_loss(spec: Any) -> SelfDistillationLoss | None:
     return _build(spec, MODELS, SelfDistillationLoss, 'sd_loss')
 
 
+def build_allocation(spec: Any) -> Allocation | None:
+    """An allocation, likewise; ``{'backbone.*': 0.8}`` is one by pattern."""
+    if isinstance(spec, dict) and 'type' not in spec:
+        spec = dict(type='by_pattern', sparsities=dict(spec))
+    return _build(spec, ALLOCATIONS, Allocation, 'allocation')
+
+
+def build_pattern(spec: Any) -> Pattern | None:
+    """A pattern, likewise; ``'2:4'`` is one of N:M."""
+    if isinstance(spec, str) and (match := re.fullmatch(r'(\d+):(\d+)', spec)):
+        spec = dict(type='nm', n=int(match[1]), m=int(match[2]))
+    return _build(spec, PATTERNS, Pattern, 'pattern')
+
+
 def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:
     if spec is None or isinstance(spec, base):
         return spec
@@ -55,7 +111,7 @@ def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:
     options = dict(spec)
     name = options.pop('type')
     cls = _find(name, registry, base, what)
-    accepted = inspect.signature(cls).parameters
+    accepted = _options(cls)
     unknown = [option for option in options if option not in accepted]
     if unknown:
         raise ValueError(
@@ -63,6 +119,18 @@ def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:
             f'takes {", ".join(accepted) or "none"}'
         )
     return cls(**options)
+
+
+def _options(cls: type) -> list[str]:
+    """Names of the options, those that it passes to its base included."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        parameters = inspect.signature(base).parameters.values()
+        variadic = [p for p in parameters if p.kind is p.VAR_KEYWORD]
+        names += [p.name for p in parameters if p not in variadic]
+        if not variadic:
+            break
+    return names
 
 
 def _find(name: Any, registry: Registry, base: type, what: str) -> type:

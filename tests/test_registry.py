@@ -45,7 +45,8 @@ def test_unknown_names_are_told_the_known_ones():
     with pytest.raises(ValueError) as error:
         build_criterion('Prospr')
     assert str(error.value) == (
-        "unknown criterion 'Prospr'; known are Magnitude, ProsPr, Random, SNIP"
+        "unknown criterion 'Prospr'; known are FORCE, GraSP, IterSNIP, "
+        'Magnitude, ProsPr, Random, SNIP, SynFlow'
     )
     with pytest.raises(ValueError, match="unknown sd_loss 'KD'.*CSKDLoss"):
         build_sd_loss(dict(type='KD'))

@@ -5,8 +5,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
-
 from epsd_mm.evaluation.sparsity import density_table
 from epsd_mm.pruning import Masks
 
@@ -34,6 +32,11 @@ def summary(report: dict) -> str:
     growth = [n['growth'] for n in report['steps'] if 'growth' in n]
     if growth:
         lines.append(f'largest growth of the meta-gradient {max(growth):.2f}')
+    if report.get('stability') is not None:
+        lines.append(
+            'stability: the masks of the two halves of the draws share '
+            f'{report["stability"]:.3f} of their weights'
+        )
     if 'overlap_with_plain' in report:
         lines.append(
             'overlap with the mask of the plain loss '
@@ -86,7 +89,7 @@ def write_report(folder: Path, masks: Masks, report: dict) -> None:
     try:
         text = json.dumps(report, indent=2, default=str)
         (draft / 'report.json').write_text(text + '\n')
-        torch.save(masks.pack(), draft / 'masks.pth')
+        masks.save(draft / 'masks.pth')
         density_figure(report, draft / 'density.png')
         draft.chmod(0o755)
         if folder.exists():

@@ -14,10 +14,13 @@ from epsd_mm.pruning.objective import (
     Params,
     RandomState,
     Step,
+    positive_outputs,
     preserved_randomness,
 )
 
 from .self_distillation import SelfDistillation
+
+_DETECTION_HEADS = ('bbox_head', 'roi_head', 'rpn_head')
 
 
 class ModelObjective(Objective):
@@ -79,6 +82,16 @@ class ModelObjective(Objective):
             )
             with replaying:
                 return self._loss(params, step.batch)[0]
+
+    def outputs(self, params: Params, batch: Any) -> Tensor:
+        if any(hasattr(self.model, head) for head in _DETECTION_HEADS):
+            raise TypeError(
+                'SynFlow sums one tensor of outputs, and '
+                f'{type(self.model).__name__} is a detector: choose another '
+                'criterion'
+            )
+        inputs = self.model.data_preprocessor(batch, True)['inputs']
+        return positive_outputs(self.model, params, inputs[:1], mode='tensor')
 
     def _loss(self, params: Params, data: dict) -> tuple[Tensor, dict]:
         if self.distillation:

@@ -4,10 +4,9 @@ import copy
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import mmengine.dist as dist
 import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -15,16 +14,17 @@ from mmengine.runner import Runner
 
 from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.pruning import (
+    Found,
     Masks,
-    Scoring,
-    score,
-    select_global,
+    Schedule,
+    find_masks,
+    prunable_parameters,
 )
-from epsd_mm.pruning.prunable import prunable_parameters
-from epsd_mm.pruning.scoring import check_nonzero
+from epsd_mm.pruning.scoring import DrawBatches
 
 from .objective import ModelObjective
 from .progress import scoring_progress
+from .ranks import Ranks
 from .scoring_data import scoring_batches
 from .self_distillation import SelfDistillation
 from .settings import Settings
@@ -50,55 +50,45 @@ def score_runner(
         ValueError: A layer cannot be ranked or would be emptied.
         FloatingPointError: A loss, gradient or score is not finite.
     """
-    started = time.perf_counter()
     if settings.seed is None:
         settings = replace(settings, seed=runner.seed)
+    batches = _no_batches
+    if settings.needs_batches:
+        batches = scoring_batches(runner, settings.seed)
+    return score_model(model, batches, settings, runner.logger)
+
+
+def score_model(
+    model: BaseModel,
+    batches: DrawBatches,
+    settings: Settings,
+    logger: MMLogger,
+) -> tuple[Masks, dict]:
+    """The same for a model by itself; ``batches(r)`` are those of draw r."""
+    started = time.perf_counter()
     device = next(model.parameters()).device
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     with _no_trace(device):
-        twin = scoring_copy(model)
-        work = _Work(twin, settings, runner.logger)
-        if settings.needs_data:
-            work.batches = scoring_batches(runner, settings.seed)
-        rounds = 3 if settings.compare_plain else 1
-        evaluations = (
-            rounds
-            * len(work.own_draws(0))
-            * settings.criterion.evaluations
-            * settings.batches_per_step
-        )
-        with scoring_progress(evaluations, runner.logger) as work.progress:
-            scoring, terms = work.run(settings.task, settings.sd, 0)
-            masks = work.select(scoring)
-            report = dict(
-                criterion=type(settings.criterion).__name__,
-                settings=vars(settings.criterion),
-                sd_loss=_describe(settings.sd_loss),
-                score_weights=dict(task=settings.task, sd=settings.sd),
-                draws=settings.draw_count,
-                batches_per_step=settings.batches_per_step,
-                seed=settings.seed,
-                sparsity=masks.sparsity,
-                kept=masks.kept,
-                total=masks.total,
-                layers=masks.layers(),
-                steps=scoring.draws,
-                terms=terms,
-            )
+        work = _Work(model, batches, settings, logger)
+        with scoring_progress(work.evaluations, logger) as work.progress:
+            found, terms = work.run(settings.task, settings.sd)
+            report = work.describe(found)
+            report['terms'] = terms
             if settings.compare_plain:
-                plain, other = (
-                    select_global(
-                        work.run(1.0, 0.0, repetition)[0].scores,
-                        settings.sparsity,
-                    )
-                    for repetition in (0, 1)
+                plain, _ = work.run(1.0, 0.0)
+                other, _ = work.run(1.0, 0.0, repetition=1)
+                report['overlap_with_plain'] = found.masks.overlap(plain.masks)
+                report['overlap_noise_floor'] = plain.masks.overlap(
+                    other.masks
                 )
-                report['overlap_with_plain'] = masks.overlap(plain)
-                report['overlap_noise_floor'] = plain.overlap(other)
     report['seconds'] = time.perf_counter() - started
     report.update(peak_memory(device))
-    return masks, report
+    return found.masks, report
+
+
+def _no_batches(draw: int) -> Iterable[Any]:
+    return ()
 
 
 def scoring_copy(model: BaseModel) -> BaseModel:
@@ -138,102 +128,101 @@ def peak_memory(device: torch.device) -> dict[str, Any]:
 
 
 class _Work:
-    """One scoring job: the twin, its weights, and how to draw."""
+    """One scoring job: the twin of a model, its weights, and how to draw."""
 
     def __init__(
-        self, twin: BaseModel, settings: Settings, logger: MMLogger
+        self,
+        model: BaseModel,
+        batches: DrawBatches,
+        settings: Settings,
+        logger: MMLogger,
     ) -> None:
         self.settings = settings
+        self.batches = batches
         self.logger = logger
-        self.twin = twin
+        self.twin = scoring_copy(model)
         self.params = {
-            name: p for name, p in twin.named_parameters() if p.requires_grad
+            name: p
+            for name, p in self.twin.named_parameters()
+            if p.requires_grad
         }
         prunable = prunable_parameters(
-            twin, settings.include, settings.exclude
+            self.twin, settings.include, settings.exclude
         )
         self.prunable = Masks.ones_like(prunable)
         self.distillation = None
         if settings.sd_loss is not None:
-            self.distillation = SelfDistillation(twin, settings.sd_loss)
+            self.distillation = SelfDistillation(self.twin, settings.sd_loss)
             self.distillation.attach()
-        self.batches = lambda draw: iter(())
+        self.team = Ranks(next(self.twin.parameters()).device)
         self.progress = None
 
-    def own_draws(self, repetition: int) -> Iterable[int]:
-        """Draws of this process, of the ``draws`` of a repetition."""
-        start = repetition * self.settings.draw_count
-        stop = start + self.settings.draw_count
-        return range(start + dist.get_rank(), stop, dist.get_world_size())
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the objective that this process will make."""
+        settings = self.settings
+        repetitions = 3 if settings.compare_plain else 1
+        return (
+            repetitions
+            * settings.criterion.schedule.rounds
+            * len(self.team.own(range(settings.draw_count)))
+            * settings.criterion.evaluations
+            * settings.batches_per_step
+        )
 
-    def run(self, task: float, sd: float, repetition: int):
-        """Scores of all processes, and the terms of the loss of this one."""
+    def run(
+        self, task: float, sd: float, repetition: int = 0
+    ) -> tuple[Found, list[dict]]:
+        """Masks of an objective, and its terms in this process."""
+        settings = self.settings
         objective = ModelObjective(
             self.twin, self.distillation, task=task, sd=sd
         )
-        error, scoring = None, Scoring()
-        try:
-            scoring = score(
-                objective,
-                self.settings.criterion,
-                self.params,
-                self.prunable,
-                self.batches,
-                draws=self.own_draws(repetition),
-                batches_per_step=self.settings.batches_per_step,
-                seed=self.settings.seed,
-                on_evaluation=self.progress,
-            )
-        except Exception as e:
-            error = e
-        _raise_together(error)
-        return self._reduced(scoring), objective.terms
-
-    def select(self, scoring: Scoring) -> Masks:
-        check_nonzero(scoring.scores)
-        masks = select_global(scoring.scores, self.settings.sparsity)
-        ranked = sum(int(s.count_nonzero()) for s in scoring.scores.values())
-        if ranked < masks.kept:
+        found = find_masks(
+            objective,
+            settings.criterion,
+            self.params,
+            self.prunable,
+            self.batches,
+            sparsity=settings.sparsity,
+            allocation=settings.allocation,
+            pattern=settings.pattern,
+            draws=settings.draw_count,
+            batches_per_step=settings.batches_per_step,
+            seed=settings.seed,
+            repetition=repetition,
+            allow_empty_layers=settings.allow_empty_layers,
+            team=self.team,
+            on_evaluation=self.progress,
+        )
+        if found.ranked < found.masks.kept:
             self.logger.warning(
-                f'only {ranked:,} weights score above zero, but '
-                f'{masks.kept:,} are kept: names and indices settle which of '
-                'the others are. More draws rank more weights'
+                f'only {found.ranked:,} weights have a score, but '
+                f'{found.masks.kept:,} are kept: names and indices settle '
+                'which of the others are. More draws rank more weights'
             )
-        empty = masks.empty_layers()
-        if empty and not self.settings.allow_empty_layers:
-            raise ValueError(
-                f'sparsity={self.settings.sparsity} leaves nothing of '
-                f'{len(empty)} of {len(masks)} layers: {", ".join(empty)}. '
-                'Lower the sparsity, exclude these layers, or set '
-                'allow_empty_layers=True'
-            )
-        return masks
+        return found, objective.terms
 
-    def _reduced(self, scoring: Scoring) -> Scoring:
-        if dist.get_world_size() == 1:
-            return scoring
-        device = next(iter(self.params.values())).device
-        reduced = Scoring()
-        for name in self.prunable:
-            share = scoring.scores.get(name)
-            if share is None:
-                share = torch.zeros(self.prunable[name].shape)
-            share = share.to(device).contiguous()
-            dist.all_reduce(share)
-            reduced.scores[name] = share
-        for notes in dist.all_gather_object(scoring.draws):
-            reduced.draws.extend(notes)
-        return reduced
-
-
-def _raise_together(error: Exception | None) -> None:
-    """Raise in every process what went wrong in one of them."""
-    messages = dist.all_gather_object(error and f'{error}')
-    if error is not None:
-        raise error
-    failed = [message for message in messages if message]
-    if failed:
-        raise RuntimeError(f'scoring failed in another process: {failed[0]}')
+    def describe(self, found: Found) -> dict:
+        """What was done and what came of it, in plain numbers."""
+        settings, masks = self.settings, found.masks
+        return dict(
+            criterion=type(settings.criterion).__name__,
+            settings=_plain(settings.criterion),
+            allocation=_described(settings.allocation),
+            pattern=_described(settings.pattern),
+            sd_loss=describe_loss(settings.sd_loss),
+            score_weights=dict(task=settings.task, sd=settings.sd),
+            draws=settings.draw_count,
+            batches_per_step=settings.batches_per_step,
+            seed=settings.seed,
+            sparsity=masks.sparsity,
+            kept=masks.kept,
+            total=masks.total,
+            stability=found.stability,
+            layers=masks.layers(),
+            steps=found.draws,
+        )
 
 
 @contextmanager
@@ -252,7 +241,8 @@ def _no_trace(device: torch.device):
         hub.runtime_info.update(info)
 
 
-def _describe(loss: SelfDistillationLoss | None) -> dict | None:
+def describe_loss(loss: SelfDistillationLoss | None) -> dict | None:
+    """A self-distillation loss and its settings, in plain values."""
     if loss is None:
         return None
     return dict(
@@ -260,3 +250,14 @@ def _describe(loss: SelfDistillationLoss | None) -> dict | None:
         temperature=loss.temperature,
         loss_weight=loss.loss_weight,
     )
+
+
+def _described(part: Any) -> dict | None:
+    return part and dict(type=type(part).__name__, **_plain(part))
+
+
+def _plain(part: Any) -> dict:
+    settings = dict(vars(part))
+    if isinstance(settings.get('schedule'), Schedule):
+        settings['schedule'] = asdict(settings['schedule'])
+    return settings

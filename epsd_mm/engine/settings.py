@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from epsd_mm.distillation.losses import SelfDistillationLoss
-from epsd_mm.pruning import Criterion
+from epsd_mm.pruning import Allocation, Criterion, Masks, Pattern
 from epsd_mm.pruning.allocation import check_sparsity
 
 DEFAULT_DRAWS = 8
@@ -27,9 +27,12 @@ class Settings:
     batches_per_step: int = 1
     include: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
+    allocation: Allocation | None = None
+    pattern: Pattern | None = None
     allow_empty_layers: bool = False
     compare_plain: bool = False
     seed: int | None = None
+    masks: Masks | None = None
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -44,11 +47,11 @@ class Settings:
             raise ValueError(
                 f'sparsity={self.sparsity} beside a criterion removes '
                 'nothing: give a sparsity in (0, 1), or criterion=None for '
-                'self-distillation without pruning'
+                'self-distillation or given masks without scoring'
             )
-        if not self.needs_data:
+        if self.data_free:
             self._refuse(
-                'the criterion needs no data',
+                'the criterion looks at no image and no loss',
                 'draws',
                 'batches_per_step',
                 'score_weights',
@@ -60,14 +63,22 @@ class Settings:
             )
 
     @property
-    def needs_data(self) -> bool:
-        """Whether scoring looks at training data."""
+    def data_free(self) -> bool:
+        """Whether scores depend on no image."""
+        return self.criterion is None or self.criterion.data_free
+
+    @property
+    def needs_batches(self) -> bool:
+        """Whether scoring takes batches, if only for their shape."""
         return self.criterion is not None and self.criterion.steps_per_draw > 0
 
     @property
     def draw_count(self) -> int:
-        """Independent draws of the data."""
-        return self.draws or (DEFAULT_DRAWS if self.needs_data else 1)
+        """Independent draws of the data in each round."""
+        if self.draws:
+            return self.draws
+        one_shot = self.criterion and self.criterion.schedule.rounds == 1
+        return DEFAULT_DRAWS if one_shot and not self.data_free else 1
 
     @property
     def task(self) -> float:
@@ -84,7 +95,7 @@ class Settings:
         return dict(task=1.0, sd=1.0) | (self.score_weights or {})
 
     def _check_without_criterion(self) -> None:
-        if self.sd_loss is None:
+        if self.sd_loss is None and self.masks is None:
             raise ValueError(
                 'criterion=None and sd_loss=None: the hook has nothing to '
                 'do, remove it'
@@ -94,6 +105,8 @@ class Settings:
             'sparsity',
             'include',
             'exclude',
+            'allocation',
+            'pattern',
             'seed',
             'allow_empty_layers',
         )

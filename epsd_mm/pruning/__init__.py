@@ -1,27 +1,63 @@
 """Which weights go: masks, criteria and their objective, in pure torch."""
 
-from .allocation import select_global
-from .criteria import SNIP, Criterion, Magnitude, ProsPr, Random
+from .allocation import ERK, Allocation, ByPattern, Global, Uniform
+from .criteria import (
+    FORCE,
+    SNIP,
+    Criterion,
+    GraSP,
+    IterSNIP,
+    Magnitude,
+    ProsPr,
+    Random,
+    SynFlow,
+    masked,
+)
+from .mask_keeper import MaskKeeper
 from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
 from .objective import ModuleObjective, Objective, Step
+from .patterns import NM, Blocks, Channels, Pattern, Weights
 from .prunable import prunable_parameters
+from .schedule import Schedule
 from .scoring import Scoring, score
+from .search import Alone, Found, find_masks
+from .selection import select
 
 __all__ = [
+    'Allocation',
+    'Alone',
+    'Blocks',
+    'ByPattern',
+    'Channels',
     'Criterion',
+    'ERK',
+    'FORCE',
+    'Found',
+    'Global',
+    'GraSP',
+    'IterSNIP',
     'Magnitude',
+    'MaskKeeper',
     'Masks',
     'MetaGradient',
     'ModuleObjective',
+    'NM',
     'Objective',
+    'Pattern',
     'ProsPr',
     'Random',
     'SNIP',
+    'Schedule',
     'Scoring',
     'Step',
+    'SynFlow',
+    'Uniform',
+    'Weights',
+    'find_masks',
+    'masked',
     'meta_gradient',
     'prunable_parameters',
     'score',
-    'select_global',
+    'select',
 ]

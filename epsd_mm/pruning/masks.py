@@ -1,6 +1,10 @@
 """Masks: which weights of a network are kept."""
 
+import os
+import pickle
+import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -108,6 +112,66 @@ class Masks(Mapping[str, Tensor]):
         shared = sum(int((self[name] & other[name]).sum()) for name in self)
         return shared / self.kept
 
+    def jaccard(self, other: 'Masks') -> float:
+        """Shared kept weights over all kept ones, ``|A ∩ B| / |A ∪ B|``.
+
+        Raises:
+            ValueError: The two do not cover the same parameters, or
+                neither keeps anything.
+        """
+        either = (self | other).kept
+        if not either:
+            raise ValueError('the overlap of two masks that keep nothing')
+        return (self & other).kept / either
+
+    def __and__(self, other: 'Masks') -> 'Masks':
+        self.check_fits(other)
+        return Masks({name: self[name] & other[name] for name in self})
+
+    def __or__(self, other: 'Masks') -> 'Masks':
+        self.check_fits(other)
+        return Masks({name: self[name] | other[name] for name in self})
+
+    def shuffled(self, seed: int) -> 'Masks':
+        """The same number of weights in each layer, at random places.
+
+        A method whose masks do no better than their shuffled form finds
+        densities of layers, not weights (Frankle et al., ICLR 2021).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        return Masks(
+            {
+                name: mask.view(-1)[
+                    torch.randperm(mask.numel(), generator=generator)
+                ].view(mask.shape)
+                for name, mask in self.items()
+            }
+        )
+
+    def part(self, prefix: str, to: str | None = None) -> 'Masks':
+        """The masks of one part of a network, such as ``'backbone'``.
+
+        Args:
+            prefix: Name of the part; ``''`` is the whole network.
+            to: Its name in another network, if that differs.
+
+        Raises:
+            ValueError: There is no mask of that part.
+        """
+        start = f'{prefix}.' if prefix else ''
+        target = start if to is None else f'{to}.' if to else ''
+        found = {
+            target + name[len(start) :]: mask
+            for name, mask in self.items()
+            if name.startswith(start)
+        }
+        if not found:
+            raise ValueError(
+                f'no mask has a name that starts with {start!r}; names look '
+                f'like {", ".join(list(self)[:3])}'
+            )
+        return Masks(found)
+
     def check_fits(self, params: Mapping[str, Tensor]) -> None:
         """Raise unless names and shapes are those of ``params``.
 
@@ -142,6 +206,66 @@ class Masks(Mapping[str, Tensor]):
             )
             for name, mask in self.items()
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write packed masks to a file, complete or not at all."""
+        path = Path(path)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f'.{path.name}-', delete=False
+        ) as draft:
+            try:
+                torch.save(self.pack(), draft)
+                draft.flush()
+                os.chmod(draft.name, 0o644)
+                os.replace(draft.name, path)
+            except BaseException:
+                os.unlink(draft.name)
+                raise
+
+    @classmethod
+    def load(cls, path: str | Path) -> 'Masks':
+        """Masks from a file of :meth:`save`, or from a checkpoint.
+
+        Nothing but tensors and plain values is unpickled.
+
+        Raises:
+            ValueError: The file holds no masks.
+        """
+        try:
+            saved = torch.load(path, map_location='cpu', weights_only=True)
+        except pickle.UnpicklingError as e:
+            raise ValueError(
+                f'{path} holds more than tensors and plain values, so it is '
+                'not read. Take masks.pth from work_dir/epsd instead'
+            ) from e
+        if isinstance(saved, dict) and 'epsd' in saved:
+            saved = saved['epsd'].get('masks')
+        if not isinstance(saved, dict) or not saved:
+            raise ValueError(
+                f'{path} holds no masks: name the masks.pth of a run, in '
+                'work_dir/epsd, or a checkpoint that EPSDHook pruned'
+            )
+        return cls.unpack(saved)
+
+    def report(self) -> str:
+        """Kept weights by layer and in total, a line each."""
+        width = max(map(len, [*self, 'all layers']))
+        rows = [*self.layers().items()]
+        rows.append(
+            (
+                'all layers',
+                dict(
+                    kept=self.kept,
+                    total=self.total,
+                    density=1 - self.sparsity,
+                ),
+            )
+        )
+        return '\n'.join(
+            f'{name:<{width}}  {row["kept"]:>12,} of {row["total"]:>12,}'
+            f'  {row["density"]:8.3%}'
+            for name, row in rows
+        )
 
     @classmethod
     def unpack(cls, packed: Mapping[str, Mapping]) -> 'Masks':

@@ -95,6 +95,17 @@ class Objective(ABC):
     def __call__(self, params: Params, step: Step) -> Tensor:
         """The loss of a recorded step at ``params``, a scalar."""
 
+    def outputs(self, params: Params, batch: Any) -> Tensor:
+        """What the network makes of an image of ones, for SynFlow.
+
+        In evaluation mode, in the precision of ``params``, with all other
+        weights and buffers at their absolute values.
+
+        Raises:
+            TypeError: The outputs are not one tensor, or not known.
+        """
+        raise TypeError(f'{type(self).__name__} does not show its outputs')
+
     def note(self, **values: Any) -> None:
         """Take a criterion's diagnostics. The default drops them."""
 
@@ -123,6 +134,16 @@ class ModuleObjective(Objective):
             step.random_state.restore()
             return self._evaluate(params, step.batch)
 
+    def outputs(self, params: Params, batch: Any) -> Tensor:
+        inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
+        if not isinstance(inputs, Tensor):
+            raise TypeError(
+                'SynFlow needs the shape of an image: the batch must be a '
+                'tensor, or a list or tuple that starts with one, got '
+                f'{type(inputs).__name__}'
+            )
+        return positive_outputs(self._closure.model, params, inputs[:1])
+
     def _evaluate(self, params: Params, batch: Any) -> Tensor:
         buffers = {name: b.clone() for name, b in self._buffers.items()}
         state = {
@@ -136,6 +157,43 @@ class ModuleObjective(Objective):
                 f'{getattr(loss, "shape", type(loss).__name__)}'
             )
         return loss.reshape(())
+
+
+def positive_outputs(
+    model: nn.Module, params: Params, inputs: Tensor, **kwargs: Any
+) -> Tensor:
+    """Outputs in evaluation mode for ones in the shape of ``inputs``.
+
+    All weights and buffers that ``params`` lacks are taken at their
+    absolute values, in the precision of ``params``.
+
+    Raises:
+        TypeError: The outputs are not one tensor.
+    """
+    dtype = next(iter(params.values())).dtype
+    state = {
+        name: tensor.detach().abs().to(dtype)
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+        if name not in params and tensor.is_floating_point()
+    }
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        outputs = functional_call(
+            model,
+            {**state, **params},
+            (torch.ones_like(inputs, dtype=dtype),),
+            kwargs,
+        )
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f'SynFlow sums one tensor of outputs, but {type(model).__name__} '
+            f'gives a {type(outputs).__name__}: choose another criterion'
+        )
+    return outputs
 
 
 class _Closure(nn.Module):

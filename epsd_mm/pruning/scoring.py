@@ -17,36 +17,50 @@ from .objective import (
     seed_everything,
 )
 
+_DOUBLE = torch.float64
 DrawBatches = Callable[[int], Iterable[Any]]
 OnEvaluation = Callable[[int, float], None]
 
 
 @dataclass
 class Scoring:
-    """Scores summed over independent draws.
+    """Scores summed over independent draws, in place.
 
-    Each draw's scores are divided by their own sum before they are added,
-    or one exploding draw would decide.
+    Each draw's scores are divided by the sum of their sizes before they are
+    added, or one exploding draw would decide. Sums are in float64, where
+    the order of the draws leaves no trace in a float32 score.
 
     Attributes:
         scores: Summed scores by parameter name.
+        even: The same over every other draw.
         draws: What each draw was told by its criterion, such as ``losses``
             of the inner steps and ``growth`` of the meta-gradient.
     """
 
     scores: dict[str, Tensor] = field(default_factory=dict)
+    even: dict[str, Tensor] = field(default_factory=dict)
     draws: list[dict] = field(default_factory=list)
 
-    def add(self, scores: Mapping[str, Tensor], notes: dict) -> None:
-        """Add one draw."""
-        total = sum(float(s.double().sum()) for s in scores.values())
+    def add(self, scores: Mapping[str, Tensor], draw: int, notes: dict):
+        """Add a draw."""
+        size = sum(float(s.abs().sum(dtype=_DOUBLE)) for s in scores.values())
+        size = size or 1.0
         for name, tensor in scores.items():
-            share = tensor / (total or 1.0)
-            if name in self.scores:
-                self.scores[name].add_(share)
-            else:
-                self.scores[name] = share
+            self._sum(self.scores, name, tensor, size)
+            if draw % 2 == 0:
+                self._sum(self.even, name, tensor, size)
         self.draws.append(notes)
+
+    def halves(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Scores of the even draws, and of the odd ones."""
+        odd = {n: s - self.even[n] for n, s in self.scores.items()}
+        return self.even, odd
+
+    @staticmethod
+    def _sum(sums: dict, name: str, tensor: Tensor, size: float) -> None:
+        if name not in sums:
+            sums[name] = tensor.new_zeros(tensor.shape, dtype=_DOUBLE)
+        sums[name].add_(tensor, alpha=1 / size)
 
 
 def score(
@@ -70,7 +84,7 @@ def score(
         objective: The loss.
         criterion: What to compute from it.
         params: Every weight that requires a gradient, by name.
-        masks: The prunable weights.
+        masks: The prunable weights, and which of them are left.
         batches: ``batches(r)`` gives the batches of draw ``r``.
         draws: Which draws to make.
         batches_per_step: Batches whose losses are averaged into one step.
@@ -102,8 +116,10 @@ def score(
                     f'draw {draw}: {e}; a smaller lr of the criterion, or '
                     'of the initial weights, keeps it finite'
                 ) from e
-            _check_scores(scores, masks, draw)
-            result.add(scores, monitored.notes)
+            _check_scores(scores, masks, draw, criterion.signed)
+            result.add(
+                {name: scores[name] for name in masks}, draw, monitored.notes
+            )
     return result
 
 
@@ -112,15 +128,19 @@ def draw_seed(seed: int, draw: int) -> int:
     return (seed * 1_000_003 + draw) % 2**31
 
 
-def check_nonzero(scores: Mapping[str, Tensor]) -> None:
-    """Raise where a whole layer scores exactly zero.
+def check_nonzero(scores: Mapping[str, Tensor], masks: Masks) -> None:
+    """Raise where all that is left of a layer scores exactly zero.
 
     Ties by index would otherwise settle which of its weights are kept.
 
     Raises:
         ValueError: Names the layers.
     """
-    dead = [name for name, tensor in scores.items() if not tensor.any()]
+    dead = [
+        name
+        for name, tensor in scores.items()
+        if masks[name].any() and not tensor.any()
+    ]
     if dead:
         raise ValueError(
             f'all scores are exactly zero in {len(dead)} of {len(scores)} '
@@ -153,7 +173,7 @@ def _grouped(
 
 
 def _check_scores(
-    scores: Mapping[str, Tensor], masks: Masks, draw: int
+    scores: Mapping[str, Tensor], masks: Masks, draw: int, signed: bool
 ) -> None:
     unreached = [name for name in masks if name not in scores]
     if unreached:
@@ -171,13 +191,13 @@ def _check_scores(
                 f'{tuple(tensor.shape)}, but the prunable weight has '
                 f'{expected}: score the names of masks, in their shapes'
             )
-        if (tensor < 0).any():
+        if not signed and (tensor < 0).any():
             raise ValueError(
                 f'draw {draw}: {name!r} has scores below zero (lowest '
-                f'{float(tensor.min()):.6g}): shift them or take the '
-                'absolute value'
+                f'{float(tensor.min()):.6g}): take the absolute value, or '
+                'say signed = True in the criterion'
             )
-        if not torch.isfinite(tensor).all():
+        if not all(torch.isfinite(end) for end in tensor.aminmax()):
             raise FloatingPointError(
                 f'draw {draw}: the score of {name!r} is not finite'
             )
@@ -206,6 +226,11 @@ class _Monitored(Objective):
         loss = self.objective(params, step)
         self.on_evaluation(self.draw, float(loss.detach()))
         return loss
+
+    def outputs(self, params, batch):
+        outputs = self.objective.outputs(params, batch)
+        self.on_evaluation(self.draw, float(outputs.detach().sum()))
+        return outputs
 
     def note(self, **values):
         self.notes.update(values)

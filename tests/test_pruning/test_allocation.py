@@ -5,7 +5,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from epsd_mm.pruning import select_global
+from epsd_mm.pruning import select
 
 sparsities = st.floats(0, 1, exclude_max=True)
 
@@ -26,7 +26,7 @@ def any_scores(draw):
 @example({'a': torch.ones(5)}, 0.9)
 @example({'a': torch.ones(3)}, 0.0)
 def test_count_is_exact_and_the_highest_are_kept(scores, sparsity):
-    masks = select_global(scores, sparsity)
+    masks = select(scores, sparsity)
     total = sum(s.numel() for s in scores.values())
     assert masks.kept == round((1 - sparsity) * total)
     kept = [s[masks[n]] for n, s in scores.items()]
@@ -41,14 +41,14 @@ def test_count_is_exact_and_the_highest_are_kept(scores, sparsity):
 def test_order_of_the_layers_does_not_matter(scores, sparsity, rng):
     names = list(scores)
     rng.shuffle(names)
-    shuffled = select_global({n: scores[n] for n in names}, sparsity)
-    assert shuffled == select_global(scores, sparsity)
+    shuffled = select({n: scores[n] for n in names}, sparsity)
+    assert shuffled == select(scores, sparsity)
     assert list(shuffled) == names
 
 
 def test_ties_go_by_name_and_then_by_index():
     scores = dict(b=torch.ones(2, 2), a=torch.ones(3), c=torch.ones(3))
-    masks = select_global(scores, 0.5)
+    masks = select(scores, 0.5)
     assert masks['a'].tolist() == [True] * 3
     assert masks['b'].tolist() == [[True, True], [False, False]]
     assert not masks['c'].any()
@@ -56,14 +56,12 @@ def test_ties_go_by_name_and_then_by_index():
 
 def test_negative_zero_ties_with_zero():
     scores = {'a': torch.tensor([-0.0, 0.0, -0.0, 1.0])}
-    assert select_global(scores, 0.5)['a'].tolist() == [True, False, False] + [
-        True
-    ]
+    assert select(scores, 0.5)['a'].tolist() == [True, False, False] + [True]
 
 
 def test_layers_are_ranked_together():
     scores = dict(small=torch.full((4,), 0.1), large=torch.full((4,), 0.2))
-    masks = select_global(scores, 0.5)
+    masks = select(scores, 0.5)
     assert masks.empty_layers() == ['small']
     assert masks['large'].all()
 
@@ -71,16 +69,16 @@ def test_layers_are_ranked_together():
 def test_shapes_and_scores_stay():
     scores = {'a': torch.rand(2, 3, 1, 1)}
     before = scores['a'].clone()
-    assert select_global(scores, 0.5)['a'].shape == (2, 3, 1, 1)
+    assert select(scores, 0.5)['a'].shape == (2, 3, 1, 1)
     assert torch.equal(scores['a'], before)
 
 
 @pytest.mark.parametrize('sparsity', [1, 1.5, -0.1, '0.9', None, True, 90])
 def test_sparsity_outside_of_its_range(sparsity):
     with pytest.raises(ValueError, match=r'must be a number in \[0, 1\)'):
-        select_global({'a': torch.rand(4)}, sparsity)
+        select({'a': torch.rand(4)}, sparsity)
 
 
 def test_nan_is_no_sparsity():
     with pytest.raises(ValueError, match='sparsity=nan'):
-        select_global({'a': torch.rand(4)}, float('nan'))
+        select({'a': torch.rand(4)}, float('nan'))

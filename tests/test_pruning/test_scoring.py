@@ -244,24 +244,24 @@ def test_a_score_that_is_not_finite_names_draw_and_layer():
 
 
 def test_layers_that_score_zero_are_named():
+    scores = dict(
+        dead=torch.zeros(3),
+        alive=torch.tensor([0.0, 1e-30]),
+        negative=-torch.zeros(2),
+    )
     with pytest.raises(ValueError) as error:
-        check_nonzero(
-            dict(
-                dead=torch.zeros(3),
-                alive=torch.tensor([0.0, 1e-30]),
-                negative=-torch.zeros(2),
-            )
-        )
+        check_nonzero(scores, Masks.ones_like(scores))
     message = str(error.value)
     assert '2 of 3 layers: dead, negative.' in message
     assert 'zero_init_residual=False' in message
-    assert check_nonzero(dict(alive=torch.ones(1))) is None
+    gone = {'dead': torch.zeros(3, dtype=torch.bool)}
+    assert check_nonzero({'dead': torch.zeros(3)}, Masks(gone)) is None
 
 
 def test_a_draw_of_zeros_adds_nothing():
     result = Scoring()
-    result.add(dict(a=torch.zeros(2)), {})
-    result.add(dict(a=torch.tensor([1.0, 3.0])), {})
+    result.add(dict(a=torch.zeros(2)), 0, {})
+    result.add(dict(a=torch.tensor([1.0, 3.0])), 1, {})
     assert result.scores['a'].tolist() == [0.25, 0.75]
 
 

@@ -121,9 +121,7 @@ def test_gradients_have_their_values_outside_the_context():
     operators = LeanOperators()
     with operators:
         loss = model(x).pow(2).sum()
-    first = torch.autograd.grad(
-        loss, model.parameters(), create_graph=True
-    )
+    first = torch.autograd.grad(loss, model.parameters(), create_graph=True)
     with operators.without_weight_gradients():
         second = torch.autograd.grad(loss, model.parameters())
     for a, b in zip(stock, first):

@@ -13,8 +13,7 @@ import time
 import torch
 import workloads
 
-from epsd_mm.engine.mask_keeper import MaskKeeper
-from epsd_mm.pruning import Masks, prunable_parameters
+from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
 
 COUNTED_EVERY = 50  # iterations, as EPSDHook does
 

@@ -1,25 +1,30 @@
 """Prune before training, then train the pruned model by itself."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from epsd_mm.analysis import report_text, write_report
 from epsd_mm.engine.checks import check_pairs, refuse_sharding
-from epsd_mm.engine.mask_keeper import MaskKeeper
-from epsd_mm.engine.scoring import score_runner
+from epsd_mm.engine.scoring import describe_loss, score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
-from epsd_mm.pruning import Masks, prunable_parameters
+from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
 from epsd_mm.pruning.objective import RandomState
-from epsd_mm.registry import build_criterion, build_sd_loss
+from epsd_mm.registry import (
+    build_allocation,
+    build_criterion,
+    build_pattern,
+    build_sd_loss,
+)
 
 
 @HOOKS.register_module()
@@ -46,6 +51,14 @@ class EPSDHook(Hook):
             a criterion that needs data.
         batches_per_step: Batches of the loader whose losses are averaged
             into one step of the criterion.
+        allocation: How kept weights are divided among the layers:
+            ``'global'`` (all ranked together), ``'uniform'``, ``'erk'``, a
+            dict from patterns of names to sparsities, or a config with
+            ``type`` and options (``min_density``, ``dense_first``,
+            ``dense_last``).
+        pattern: What is kept together: single weights by default,
+            ``'2:4'``, ``'channels'``, or
+            ``dict(type='blocks', rows=4, columns=1)``.
         include: Patterns of parameter names, such as ``'backbone.*'``; only
             matching weights are pruned.
         exclude: Patterns of weights that stay dense.
@@ -53,6 +66,12 @@ class EPSDHook(Hook):
         compare_plain: Report the overlap with the masks of the plain loss,
             and of two such masks; scoring then takes three times as long.
         seed: Seed of scoring; defaults to that of the runner.
+        masks: File of masks to start from: ``epsd/masks.pth`` of another
+            run, or its checkpoint. The weights they cover are not scored;
+            the others are, where there is a ``sparsity``, and stay dense
+            where there is none.
+        prefix: Take only the masks of this part of the network, such as
+            ``'backbone'``.
 
     Raises:
         ValueError: An option is wrong or would have no effect.
@@ -69,12 +88,18 @@ class EPSDHook(Hook):
         score_weights: dict | None = None,
         draws: int | None = None,
         batches_per_step: int = 1,
+        allocation: Any = None,
+        pattern: Any = None,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
         allow_empty_layers: bool = False,
         compare_plain: bool = False,
         seed: int | None = None,
+        masks: str | None = None,
+        prefix: str | None = None,
     ) -> None:
+        if masks is not None and not sparsity and criterion == 'ProsPr':
+            criterion = None
         self.settings = Settings(
             sparsity=sparsity,
             criterion=build_criterion(criterion),
@@ -82,11 +107,14 @@ class EPSDHook(Hook):
             score_weights=score_weights,
             draws=draws,
             batches_per_step=batches_per_step,
+            allocation=build_allocation(allocation),
+            pattern=build_pattern(pattern),
             include=include,
             exclude=exclude,
             allow_empty_layers=allow_empty_layers,
             compare_plain=compare_plain,
             seed=seed,
+            masks=_given(masks, prefix),
         )
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
@@ -104,18 +132,27 @@ class EPSDHook(Hook):
         if not runner._resume:
             return
         saved = checkpoint.get('epsd') or {}
-        if self.settings.criterion is not None and 'masks' not in saved:
+        if self._prunes and 'masks' not in saved:
             raise ValueError(
                 'the checkpoint to resume holds no masks, so it was not '
                 'pruned by EPSDHook: start from its weights with load_from '
                 'instead of resume, or set criterion=None'
             )
-        if self.settings.criterion is None and 'masks' in saved:
+        if not self._prunes and 'masks' in saved:
             raise ValueError(
                 'the checkpoint to resume is pruned, but criterion=None '
                 'would train its removed weights again: resume with the '
                 'config it was trained with'
             )
+        for name, now in self._identity().items():
+            before = saved.get('identity', {}).get(name, now)
+            if before != now:
+                raise ValueError(
+                    f'the checkpoint to resume was trained with {name}='
+                    f'{before}, this config says {now}: resume with the '
+                    'config it was trained with, or take its weights with '
+                    'load_from'
+                )
         self._resumed = saved
 
     def before_train(self, runner: Runner) -> None:
@@ -125,10 +162,12 @@ class EPSDHook(Hook):
         model = model.module if is_model_wrapper(model) else model
         if self.settings.sd_loss is not None:
             check_pairs(runner, self.settings.sd_loss)
-        if self.settings.criterion is not None:
-            masks = self._resumed_masks(model) or self._score(runner, model)
+        if self._prunes:
+            masks = self._resumed_masks(model) or self._new_masks(
+                runner, model
+            )
             self._keeper = MaskKeeper(model, masks)
-            self._keeper.watch(runner.optim_wrapper)
+            self._keeper.watch(*_optimizers(runner.optim_wrapper))
         if self.settings.sd_loss is not None:
             self._distillation = SelfDistillation(model, self.settings.sd_loss)
             self._distillation.attach()
@@ -166,7 +205,10 @@ class EPSDHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put masks and random state into ``checkpoint['epsd']``."""
-        saved = dict(random_state=asdict(RandomState.capture()))
+        saved = dict(
+            random_state=asdict(RandomState.capture()),
+            identity=self._identity(),
+        )
         if self._keeper:
             saved['masks'] = self._keeper.masks.pack()
         checkpoint['epsd'] = saved
@@ -178,8 +220,41 @@ class EPSDHook(Hook):
         if self._distillation:
             self._distillation.detach()
 
-    def _score(self, runner: Runner, model: Any) -> Masks:
-        masks, report = score_runner(runner, model, self.settings)
+    @property
+    def _prunes(self) -> bool:
+        given = self.settings.masks is not None
+        return given or self.settings.criterion is not None
+
+    def _identity(self) -> dict:
+        """What a run cannot change half way."""
+        return dict(
+            sparsity=float(self.settings.sparsity),
+            sd_loss=describe_loss(self.settings.sd_loss),
+        )
+
+    def _new_masks(self, runner: Runner, model: Any) -> Masks:
+        """Given masks, fresh ones, or both."""
+        given = self.settings.masks or {}
+        if given:
+            weights = prunable_parameters(model)
+            given.check_fits({n: p for n, p in weights.items() if n in given})
+            MaskKeeper(model, given)
+        fresh = {}
+        if self.settings.criterion is not None:
+            fresh = self._score(runner, model, [*given])
+        return Masks(
+            {
+                name: given[name] if name in given else fresh[name]
+                for name in self._masked_weights(model)
+            }
+        )
+
+    def _score(self, runner: Runner, model: Any, given: list[str]) -> Masks:
+        settings = self.settings
+        if given:
+            exclude = [*(settings.exclude or []), *given]
+            settings = replace(settings, exclude=exclude)
+        masks, report = score_runner(runner, model, settings)
         runner.logger.info('\n' + report_text(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
         if growth and max(growth) > 3:
@@ -192,22 +267,38 @@ class EPSDHook(Hook):
             write_report(Path(runner.work_dir) / 'epsd', masks, report)
         return masks
 
+    def _masked_weights(self, model: Any) -> dict:
+        """The weights that the masks of this run cover, in order."""
+        settings = self.settings
+        covered = set(settings.masks or {})
+        if settings.criterion is not None:
+            covered |= prunable_parameters(
+                model, settings.include, settings.exclude
+            ).keys()
+        weights = prunable_parameters(model)
+        return {n: p for n, p in weights.items() if n in covered}
+
     def _resumed_masks(self, model: Any) -> Masks | None:
         if self._resumed is None:
             return None
         masks = Masks.unpack(self._resumed['masks'])
-        masks.check_fits(
-            prunable_parameters(
-                model, self.settings.include, self.settings.exclude
-            )
-        )
-        expected = round((1 - self.settings.sparsity) * masks.total)
-        if masks.kept != expected:
-            raise ValueError(
-                f'the checkpoint keeps {masks.kept:,} weights (sparsity '
-                f'{masks.sparsity:.4f}), but this config would keep '
-                f'{expected:,} with sparsity={self.settings.sparsity}: '
-                'resume with the sparsity it was pruned to, or prune anew '
-                'with load_from'
-            )
+        masks.check_fits(self._masked_weights(model))
         return masks
+
+
+def _given(path: str | None, prefix: str | None) -> Masks | None:
+    if path is None:
+        if prefix is not None:
+            raise ValueError(
+                f'prefix={prefix!r} has no effect without masks: remove it'
+            )
+        return None
+    masks = Masks.load(path)
+    return masks if prefix is None else masks.part(prefix)
+
+
+def _optimizers(optim_wrapper: Any) -> list:
+    if isinstance(optim_wrapper, OptimWrapperDict):
+        wrappers = optim_wrapper.optim_wrappers.values()
+        return [wrapper.optimizer for wrapper in wrappers]
+    return [optim_wrapper.optimizer]

@@ -1,9 +1,23 @@
 """Criteria: how much each weight matters, one criterion a file."""
 
-from .base import Criterion
+from .base import Criterion, masked
+from .force import FORCE
+from .grasp import GraSP
 from .magnitude import Magnitude
 from .prospr import ProsPr
 from .random import Random
-from .snip import SNIP
+from .snip import SNIP, IterSNIP
+from .synflow import SynFlow
 
-__all__ = ['SNIP', 'Criterion', 'Magnitude', 'ProsPr', 'Random']
+__all__ = [
+    'Criterion',
+    'FORCE',
+    'GraSP',
+    'IterSNIP',
+    'Magnitude',
+    'ProsPr',
+    'Random',
+    'SNIP',
+    'SynFlow',
+    'masked',
+]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..masks import Masks
 from ..objective import Objective, Params
+from ..schedule import Schedule
 
 
 class Criterion(ABC):
@@ -15,13 +16,22 @@ class Criterion(ABC):
 
     Attributes:
         steps_per_draw: Items that :meth:`scores` takes from ``batches``;
-            0 for a criterion that needs no data.
+            0 for a criterion that needs no batch at all.
         evaluations: How often it evaluates the objective on a batch, for
             the progress bar.
+        data_free: Whether scores depend on no image and no loss, so that
+            neither draws nor self-distillation have an effect on them.
+        signed: Whether scores may be negative.
+        regrow: Whether removed weights may come back in a later round.
+        schedule: Rounds of scoring and removing.
     """
 
     steps_per_draw: int = 1
     evaluations: int = 1
+    data_free: bool = False
+    signed: bool = False
+    regrow: bool = False
+    schedule: Schedule = Schedule()
 
     @abstractmethod
     def scores(
@@ -35,11 +45,23 @@ class Criterion(ABC):
 
         Args:
             objective: The loss.
-            params: Every weight that requires a gradient, by name.
+            params: Every weight that requires a gradient, by name, as it
+                was initialised.
             masks: The prunable weights, and which of them are left.
             batches: Yields the list of batches of one step at a time.
 
         Returns:
-            Non-negative scores with the shapes of the weights. A weight
-            that the objective does not reach is left out.
+            Scores with the shapes of the weights. A weight that the
+            objective does not reach is left out.
         """
+
+
+def masked(params: Params, masks: Masks) -> dict[str, Tensor]:
+    """The weights with what ``masks`` removes at zero, without gradient."""
+    result = {}
+    for name, param in params.items():
+        param = param.detach()
+        if name in masks and not masks[name].all():
+            param = param * masks[name].to(param.device)
+        result[name] = param
+    return result

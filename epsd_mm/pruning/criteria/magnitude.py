@@ -12,6 +12,7 @@ class Magnitude(Criterion):
 
     steps_per_draw = 0
     evaluations = 0
+    data_free = True
 
     def scores(self, objective, params, masks, batches):
         return {name: params[name].detach().abs() for name in masks}

@@ -1,7 +1,7 @@
 """ProsPr, and EPSD when the objective distils."""
 
 from ..meta_gradient import meta_gradient
-from .base import Criterion
+from .base import Criterion, masked
 
 
 class ProsPr(Criterion):
@@ -63,9 +63,10 @@ class ProsPr(Criterion):
         return self.steps + 1 + (0 if self.first_order else self.steps)
 
     def scores(self, objective, params, masks, batches):
+        weights = masked(params, masks)
         result = meta_gradient(
             objective,
-            params,
+            weights,
             batches,
             steps=self.steps,
             lr=self.lr,
@@ -75,7 +76,7 @@ class ProsPr(Criterion):
         )
         objective.note(losses=result.losses, growth=result.growth)
         return {
-            name: (params[name].detach() * result.gradient[name]).abs_()
+            name: (weights[name] * result.gradient[name]).abs_()
             for name in masks
             if name in result.gradient
         }

@@ -16,6 +16,7 @@ class Random(Criterion):
 
     steps_per_draw = 0
     evaluations = 0
+    data_free = True
 
     def scores(self, objective, params, masks, batches):
         return {name: torch.rand(masks[name].shape) for name in masks}

@@ -1,7 +1,8 @@
-"""SNIP."""
+"""SNIP, and SNIP in rounds."""
 
 from ..gradients import record_gradient
-from .base import Criterion
+from ..schedule import Schedule
+from .base import Criterion, masked
 
 
 class SNIP(Criterion):
@@ -13,10 +14,30 @@ class SNIP(Criterion):
     """
 
     def scores(self, objective, params, masks, batches):
-        loss, gradient, _ = record_gradient(objective, params, next(batches))
+        weights = masked(params, masks)
+        loss, gradient, _ = record_gradient(objective, weights, next(batches))
         objective.note(losses=[loss])
         return {
-            name: (params[name].detach() * gradient[name]).abs_()
+            name: (weights[name] * gradient[name]).abs_()
             for name in masks
             if name in gradient
         }
+
+
+class IterSNIP(SNIP):
+    """SNIP in rounds, ``s_p = |θ_p m_p ∂L(θ ⊙ m)/∂θ_p|``.
+
+    What a round removes stays removed. De Jorge et al., *Progressive
+    Skeletonization: Trimming more fat from a network at initialization*,
+    ICLR 2021, where FORCE is the other form; Verdenius et al., *Pruning via
+    Iterative Ranking of Sensitivity Statistics* (SNIP-it), 2020.
+
+    Args:
+        rounds: Number of rounds, each on batches of its own.
+        schedule: ``'exponential'`` or ``'linear'`` way to the density.
+    """
+
+    def __init__(
+        self, rounds: int = 60, schedule: str = 'exponential'
+    ) -> None:
+        self.schedule = Schedule(rounds, schedule)

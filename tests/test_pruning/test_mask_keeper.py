@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapper
 from torch import nn
 
-from epsd_mm.engine.mask_keeper import MaskKeeper
-from epsd_mm.pruning import Masks, prunable_parameters
+from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
 
 
 def small_net():
@@ -56,7 +55,7 @@ def test_momentum_and_weight_decay_revive_nothing(name):
     masks = half(model)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     keeper = MaskKeeper(model, masks)
-    keeper.watch(wrapper)
+    keeper.watch(optimizer)
     for _ in range(5):
         steps(model, wrapper, 1)
         assert revived(model, masks) == 0
@@ -93,7 +92,7 @@ def test_gradients_accumulate_between_steps():
     wrapper = OptimWrapper(optimizer, accumulative_counts=3)
     wrapper.initialize_count_status(model, 0, 9)
     keeper = MaskKeeper(model, masks)
-    keeper.watch(wrapper)
+    keeper.watch(optimizer)
     applied = []
     apply = keeper.apply
     keeper.apply = lambda: (applied.append(1), apply())
@@ -114,7 +113,7 @@ def test_several_optimisers():
         for i in (0, 2)
     }
     keeper = MaskKeeper(model, masks)
-    keeper.watch(OptimWrapperDict(**wrappers))
+    keeper.watch(*(w.optimizer for w in wrappers.values()))
     for _ in range(2):
         loss = loss_of(model)
         loss.backward()

@@ -1,12 +1,10 @@
 """Keeps removed weights at zero while a model trains."""
 
-from typing import Any
-
 import torch
-from mmengine.optim import OptimWrapperDict
 from torch import nn
+from torch.optim import Optimizer
 
-from epsd_mm.pruning import Masks
+from .masks import Masks
 
 
 class MaskKeeper:
@@ -38,22 +36,15 @@ class MaskKeeper:
         """Set removed weights to zero."""
         torch._foreach_mul_(self._weights, self._factors)
 
-    def watch(self, optim_wrapper: Any) -> None:
-        """Apply the masks after each real step of the optimiser.
+    def watch(self, *optimizers: Optimizer) -> None:
+        """Apply the masks after each real step of these optimisers.
 
         The hook fires once a step under mixed precision and gradient
         accumulation too.
         """
-        wrappers = (
-            optim_wrapper.optim_wrappers.values()
-            if isinstance(optim_wrapper, OptimWrapperDict)
-            else [optim_wrapper]
-        )
-        self._handles = [
-            wrapper.optimizer.register_step_post_hook(
-                lambda *unused: self.apply()
-            )
-            for wrapper in wrappers
+        self._handles += [
+            optimizer.register_step_post_hook(lambda *unused: self.apply())
+            for optimizer in optimizers
         ]
 
     def release(self) -> None:

@@ -1,0 +1,183 @@
+"""Pruning from Python, for any module and for OpenMMLab models."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from .engine.scoring import score_model
+from .engine.settings import Settings
+from .pruning import (
+    MaskKeeper,
+    Masks,
+    ModuleObjective,
+    find_masks,
+    prunable_parameters,
+)
+from .registry import (
+    build_allocation,
+    build_criterion,
+    build_pattern,
+    build_sd_loss,
+)
+
+
+def prune(
+    model: nn.Module,
+    batches: Iterable[Any] | None = None,
+    *,
+    sparsity: float,
+    criterion: Any = 'ProsPr',
+    loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    sd_loss: Any = None,
+    score_weights: dict | None = None,
+    allocation: Any = None,
+    pattern: Any = None,
+    draws: int | None = None,
+    batches_per_step: int = 1,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    allow_empty_layers: bool = False,
+    seed: int = 0,
+) -> Masks:
+    """Remove weights of a model before it is trained.
+
+    The removed weights are set to zero in place; buffers, gradients, modes
+    and random state stay as they are. To keep them at zero in a training
+    loop of one's own::
+
+        masks = epsd_mm.prune(model, loader, sparsity=0.9, loss=loss)
+        epsd_mm.MaskKeeper(model, masks).watch(optimizer)
+
+    Args:
+        model: Any module, or an OpenMMLab model.
+        batches: Batches as ``loss`` or the OpenMMLab model takes them, such
+            as a data loader. Each draw takes the next ones; what ends is
+            iterated again. Criteria that need no data do without.
+        sparsity: Fraction of the prunable weights to remove, in (0, 1).
+        criterion: Name, config or object.
+        loss: ``loss(model, batch)``, a scalar. Required for a plain module
+            where the criterion needs one; an OpenMMLab model has its own.
+        sd_loss: A self-distillation loss, for OpenMMLab models; for plain
+            modules it is part of ``loss``.
+        score_weights: ``dict(task=1.0, sd=1.0)``, see
+            :class:`~epsd_mm.engine.EPSDHook`.
+        allocation: How kept weights are divided among the layers.
+        pattern: What is kept together.
+        draws: Independent draws over which normalised scores are averaged;
+            defaults to 8 for criteria that need data and score once.
+        batches_per_step: Batches whose losses are averaged into one step.
+        include: Patterns of the only parameter names to prune.
+        exclude: Patterns of weights that stay dense.
+        allow_empty_layers: Accept masks that remove a whole layer.
+        seed: Seed of what scoring draws.
+
+    Returns:
+        The masks of the prunable weights.
+
+    Raises:
+        ValueError: An option is wrong or has no effect, batches run out, or
+            a layer cannot be ranked or would be emptied.
+        TypeError: ``loss`` is missing or out of place.
+        FloatingPointError: A loss, gradient or score is not finite.
+    """
+    settings = Settings(
+        sparsity=sparsity,
+        criterion=build_criterion(criterion),
+        sd_loss=build_sd_loss(sd_loss),
+        score_weights=score_weights,
+        draws=draws,
+        batches_per_step=batches_per_step,
+        include=include,
+        exclude=exclude,
+        allocation=build_allocation(allocation),
+        pattern=build_pattern(pattern),
+        allow_empty_layers=allow_empty_layers,
+        seed=seed,
+    )
+    if settings.criterion is None:
+        raise ValueError('criterion=None prunes nothing: name a criterion')
+    if settings.needs_batches and batches is None:
+        raise ValueError(
+            f'{type(settings.criterion).__name__} needs batches: give a data '
+            'loader or a list'
+        )
+    stream = _Stream(() if batches is None else batches)
+    if isinstance(model, BaseModel):
+        if loss is not None:
+            raise TypeError(
+                f'{type(model).__name__} has a loss of its own: remove loss'
+            )
+        masks, _ = score_model(
+            model, stream, settings, MMLogger.get_current_instance()
+        )
+    else:
+        masks = _score_module(model, stream, settings, loss)
+    MaskKeeper(model, masks)
+    return masks
+
+
+def _score_module(
+    model: nn.Module,
+    stream: '_Stream',
+    settings: Settings,
+    loss: Callable[[nn.Module, Any], Tensor] | None,
+) -> Masks:
+    if settings.sd_loss is not None:
+        raise TypeError(
+            f'sd_loss={type(settings.sd_loss).__name__} needs an OpenMMLab '
+            'model, whose predictions it knows where to find: add the term '
+            'to loss(model, batch) instead'
+        )
+    if settings.data_free == (loss is not None):
+        name = type(settings.criterion).__name__
+        raise TypeError(
+            f'{name} looks at no loss: remove loss'
+            if settings.data_free
+            else f'{name} needs loss=..., a function of (model, batch) that '
+            'returns a scalar'
+        )
+    prunable = prunable_parameters(model, settings.include, settings.exclude)
+    return find_masks(
+        ModuleObjective(model, loss),
+        settings.criterion,
+        {n: p for n, p in model.named_parameters() if p.requires_grad},
+        Masks.ones_like(prunable),
+        stream,
+        sparsity=settings.sparsity,
+        allocation=settings.allocation,
+        pattern=settings.pattern,
+        draws=settings.draw_count,
+        batches_per_step=settings.batches_per_step,
+        seed=settings.seed,
+        allow_empty_layers=settings.allow_empty_layers,
+    ).masks
+
+
+class _Stream:
+    """Hands the batches of an iterable to one draw after the other.
+
+    No draw sees an item twice: where one begins half way, the iterable
+    may start again for it; where it begins at the start, that is all.
+    """
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.batches = batches
+        self.iterator = iter(())
+        self.fresh = False
+
+    def __call__(self, draw: int) -> Iterator[Any]:
+        restarted = self.fresh
+        while True:
+            for batch in self.iterator:
+                self.fresh = False
+                yield batch
+            if restarted:
+                return
+            self.iterator, restarted, self.fresh = (
+                iter(self.batches),
+                True,
+                True,
+            )

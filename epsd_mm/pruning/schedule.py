@@ -1,0 +1,37 @@
+"""How an iterative criterion comes down to its final density."""
+
+from dataclasses import dataclass
+
+KINDS = ('exponential', 'linear')
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The densities after each of ``rounds`` rounds, for a final one κ.
+
+    ::
+
+        exponential   κ^(k / rounds)                k = 1 … rounds
+        linear        1 − (1 − κ) k / rounds
+
+    Raises:
+        ValueError: ``rounds`` is no positive integer or ``kind`` unknown.
+    """
+
+    rounds: int = 1
+    kind: str = 'exponential'
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rounds, int) or self.rounds < 1:
+            raise ValueError(f'rounds={self.rounds!r} must be an integer >= 1')
+        if self.kind not in KINDS:
+            raise ValueError(
+                f'schedule={self.kind!r} must be one of {", ".join(KINDS)}'
+            )
+
+    def sparsities(self, final: float) -> list[float]:
+        """Fractions removed after each round; the last is ``final``."""
+        shares = [k / self.rounds for k in range(1, self.rounds)]
+        if self.kind == 'linear':
+            return [final * share for share in shares] + [final]
+        return [1 - (1 - final) ** share for share in shares] + [final]

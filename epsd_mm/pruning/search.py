@@ -1,0 +1,145 @@
+"""The one driver: rounds of scoring and selecting until the masks stand."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .allocation import Allocation
+from .criteria import Criterion
+from .masks import Masks
+from .objective import Objective, Params
+from .patterns import Pattern
+from .scoring import (
+    DrawBatches,
+    OnEvaluation,
+    Scoring,
+    check_nonzero,
+    score,
+)
+from .selection import select
+
+
+@dataclass(frozen=True)
+class Found:
+    """What :func:`find_masks` returns.
+
+    Attributes:
+        masks: Which weights are kept.
+        draws: What the criterion noted in each draw, round after round.
+        stability: Overlap of the masks of two halves of the draws, ``None``
+            for a single draw.
+        ranked: Number of weights whose score is not exactly zero.
+    """
+
+    masks: Masks
+    draws: list[dict]
+    stability: float | None
+    ranked: int
+
+
+class Alone:
+    """How one process makes the draws: all of them."""
+
+    def own(self, draws: range) -> Iterable[int]:
+        """Those of the draws that this process makes."""
+        return draws
+
+    def collect(
+        self, attempt: Callable[[], Scoring], prunable: Masks
+    ) -> Scoring:
+        """Scores of the draws of all processes."""
+        return attempt()
+
+
+def find_masks(
+    objective: Objective,
+    criterion: Criterion,
+    params: Params,
+    prunable: Masks,
+    batches: DrawBatches,
+    *,
+    sparsity: float,
+    allocation: Allocation | None = None,
+    pattern: Pattern | None = None,
+    draws: int = 1,
+    batches_per_step: int = 1,
+    seed: int = 0,
+    repetition: int = 0,
+    allow_empty_layers: bool = False,
+    team: Alone | None = None,
+    on_evaluation: OnEvaluation | None = None,
+) -> Found:
+    """Score, select, and again in as many rounds as the criterion has.
+
+    Args:
+        objective: The loss.
+        criterion: Scores weights; its schedule tells the rounds.
+        params: Every weight that requires a gradient, by name.
+        prunable: The weights that may go, in the model's order.
+        batches: ``batches(r)`` gives the batches of draw ``r``. Round ``k``
+            makes the draws ``k * draws`` and following.
+        sparsity: Fraction of the prunable weights to remove.
+        allocation: How kept weights are divided among the layers.
+        pattern: What is kept together.
+        draws: Independent draws a round.
+        batches_per_step: Batches whose losses are averaged into one step.
+        seed: Seed of all draws.
+        repetition: Other values make other draws from the same seed.
+        allow_empty_layers: Accept masks that remove a whole layer.
+        team: Divides the draws among processes.
+        on_evaluation: Called with the draw and the loss after each
+            evaluation of the objective.
+
+    Raises:
+        ValueError: A layer cannot be ranked or would be emptied, or the
+            sparsity cannot be reached.
+        FloatingPointError: A loss, gradient or score is not finite.
+    """
+    team = team or Alone()
+    sparsities = criterion.schedule.sparsities(sparsity)
+    draw = repetition * len(sparsities) * draws
+    masks, notes = prunable, []
+    for target in sparsities:
+        within = None if criterion.regrow or masks is prunable else masks
+
+        def selected(scores, target=target, within=within) -> Masks:
+            # Whichever order the draws were added in, this is the same.
+            scores = {name: tensor.float() for name, tensor in scores.items()}
+            return select(scores, target, allocation, pattern, within)
+
+        def attempt(masks=masks, draw=draw) -> Scoring:
+            return score(
+                objective,
+                criterion,
+                params,
+                masks,
+                batches,
+                draws=team.own(range(draw, draw + draws)),
+                batches_per_step=batches_per_step,
+                seed=seed,
+                on_evaluation=on_evaluation,
+            )
+
+        scoring = team.collect(attempt, prunable)
+        check_nonzero(scoring.scores, masks)
+        notes += scoring.draws
+        masks = selected(scoring.scores)
+        _check_not_empty(masks, target, allow_empty_layers)
+        draw += draws
+    stability = None
+    if draws > 1:
+        even, odd = map(selected, scoring.halves())
+        stability = even.overlap(odd) if even.kept else None
+    ranked = sum(int(s.count_nonzero()) for s in scoring.scores.values())
+    return Found(masks, notes, stability, ranked)
+
+
+def _check_not_empty(masks: Masks, sparsity: float, allowed: bool) -> None:
+    empty = masks.empty_layers()
+    if empty and not allowed:
+        raise ValueError(
+            f'sparsity={sparsity:.6g} leaves nothing of {len(empty)} of '
+            f'{len(masks)} layers: {", ".join(empty)}. Lower the sparsity, '
+            'exclude these layers, give every layer a floor '
+            '(allocation=dict(type="global", min_density=0.01)), or set '
+            'allow_empty_layers=True'
+        )

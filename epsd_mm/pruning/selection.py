@@ -1,0 +1,252 @@
+"""From scores to masks: the highest scores within an allocation."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .allocation import Allocation, Global, Layer, check_sparsity
+from .masks import Masks
+from .patterns import NM, Pattern, Weights
+
+Scores = Mapping[str, Tensor]
+
+
+def select(
+    scores: Scores,
+    sparsity: float,
+    allocation: Allocation | None = None,
+    pattern: Pattern | None = None,
+    within: Masks | None = None,
+) -> Masks:
+    """Keep the highest scores.
+
+    Single weights: exactly ``round((1 - sparsity) * N)`` are kept. Larger
+    units: as many as fit into that number. Among equal scores at the
+    threshold, those of the layer whose name sorts first and of the lowest
+    index are kept, on every device and in whatever order the layers come.
+
+    Args:
+        scores: Scores by parameter name, finite, in the model's order.
+        sparsity: Fraction of the weights to remove, in [0, 1).
+        allocation: How the kept weights are divided among the layers;
+            by default all layers are ranked together.
+        pattern: What is kept together; single weights by default.
+        within: Keep only weights that these masks keep.
+
+    Returns:
+        The masks, in the order of ``scores``.
+
+    Raises:
+        ValueError: The sparsity is outside [0, 1) or cannot be reached, or
+            a layer does not divide into the units of the pattern.
+    """
+    check_sparsity(sparsity)
+    allocation, pattern = allocation or Global(), pattern or Weights()
+    shapes = {name: tuple(s.shape) for name, s in scores.items()}
+    dense = allocation.dense(shapes)
+    ranked = _comparable({n: s for n, s in scores.items() if n not in dense})
+    if not ranked:
+        raise ValueError('every layer is kept dense: nothing can be removed')
+    if isinstance(pattern, NM):
+        chosen = {
+            name: _n_of_m(name, s, pattern) for name, s in ranked.items()
+        }
+        _check_n_of_m(chosen, shapes, sparsity, allocation, pattern)
+    else:
+        chosen = _chosen(ranked, shapes, sparsity, allocation, pattern, within)
+    return Masks(
+        {
+            name: chosen[name]
+            if name in chosen
+            else torch.ones(shape, dtype=torch.bool)
+            for name, shape in shapes.items()
+        }
+    )
+
+
+def _chosen(
+    scores: Scores,
+    shapes: dict,
+    sparsity: float,
+    allocation: Allocation,
+    pattern: Pattern,
+    within: Masks | None,
+) -> dict[str, Tensor]:
+    """Masks of the layers that are ranked."""
+
+    def pooled(name: str) -> Tensor:
+        units = pattern.pool(scores[name])
+        if within is None or within[name].all():
+            return units
+        left = pattern.pool(within[name].to(units.dtype)) > 0
+        return units.masked_fill(~left, -math.inf)
+
+    total = sum(math.prod(shape) for shape in shapes.values())
+    keep = round((1 - sparsity) * total)
+    keep -= total - sum(s.numel() for s in scores.values())
+    layers = {
+        name: _layer(name, shapes[name], allocation, pattern, within)
+        for name in scores
+    }
+    _check_reachable(layers, keep, sparsity, total)
+    counts = allocation.counts(layers, keep)
+    keep -= sum(n * layers[name].size for name, n in counts.items())
+    together = {n: layer for n, layer in layers.items() if n not in counts}
+    # Where nothing is left to rank, what is left is less than a unit.
+    rest = 0 if together else max(n.size for n in layers.values()) - 1
+    _check_reachable(together, keep, sparsity, total, rest)
+    units = _ranked_together(pooled, together, keep)
+    for name, count in counts.items():
+        units[name] = _top(pooled(name), count)
+    return {name: pattern.expand(units[name], shapes[name]) for name in scores}
+
+
+def _layer(
+    name: str,
+    shape: tuple,
+    allocation: Allocation,
+    pattern: Pattern,
+    within: Masks | None,
+) -> Layer:
+    size = pattern.unit_size(name, shape)
+    left = math.prod(shape) if within is None else int(within[name].sum())
+    # Rounding errors must not add a unit.
+    floor = allocation.min_density * math.prod(shape) / size
+    floor = math.ceil(floor - 1e-9)
+    return Layer(shape, size, min(floor, left // size), left // size)
+
+
+def _check_reachable(
+    layers: Mapping[str, Layer],
+    keep: int,
+    sparsity: float,
+    total: int,
+    rest: int = 0,
+) -> None:
+    """Raise unless the bounds allow ``keep`` weights, up to a ``rest``."""
+    least = sum(layer.lower * layer.size for layer in layers.values())
+    most = sum(layer.upper * layer.size for layer in layers.values())
+    if least <= keep <= most + rest:
+        return
+    over = keep - (least if keep < least else most)
+    raise ValueError(
+        f'sparsity={sparsity} cannot be reached: dense layers, floors and '
+        'the sparsities given by pattern allow '
+        f'{sparsity + over / total:.6f} at '
+        + ('most' if over < 0 else 'least')
+    )
+
+
+def _ranked_together(
+    pooled, layers: Mapping[str, Layer], keep: int
+) -> dict[str, Tensor]:
+    """Masks of units; a layer that falls below its floor is set to it."""
+    floored: dict[str, int] = {}
+    while True:
+        free = sorted(name for name in layers if name not in floored)
+        budget = keep - sum(
+            n * layers[name].size for name, n in floored.items()
+        )
+        units = _best(pooled, {n: layers[n].size for n in free}, budget)
+        low = {
+            name: layers[name].lower
+            for name in free
+            if int(units[name].sum()) < layers[name].lower
+        }
+        if not low:
+            break
+        floored |= low
+    units |= {name: _top(pooled(name), n) for name, n in floored.items()}
+    return units
+
+
+def _best(pooled, sizes: dict[str, int], keep: int) -> dict[str, Tensor]:
+    """Masks of the best units of all layers, ``keep`` weights in all."""
+    if len(set(sizes.values())) == 1:
+        count = keep // next(iter(sizes.values()))
+        threshold, spare = _threshold(map(pooled, sizes), count)
+        masks = {}
+        for name in sizes:
+            masks[name], spare = _above(pooled(name), threshold, spare)
+        return masks
+    parts = {name: pooled(name) for name in sizes}
+    flat = torch.cat(list(parts.values()) or [torch.empty(0)])
+    weights = torch.cat(
+        [torch.full((len(parts[n]),), size) for n, size in sizes.items()]
+        or [torch.empty(0)]
+    )
+    order = flat.argsort(descending=True, stable=True)
+    mask = torch.zeros(len(flat), dtype=torch.bool)
+    mask[order[weights[order].cumsum(0) <= keep]] = True
+    chunks = mask.split([len(part) for part in parts.values()])
+    return dict(zip(sizes, chunks))
+
+
+def _top(units: Tensor, count: int) -> Tensor:
+    threshold, spare = _threshold([units], count)
+    return _above(units, threshold, spare)[0]
+
+
+def _threshold(parts: Iterable[Tensor], count: int) -> tuple[float, int]:
+    """The lowest score that is kept, and how many of that very score."""
+    if not count:
+        return math.inf, 0
+    flat = np.concatenate([part.numpy() for part in parts])
+    if count == flat.size:
+        return -math.inf, 0
+    place = flat.size - count
+    # In place, for these may be all weights of a large network.
+    flat.partition(place)
+    threshold = flat[place]
+    higher = int(np.count_nonzero(flat[place:] > threshold))
+    return threshold.item(), count - higher
+
+
+def _above(units: Tensor, threshold: float, spare: int) -> tuple[Tensor, int]:
+    """Units above the threshold and the first ``spare`` ones at it."""
+    mask = units > threshold
+    if spare:
+        ties = (units == threshold).nonzero().flatten()[:spare]
+        mask[ties] = True
+        spare -= len(ties)
+    return mask, spare
+
+
+def _comparable(scores: Scores) -> dict[str, Tensor]:
+    """On the CPU, in the one precision that loses nothing."""
+    double = any(s.dtype == torch.float64 for s in scores.values())
+    dtype = torch.float64 if double else torch.float32
+    return {n: s.detach().to('cpu', dtype) for n, s in scores.items()}
+
+
+def _n_of_m(name: str, scores: Tensor, pattern: NM) -> Tensor:
+    pattern.unit_size(name, scores.shape)
+    return pattern.select(scores)
+
+
+def _check_n_of_m(
+    chosen: dict[str, Tensor],
+    shapes: dict,
+    sparsity: float,
+    allocation: Allocation,
+    pattern: NM,
+) -> None:
+    density = pattern.n / pattern.m
+    sparsities = getattr(allocation, 'sparsities', {}).values()
+    if allocation.min_density > density or any(
+        abs(1 - s - density) > 1e-9 for s in sparsities
+    ):
+        raise ValueError(
+            f'{pattern.n}:{pattern.m} gives every layer density {density}: '
+            'the allocation must not ask for another'
+        )
+    total = sum(math.prod(shape) for shape in shapes.values())
+    removed = sum(int((~mask).sum()) for mask in chosen.values()) / total
+    if abs(removed - sparsity) > 1e-4:
+        raise ValueError(
+            f'{pattern.n}:{pattern.m} removes a fraction of {removed:.6f}: '
+            f'set sparsity={removed:.6f} instead of {sparsity}'
+        )
