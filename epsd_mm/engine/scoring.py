@@ -70,14 +70,18 @@ def score_model(
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     with _no_trace(device):
-        work = _Work(model, batches, settings, logger)
+        work = ScoringJob(model, batches, settings, logger)
         with scoring_progress(work.evaluations, logger) as work.progress:
-            found, terms = work.run(settings.task, settings.sd)
+            objective = work.objective(settings.task, settings.sd)
+            found = work.find(objective)
+            work.warn(found)
             report = work.describe(found)
-            report['terms'] = terms
+            report['terms'] = objective.terms
             if settings.compare_plain:
-                plain, _ = work.run(1.0, 0.0)
-                other, _ = work.run(1.0, 0.0, repetition=1)
+                plain, other = (
+                    work.find(work.objective(1.0, 0.0), repetition, True)
+                    for repetition in (0, 1)
+                )
                 report['overlap_with_plain'] = found.masks.overlap(plain.masks)
                 report['overlap_noise_floor'] = plain.masks.overlap(
                     other.masks
@@ -127,8 +131,15 @@ def peak_memory(device: torch.device) -> dict[str, Any]:
     return dict(peak_memory=peak, peak_memory_of='process since its start')
 
 
-class _Work:
-    """One scoring job: the twin of a model, its weights, and how to draw."""
+class ScoringJob:
+    """The twin of a model, its weights, and how to draw.
+
+    Args:
+        model: The model, unwrapped; it is copied.
+        batches: ``batches(r)`` gives the batches of draw ``r``.
+        settings: How to score; with a criterion and a seed.
+        logger: Takes warnings.
+    """
 
     def __init__(
         self,
@@ -170,15 +181,26 @@ class _Work:
             * settings.batches_per_step
         )
 
-    def run(
-        self, task: float, sd: float, repetition: int = 0
-    ) -> tuple[Found, list[dict]]:
-        """Masks of an objective, and its terms in this process."""
+    def objective(self, task: float, sd: float) -> ModelObjective:
+        """``task`` times the losses of the task plus ``sd`` times the SD."""
+        return ModelObjective(self.twin, self.distillation, task=task, sd=sd)
+
+    def find(
+        self,
+        objective: ModelObjective,
+        repetition: int = 0,
+        comparison: bool = False,
+    ) -> Found:
+        """Masks of an objective.
+
+        Args:
+            objective: See :meth:`objective`.
+            repetition: Other values take other batches.
+            comparison: The masks are not to be applied, so that they may
+                empty a layer.
+        """
         settings = self.settings
-        objective = ModelObjective(
-            self.twin, self.distillation, task=task, sd=sd
-        )
-        found = find_masks(
+        return find_masks(
             objective,
             settings.criterion,
             self.params,
@@ -191,17 +213,19 @@ class _Work:
             batches_per_step=settings.batches_per_step,
             seed=settings.seed,
             repetition=repetition,
-            allow_empty_layers=settings.allow_empty_layers,
+            allow_empty_layers=settings.allow_empty_layers or comparison,
             team=self.team,
             on_evaluation=self.progress,
         )
+
+    def warn(self, found: Found) -> None:
+        """Log where scores do not settle which weights are kept."""
         if found.ranked < found.masks.kept:
             self.logger.warning(
-                f'only {found.ranked:,} weights have a score, but '
+                f'only {found.ranked:,} weights score other than zero, but '
                 f'{found.masks.kept:,} are kept: names and indices settle '
                 'which of the others are. More draws rank more weights'
             )
-        return found, objective.terms
 
     def describe(self, found: Found) -> dict:
         """What was done and what came of it, in plain numbers."""

@@ -196,8 +196,8 @@ def test_scoring_leaves_no_trace(data_root, tmp_path):
 def _keep_all(hook):
     score = hook._score
 
-    def keep_all(runner, model):
-        return Masks.ones_like(score(runner, model))
+    def keep_all(runner, model, given):
+        return Masks.ones_like(score(runner, model, given))
 
     hook._score = keep_all
 
@@ -442,7 +442,7 @@ def test_resume_with_another_sparsity_is_an_error(
     )
     cfg.load_from = str(trained[0] / 'epoch_1.pth')
     cfg.resume = True
-    with pytest.raises(ValueError, match='keep 24,698 with sparsity=0.5'):
+    with pytest.raises(ValueError, match='sparsity=0.8, this config says 0.5'):
         runner_of(cfg).train()
 
 

@@ -340,15 +340,16 @@ def test_branches_that_start_cut_off_are_named():
     model = tiny_classifier()
     for block in [*model.backbone.layer1, *model.backbone.layer2]:
         torch.nn.init.zeros_(block.norm2.weight)
+    masks = Masks.ones_like(prunable_parameters(model))
     result = score(
         ModelObjective(model),
         SNIP(),
         trainable(model),
-        Masks.ones_like(prunable_parameters(model)),
+        masks,
         lambda draw: [classification_batch()],
     )
     with pytest.raises(ValueError, match='in 8 of 11 layers') as error:
-        check_nonzero(result.scores)
+        check_nonzero(result.scores, masks)
     assert 'backbone.layer2.1.conv2.weight' in str(error.value)
     assert 'downsample' not in str(error.value)
 
