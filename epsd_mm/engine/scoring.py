@@ -69,7 +69,7 @@ def score_model(
     device = next(model.parameters()).device
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
-    with _no_trace(device):
+    with no_trace(device):
         work = ScoringJob(model, batches, settings, logger)
         with scoring_progress(work.evaluations, logger) as work.progress:
             objective = work.objective(settings.task, settings.sd)
@@ -250,7 +250,7 @@ class ScoringJob:
 
 
 @contextmanager
-def _no_trace(device: torch.device):
+def no_trace(device: torch.device):
     """Full precision inside; the message hub afterwards as before."""
     hub = MessageHub.get_current_instance()
     scalars = copy.deepcopy(hub.log_scalars)

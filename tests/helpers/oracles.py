@@ -159,3 +159,90 @@ def object_rows(cls_score, sampling_results):
         for key, (rows, label) in collected.items()
     }
     return objects, sampled
+
+
+def gradient_at(loss, theta):
+    """Gradient by every weight that a function of the weights reaches."""
+    leaves = {n: p.detach().clone().requires_grad_() for n, p in theta.items()}
+    gradient = torch.autograd.grad(
+        loss(leaves), list(leaves.values()), allow_unused=True
+    )
+    return {n: g for n, g in zip(leaves, gradient) if g is not None}
+
+
+def hessian_of(loss, theta, names):
+    """The matrix of second derivatives by the named weights in one vector."""
+    shapes = [theta[n].shape for n in names]
+    start = torch.cat([theta[n].detach().ravel() for n in names])
+
+    def of_vector(vector):
+        parts = vector.split([shape.numel() for shape in shapes])
+        chosen = {n: p.view(s) for n, p, s in zip(names, parts, shapes)}
+        return loss({**theta, **chosen})
+
+    return torch.autograd.functional.hessian(of_vector, start)
+
+
+def synaptic_flow(model, masks, shape):
+    """``|θ ∂R/∂θ|`` of a copy whose state is made positive in place.
+
+    Args:
+        masks: What is left of the weights, by name.
+        shape: That of the inputs, the batch included.
+    """
+    twin = copy.deepcopy(model).double().eval()
+    for tensor in twin.state_dict().values():
+        tensor.abs_()
+    params = dict(twin.named_parameters())
+    for name, mask in masks.items():
+        params[name].data *= mask
+    twin(torch.ones(shape, dtype=torch.float64)).sum().backward()
+    return {n: params[n].detach() * params[n].grad for n in masks}
+
+
+def in_rounds(scores_of, shapes, sparsity, rounds, kind, regrow=False):
+    """Masks after each round of scoring and keeping the best.
+
+    Args:
+        scores_of: Scores for the masks so far and the number of the round.
+        shapes: Of the prunable weights, by name.
+    """
+    total = sum(shape.numel() for shape in shapes.values())
+    masks = {n: torch.ones(s, dtype=torch.bool) for n, s in shapes.items()}
+    trail = []
+    for k in range(1, rounds + 1):
+        scores = scores_of(masks, k - 1)
+        density = {
+            'exponential': (1 - sparsity) ** (k / rounds),
+            'linear': 1 - sparsity * k / rounds,
+        }[kind]
+        allowed = None if regrow else masks
+        masks = best(scores, round(density * total), allowed)
+        trail.append(masks)
+    return trail
+
+
+def best(scores, count, allowed=None):
+    """Masks of the highest scores, by sorting a list of all of them."""
+    rows = sorted(
+        (-score, name, place)
+        for name, tensor in scores.items()
+        for place, score in enumerate(tensor.ravel().tolist())
+        if allowed is None or allowed[name].ravel()[place]
+    )
+    masks = {
+        n: torch.zeros(s.shape, dtype=torch.bool) for n, s in scores.items()
+    }
+    for _, name, place in rows[:count]:
+        masks[name].view(-1)[place] = True
+    return masks
+
+
+def normalised_sum(draws):
+    """Sum of the scores of several draws, each over its own total size."""
+    result = {}
+    for scores in draws:
+        size = sum(float(s.abs().sum()) for s in scores.values())
+        for name, tensor in scores.items():
+            result[name] = result.get(name, 0) + tensor.double() / size
+    return result

@@ -1,0 +1,219 @@
+"""How far a network can be pruned before a criterion empties a layer.
+
+For each criterion the largest compression 10^a, with a on a grid of 0.25, at
+which every layer keeps a weight. Nothing is trained and no data set is read:
+SNIP, the only criterion here that looks at images, gets random ones.
+"""
+
+import argparse
+import json
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from cifar_nets import resnet18, vgg16_bn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from epsd_mm.pruning import (
+    SNIP,
+    Criterion,
+    Magnitude,
+    Masks,
+    ModuleObjective,
+    Random,
+    SynFlow,
+    find_masks,
+    prunable_parameters,
+)
+
+STEP = 0.25
+NETS: dict[str, tuple[Callable, int]] = {
+    'vgg16-bn': (vgg16_bn, 100),
+    'resnet18': (resnet18, 10),
+}
+CRITERIA: dict[str, Callable[[], Criterion]] = {
+    'Magnitude': Magnitude,
+    'Random': Random,
+    'SNIP': SNIP,
+    'SynFlow': SynFlow,
+}
+#: SynFlow's authors, on CIFAR-100 (VGG) and CIFAR-10 (ResNet), with training.
+PUBLISHED = {
+    ('vgg16-bn', 'Magnitude'): '2.75',
+    ('vgg16-bn', 'Random'): '3.25',
+    ('vgg16-bn', 'SNIP'): '3.50',
+    ('vgg16-bn', 'SynFlow'): '6.00',
+    ('resnet18', 'Magnitude'): '1.00',
+    ('resnet18', 'Random'): '>= 2.00',
+    ('resnet18', 'SNIP'): '>= 2.00',
+    ('resnet18', 'SynFlow'): '>= 2.00',
+}
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--nets', nargs='+', choices=NETS, default=[*NETS])
+    parser.add_argument(
+        '--criteria', nargs='+', choices=CRITERIA, default=[*CRITERIA]
+    )
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0],
+        help='seeds of the initial weights and of everything that is drawn',
+    )
+    parser.add_argument(
+        '--images', type=int, default=128, help='random images for SNIP'
+    )
+    parser.add_argument('--out', type=Path, help='write results as JSON')
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    from rich.console import Console
+
+    args = parse_args(argv)
+    rows = []
+    for name in args.nets:
+        build, classes = NETS[name]
+        for criterion in args.criteria:
+            for seed in args.seeds:
+                torch.manual_seed(seed)
+                trial = Trial(
+                    build(classes), classes, CRITERIA[criterion](), seed
+                )
+                row = dict(net=name, criterion=criterion, seed=seed)
+                rows.append(row | trial.run(args.images))
+                print(json.dumps(rows[-1]), flush=True)
+    Console(width=100).print(result_table(rows))
+    if args.out:
+        settings = dict(images=args.images, step=STEP, torch=torch.__version__)
+        text = json.dumps(dict(settings=settings, rows=rows), indent=2)
+        args.out.write_text(text + '\n')
+
+
+class Trial:
+    """One initial network and one criterion."""
+
+    def __init__(
+        self, net: nn.Module, classes: int, criterion: Criterion, seed: int
+    ) -> None:
+        self.net = net
+        self.classes = classes
+        self.criterion = criterion
+        self.seed = seed
+        self.emptied: dict[float, list[str]] = {}
+
+    def run(self, images: int) -> dict:
+        """The largest exponent, and what the next one of the grid empties."""
+        started = time.perf_counter()
+        prunable = Masks.ones_like(prunable_parameters(self.net))
+        grid = exponents(prunable.total, len(prunable))
+        batch = random_batch(images, self.classes, self.seed)
+
+        def collapses(exponent: float) -> bool:
+            self.emptied[exponent] = self.empty_layers(exponent, batch)
+            return bool(self.emptied[exponent])
+
+        if self.criterion.schedule.rounds == 1:
+            # Masks of the same scores contain each other.
+            place = bisect_left(grid, True, key=collapses)
+        else:
+            place = len(grid)
+            while place and collapses(grid[place - 1]):
+                place -= 1
+        next_one = self.emptied.get(grid[place]) if place < len(grid) else []
+        return dict(
+            largest=grid[place - 1] if place else None,
+            limit=grid[-1],
+            emptied_next=next_one,
+            seconds=round(time.perf_counter() - started, 1),
+        )
+
+    def empty_layers(self, exponent: float, batch: Sequence) -> list[str]:
+        """Layers of which a compression of ``10 ** exponent`` leaves none.
+
+        Once a layer on the only path is gone, a criterion in rounds has
+        nothing left to score: all layers count as empty then.
+        """
+        prunable = prunable_parameters(self.net)
+        try:
+            found = find_masks(
+                ModuleObjective(self.net, loss),
+                self.criterion,
+                dict(self.net.named_parameters()),
+                Masks.ones_like(prunable),
+                lambda draw: iter(lambda: batch, None),
+                sparsity=1 - 10**-exponent,
+                seed=self.seed,
+                allow_empty_layers=True,
+            )
+        except ValueError as e:
+            if 'exactly zero' not in str(e):
+                raise
+            return [*prunable]
+        return found.masks.empty_layers()
+
+
+def exponents(weights: int, layers: int) -> list[float]:
+    """The grid, as far as there is a weight for each layer."""
+    grid = [0.0]
+    while round(weights / 10 ** (grid[-1] + STEP)) >= layers:
+        grid.append(grid[-1] + STEP)
+    return grid
+
+
+def random_batch(images: int, classes: int, seed: int) -> list[Tensor]:
+    """Normally distributed images and uniformly drawn labels."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(images, 3, 32, 32, generator=generator),
+        torch.randint(classes, (images,), generator=generator),
+    ]
+
+
+def loss(net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+    images, labels = batch
+    return cross_entropy(net(images), labels)
+
+
+def result_table(rows: list[dict]):
+    """A line for each network and criterion, its seeds side by side."""
+    from rich.table import Table
+
+    table = Table(
+        title='Largest a for which a compression of 10^a empties no layer'
+    )
+    table.add_column('network')
+    table.add_column('criterion')
+    table.add_column('ours, by seed', justify='right')
+    table.add_column("SynFlow's authors", justify='right')
+    table.add_column('possible', justify='right')
+    table.add_column('emptied one step further (first seed)')
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row['net'], row['criterion']), []).append(row)
+    for key, group in groups.items():
+        table.add_row(
+            *key,
+            ' '.join(_exponent(row['largest']) for row in group),
+            PUBLISHED.get(key, '-'),
+            _exponent(group[0]['limit']),
+            ', '.join(group[0]['emptied_next']) or '-',
+        )
+    return table
+
+
+def _exponent(value: float | None) -> str:
+    return 'none' if value is None else f'{value:.2f}'
+
+
+if __name__ == '__main__':
+    main()
