@@ -1,4 +1,4 @@
-"""Scoring and training in two processes."""
+"""Scoring and training in several processes."""
 
 import os
 import socket
@@ -25,19 +25,24 @@ def free_port():
         return s.getsockname()[1]
 
 
-def train(rank, port, data_root, folder):
-    """One process of a distributed run; it leaves its masks and weights."""
+def join(rank, port, world):
+    """Become one process of a group."""
     os.environ.update(
         MASTER_ADDR='127.0.0.1',
         MASTER_PORT=str(port),
         RANK=str(rank),
         LOCAL_RANK=str(rank),
-        WORLD_SIZE='2',
+        WORLD_SIZE=str(world),
     )
     torch.set_num_threads(1)
     # mmengine's own start of a process group wants a GPU.
     torch.distributed.init_process_group('gloo')
-    cfg = tiny_detector_cfg(data_root, folder / f'{rank}', two_draws())
+
+
+def train(rank, port, data_root, folder):
+    """One process of a distributed run; it leaves its masks and weights."""
+    join(rank, port, 2)
+    cfg = tiny_detector_cfg(data_root, folder / f'{rank}', three_draws())
     cfg.work_dir = str(folder / 'run')
     cfg.launcher = 'pytorch'
     cfg.env_cfg.dist_cfg.backend = 'gloo'
@@ -51,8 +56,9 @@ def train(rank, port, data_root, folder):
     torch.save(dict(masks=masks.pack(), state=state), folder / f'{rank}.pth')
 
 
-def two_draws():
-    return dict(EPSD, draws=2)
+def three_draws():
+    """Two of which the first process makes."""
+    return dict(EPSD, draws=3)
 
 
 @pytest.mark.slow
@@ -61,7 +67,7 @@ def test_two_processes_have_the_masks_of_one_and_train_alike(tmp_path):
         tmp_path / 'drawn', train=12, test=2, size=64, classes=CLASSES
     )
     alone = prepared(
-        tiny_detector_cfg(data_root, tmp_path / 'alone', two_draws())
+        tiny_detector_cfg(data_root, tmp_path / 'alone', three_draws())
     )
     hook_of(alone).before_train(alone)
     multiprocessing.spawn(
@@ -78,3 +84,45 @@ def test_two_processes_have_the_masks_of_one_and_train_alike(tmp_path):
         assert not first['state'][name][~mask].any()
         assert torch.equal(first['state'][name], second['state'][name])
     assert (tmp_path / 'run' / 'epsd' / 'report.json').exists()
+
+
+# Uneven numbers of draws, of which some processes make none.
+SCORERS = dict(
+    one_shot=dict(EPSD, draws=5),
+    in_rounds=dict(
+        type='EPSDHook',
+        sparsity=0.8,
+        criterion=dict(type='IterSNIP', rounds=3),
+        draws=3,
+        allocation=dict(type='global', min_density=0.05),
+    ),
+)
+
+
+def masks_of(options, data_root, folder):
+    runner = prepared(tiny_detector_cfg(data_root, folder, options))
+    hook = hook_of(runner)
+    hook.before_train(runner)
+    return hook.masks
+
+
+def score(rank, port, data_root, folder):
+    """One process of a group that scores; it leaves its masks."""
+    join(rank, port, 4)
+    for name, options in SCORERS.items():
+        masks = masks_of(options, data_root, folder / f'{name}-{rank}')
+        masks.save(folder / f'{name}-{rank}.pth')
+
+
+@pytest.mark.slow
+def test_four_processes_have_the_masks_of_one(tmp_path):
+    data_root = generate_voc(
+        tmp_path / 'drawn', train=12, test=2, size=64, classes=CLASSES
+    )
+    multiprocessing.spawn(
+        score, args=(free_port(), data_root, tmp_path), nprocs=4
+    )
+    for name, options in SCORERS.items():
+        alone = masks_of(options, data_root, tmp_path / name)
+        for rank in range(4):
+            assert Masks.load(tmp_path / f'{name}-{rank}.pth') == alone

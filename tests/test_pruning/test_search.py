@@ -1,0 +1,442 @@
+"""Rounds of scoring and selecting, whoever makes the draws."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from epsd_mm.pruning import (
+    FORCE,
+    SNIP,
+    Alone,
+    Criterion,
+    GraSP,
+    IterSNIP,
+    Magnitude,
+    Masks,
+    ModuleObjective,
+    ProsPr,
+    Random,
+    Schedule,
+    Scoring,
+    SynFlow,
+    find_masks,
+    prunable_parameters,
+)
+from tests.helpers.oracles import best, normalised_sum
+
+CRITERIA = [
+    Random(),
+    Magnitude(),
+    SNIP(),
+    GraSP(),
+    SynFlow(3),
+    ProsPr(steps=1),
+    IterSNIP(3),
+    FORCE(3),
+]
+IDS = [type(criterion).__name__ for criterion in CRITERIA]
+every_criterion = pytest.mark.parametrize('criterion', CRITERIA, ids=IDS)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(2, 6, 3)
+        self.norm = nn.BatchNorm2d(6)
+        self.drop = nn.Dropout(0.3)
+        self.body = nn.Conv2d(6, 5, 3, bias=False)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = self.drop(self.norm(self.stem(x)).relu())
+        return self.head(self.body(x).relu().mean(dim=(2, 3)))
+
+
+def cross_entropy(model, batch):
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def drawn_batches(draw):
+    """Batches that depend on the generators, all three of them."""
+    while True:
+        scale = 0.5 + random.random() + np.random.rand()
+        yield torch.randn(6, 2, 6, 6) * scale, torch.randint(0, 3, (6,))
+
+
+def search(criterion, model=None, batches=drawn_batches, **options):
+    model = model or Net()
+    exclude = options.pop('exclude', None)
+    return find_masks(
+        ModuleObjective(model, cross_entropy),
+        criterion,
+        dict(model.named_parameters()),
+        Masks.ones_like(prunable_parameters(model, exclude=exclude)),
+        batches,
+        **{'sparsity': 0.6, 'allow_empty_layers': True} | options,
+    )
+
+
+@every_criterion
+@pytest.mark.parametrize('sparsity', [0.013, 0.5, 0.9, 0.987])
+def test_the_right_number_is_kept(criterion, sparsity):
+    model = Net()
+    total = 6 * 2 * 9 + 5 * 6 * 9 + 3 * 5
+    found = search(criterion, model, sparsity=sparsity)
+    assert found.masks.total == total
+    assert found.masks.kept == round((1 - sparsity) * total)
+    assert list(found.masks) == ['stem.weight', 'body.weight', 'head.weight']
+
+
+@every_criterion
+def test_ignored_layers_are_ignored(criterion):
+    found = search(criterion, exclude=['stem.*'], sparsity=0.75)
+    assert list(found.masks) == ['body.weight', 'head.weight']
+    assert found.masks.total == 5 * 6 * 9 + 3 * 5
+    assert found.masks.kept == round(0.25 * found.masks.total)
+
+
+@every_criterion
+def test_nothing_of_the_model_or_the_world_changes(criterion):
+    model = Net().train()
+    model.norm.eval()
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    before = copy.deepcopy(model.state_dict())
+    gradients = [p.grad.clone() for p in model.parameters()]
+    weights = list(model.parameters())
+    modes = [module.training for module in model.modules()]
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    search(criterion, model, draws=2)
+    assert random.getstate() == states[0]
+    assert all(
+        np.array_equal(a, b) for a, b in zip(np.random.get_state(), states[1])
+    )
+    assert torch.equal(torch.get_rng_state(), states[2])
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    for p, same, gradient in zip(model.parameters(), weights, gradients):
+        assert p is same and p.requires_grad
+        assert torch.equal(p.grad, gradient)
+    assert [module.training for module in model.modules()] == modes
+
+
+class Counting(Net):
+    """Counts its forward passes in a buffer of integers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('passes', torch.zeros((), dtype=torch.long))
+
+    def forward(self, x):
+        self.passes += 1
+        return super().forward(x)
+
+
+@every_criterion
+def test_buffers_of_integers_stay_as_they_are(criterion):
+    model = Counting()
+    search(criterion, model)
+    assert model.passes == 0
+
+
+@every_criterion
+def test_masks_depend_on_the_seed_and_not_on_the_random_state(criterion):
+    model = Net()
+    first = search(criterion, model, seed=4).masks
+    torch.rand(5), random.random()
+    assert search(criterion, model, seed=4).masks == first
+    if not isinstance(criterion, (Magnitude, SynFlow)):
+        assert search(criterion, model, seed=5).masks != first
+        assert search(criterion, model, seed=4, repetition=1).masks != first
+
+
+class Divided(Alone):
+    """Makes the draws of W processes one after the other and adds them up.
+
+    Args:
+        size: W. Rank k makes the draws k, k + W, …
+        order: In which the sums of the ranks are added.
+    """
+
+    def __init__(self, size, order=None):
+        self.size = size
+        self.order = order or range(size)
+        self.rank = 0
+
+    def own(self, draws):
+        return draws[self.rank :: self.size]
+
+    def collect(self, attempt, prunable):
+        parts = []
+        for self.rank in range(self.size):
+            parts.append(attempt())
+        total = Scoring()
+        for kind in ('scores', 'even'):
+            sums = getattr(total, kind)
+            for name, mask in prunable.items():
+                sums[name] = torch.zeros(mask.shape, dtype=torch.float64)
+                for rank in self.order:
+                    share = getattr(parts[rank], kind).get(name)
+                    if share is not None:
+                        sums[name] += share
+        for part in parts:
+            total.draws.extend(part.draws)
+        return total
+
+
+def same(found, other):
+    """Also in what is reported of them."""
+    assert found.masks == other.masks
+    assert found.stability == other.stability
+    assert found.ranked == other.ranked
+    assert len(found.draws) == len(other.draws)
+
+
+@every_criterion
+@pytest.mark.parametrize('draws', [1, 3, 4])
+def test_the_same_masks_on_any_number_of_processes(criterion, draws):
+    model = Net()
+    alone = search(criterion, model, draws=draws)
+    for team in (
+        Divided(1),
+        Divided(2),
+        Divided(3, (2, 0, 1)),
+        Divided(4, (1, 3, 2, 0)),
+    ):
+        same(search(criterion, model, draws=draws, team=team), alone)
+
+
+class Table(Criterion):
+    """Scores from a list with an entry a draw; the batch tells the draw."""
+
+    def __init__(self, table, rounds=1, regrow=False):
+        self.table = table
+        self.schedule = Schedule(rounds, 'linear')
+        self.regrow = regrow
+        self.seen = []
+
+    def scores(self, objective, params, masks, batches):
+        (draw,) = next(batches)
+        self.seen.append(masks)
+        rows = self.table[draw]
+        return {n: torch.tensor(rows[n], dtype=torch.float64) for n in masks}
+
+
+def by_table(table, rounds=1, regrow=False, **options):
+    """Search over the names and lengths of a table."""
+    shapes = {name: torch.Size([len(row)]) for name, row in table[0].items()}
+    return find_masks(
+        None,
+        Table(table, rounds, regrow),
+        {},
+        Masks({n: torch.ones(s, dtype=torch.bool) for n, s in shapes.items()}),
+        lambda draw: [draw],
+        **{'sparsity': 0.5, 'allow_empty_layers': True} | options,
+    )
+
+
+@st.composite
+def tables(draw, largest=4):
+    """Scores of every magnitude, many of them equal, four draws."""
+    score = st.builds(
+        lambda digit, power: digit * 2.0**power,
+        st.integers(1, largest),
+        st.integers(-60, 60),
+    )
+    row = st.lists(score, min_size=4, max_size=4)
+    return [{'a': draw(row), 'b': draw(row)} for _ in range(4)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(), st.permutations(range(4)))
+def test_the_same_masks_whatever_the_magnitudes(table, order):
+    alone = by_table(table, draws=4)
+    same(by_table(table, draws=4, team=Divided(2, (1, 0))), alone)
+    same(by_table(table, draws=4, team=Divided(3)), alone)
+    same(by_table(table, draws=4, team=Divided(4, order)), alone)
+
+
+def test_the_order_of_the_sum_does_not_settle_a_near_tie():
+    """½ + 2⁻⁵⁴ + 2⁻²⁵ + 2⁻⁵⁴ lies beside the middle of two float32.
+
+    In this order float64 loses both small terms, and ½ is what is left in
+    float32; with the small terms added first it is the next number.
+    """
+    a = [2.0**-1, 2.0**-54, 2.0**-25, 2.0**-54]
+    b = [2.0**-2, 2.0**-3, 2.0**-4, 2.0**-4]
+    table = [
+        {'a': [y], 'b': [x], 'rest': [1 - x - y, 0.0]} for x, y in zip(a, b)
+    ]
+    assert all(sum(map(sum, rows.values())) == 1 for rows in table)
+    alone = by_table(table, draws=4)
+    for size in (2, 4):
+        same(by_table(table, draws=4, team=Divided(size)), alone)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables())
+def test_stability_is_the_overlap_of_even_and_odd_draws(table):
+    found = by_table(table, draws=4)
+    rows = [{n: torch.tensor(r) for n, r in d.items()} for d in table]
+    halves = []
+    for half in (rows[0::2], rows[1::2]):
+        scores = {n: s.float() for n, s in normalised_sum(half).items()}
+        halves.append(Masks(best(scores, 4)))
+    even, odd = halves
+    assert found.stability == (even & odd).kept / 4
+
+
+def test_stability_of_figures():
+    """Even draws want 0 and 1, odd draws 1 and 2: a half is shared."""
+    even, odd = [5.0, 4.0, 1.0, 0.5], [0.1, 0.4, 0.4, 0.2]
+    table = [{'a': row} for row in (even, odd, even, odd)]
+    assert by_table(table, draws=4).stability == 0.5
+    assert by_table(table, draws=2).stability == 0.5
+    assert by_table([{'a': even}] * 3, draws=3).stability == 1.0
+    assert by_table(table, draws=1).stability is None
+
+
+def test_stability_is_that_of_the_last_round():
+    row, other = [3.0, 2.0, 1.0, 0.5], [0.1, 0.2, 3.0, 4.0]
+    table = [{'a': r} for r in (row, other, row, row)]
+    found = by_table(table, rounds=2, regrow=True, draws=2)
+    assert found.stability == 1.0
+    assert found.masks['a'].tolist() == [True, True, False, False]
+
+
+def test_each_round_makes_draws_of_its_own():
+    asked = []
+
+    def batches(draw):
+        asked.append(draw)
+        return drawn_batches(draw)
+
+    found = search(IterSNIP(3), batches=batches, draws=2)
+    assert asked == [0, 1, 2, 3, 4, 5]
+    assert len(found.draws) == 6
+    asked.clear()
+    search(IterSNIP(3), batches=batches, draws=2, repetition=1)
+    assert asked == [6, 7, 8, 9, 10, 11]
+
+
+def followed(build):
+    """A criterion that keeps the masks that each round begins with."""
+
+    class Followed(build):
+        def scores(self, objective, params, masks, batches):
+            trail.append(masks)
+            return super().scores(objective, params, masks, batches)
+
+    trail = []
+    return Followed, trail
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('kind', ['exponential', 'linear'])
+@pytest.mark.parametrize('build', [SynFlow, IterSNIP, FORCE])
+def test_what_was_pruned_stays_pruned_but_for_force(build, kind, seed):
+    torch.manual_seed(seed)
+    criterion, trail = followed(build)
+    found = search(criterion(5, kind), sparsity=0.8, seed=seed)
+    trail.append(found.masks)
+    kept = [masks.kept for masks in trail]
+    assert kept == sorted(set(kept), reverse=True)
+    densities = Schedule(5, kind).sparsities(0.8)
+    assert kept[1:] == [round((1 - s) * kept[0]) for s in densities]
+    stays = all(
+        (after & before) == after for before, after in zip(trail, trail[1:])
+    )
+    assert stays == (build is not FORCE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(largest=1), st.floats(0.1, 0.9))
+def test_nothing_comes_back_whatever_scores_say(table, sparsity):
+    """Also where a criterion gives removed weights the highest scores."""
+    trail = []
+    for rounds in range(1, 5):
+        part = sparsity * rounds / 4
+        trail.append(by_table(table, rounds, sparsity=part).masks)
+    for before, after in zip(trail, trail[1:]):
+        assert (after & before) == after
+
+
+def test_a_weight_may_come_back_where_the_criterion_says_so():
+    table = [{'a': [1.0, 2.0, 3.0, 4.0]}, {'a': [9.0, 1.0, 2.0, 3.0]}]
+    first = by_table(table[:1], sparsity=0.25).masks['a']
+    assert first.tolist() == [False, True, True, True]
+    again = by_table(table, 2, regrow=True).masks['a']
+    assert again.tolist() == [True, False, False, True]
+    never = by_table(table, 2).masks['a']
+    assert never.tolist() == [False, False, True, True]
+
+
+def test_a_layer_may_be_empty_on_the_way_where_weights_come_back():
+    """Only what is left at the end is refused."""
+    table = [
+        {'a': [1.0], 'b': [2.0, 3.0, 4.0]},
+        {'a': [9.0], 'b': [1.0, 2.0, 3.0]},
+    ]
+    found = by_table(table, 2, regrow=True, allow_empty_layers=False)
+    assert found.masks['a'].tolist() == [True]
+    assert found.masks['b'].tolist() == [False, False, True]
+
+
+def test_a_layer_that_dies_in_a_later_round_is_named():
+    alive = {'a': [1.0, 2.0, 3.0], 'b': [2.0, 1.0, 3.0]}
+    dead = {'a': [1.0, 2.0, 3.0], 'b': [0.0, -0.0, 0.0]}
+    assert by_table([alive] * 3, 3).masks.kept == 3
+    with pytest.raises(ValueError, match='exactly zero in 1 of 2 .*: b[.]'):
+        by_table([alive, alive, dead], 3)
+
+
+def test_a_branch_that_rounds_cut_off_is_named():
+    """Without its last layer, the first one of a branch has no gradient."""
+    model = Net()
+    model.body.weight.data[:] *= 1e-6
+    model.body.weight.data[0, 0, 0, 0] = 1
+    with pytest.raises(ValueError, match='exactly zero in .*stem.weight'):
+        search(IterSNIP(8), model, sparsity=0.97)
+
+
+def test_a_layer_that_is_empty_may_score_zero():
+    table = [
+        {'a': [1.0, 2.0], 'b': [3.0, 4.0]},
+        {'a': [0.0, 0.0], 'b': [3.0, 4.0]},
+    ]
+    found = by_table(table, 2, sparsity=0.75)
+    assert found.masks.empty_layers() == ['a']
+    assert found.masks['b'].tolist() == [False, True]
+    assert found.ranked == 2
+
+
+def test_layers_that_would_be_emptied_are_named():
+    model = Net()
+    model.stem.weight.data *= 1e-3
+    model.head.weight.data *= 1e-3
+    options = dict(sparsity=0.5, allow_empty_layers=False)
+    with pytest.raises(ValueError) as error:
+        search(Magnitude(), model, **options)
+    message = str(error.value)
+    assert 'nothing of 2 of 3 layers: stem.weight, head.weight.' in message
+    assert 'sparsity=0.5 ' in message and 'allow_empty_layers' in message
+    found = search(Magnitude(), model, sparsity=0.5)
+    assert found.masks.empty_layers() == ['stem.weight', 'head.weight']
+
+
+def test_ranked_is_the_number_of_scores_that_are_not_zero():
+    table = [{'a': [1.0, 0.0, 0.0, 2.0], 'b': [0.0, 0.0, 5.0, -0.0]}]
+    assert by_table(table, draws=1).ranked == 3
+
+
+def test_what_the_criterion_notes_of_each_draw():
+    found = search(IterSNIP(2), draws=3, team=Divided(2))
+    assert [list(notes) for notes in found.draws] == [['losses']] * 6
