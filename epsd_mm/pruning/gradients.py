@@ -43,13 +43,55 @@ def record_gradient(
     losses, steps, total = [], [], {}
     for batch in batches:
         loss, step = objective.record(leaves, batch)
-        if not math.isfinite(step.loss):
-            raise FloatingPointError(f'the loss is {step.loss}')
+        _check_finite_loss(step)
         _accumulate(total, _gradient(loss, leaves), 1 / len(batches))
         losses.append(step.loss)
         steps.append(step)
     _check_finite(total, 'gradient')
     return sum(losses) / len(losses), total, steps
+
+
+def record_graph(
+    objective: Objective, params: Params, batches: Sequence[Any]
+) -> tuple[float, Vector, 'KeptGraph']:
+    """The same, with the graph of the gradient in place of the steps.
+
+    Raises:
+        SecondOrderError: An operator cannot be differentiated twice.
+    """
+    leaves = _leaves(params)
+    losses, graphs, total = [], [], {}
+    for batch in batches:
+        with LeanOperators():
+            loss, step = objective.record(leaves, batch)
+        _check_finite_loss(step)
+        with second_order_check(loss):
+            graph = _gradient(loss, leaves, create_graph=True)
+        values = {name: tensor.detach() for name, tensor in graph.items()}
+        _accumulate(total, values, 1 / len(batches))
+        losses.append(step.loss)
+        graphs.append(graph)
+    _check_finite(total, 'gradient')
+    loss = sum(losses) / len(losses)
+    return loss, total, KeptGraph(leaves, graphs)
+
+
+class KeptGraph:
+    """The graphs of a step's gradients, one a batch."""
+
+    def __init__(self, leaves: Vector, graphs: list[Vector]) -> None:
+        self._leaves = leaves
+        self._graphs = graphs
+
+    def product(self, vector: Vector) -> Vector:
+        """``H v``, once; see :func:`hessian_product`."""
+        total: Vector = {}
+        share = 1 / len(self._graphs)
+        while self._graphs:
+            product = _product(self._graphs.pop(0), self._leaves, vector)
+            _accumulate(total, product, share)
+        _check_finite(total, 'Hessian product')
+        return total
 
 
 def hessian_product(
@@ -82,26 +124,27 @@ def hessian_product(
             loss = objective(leaves, step)
         _check_replay(loss, step)
         with second_order_check(loss), operators.without_weight_gradients():
-            gradient = _gradient(loss, leaves, create_graph=True)
-        pairs = [
-            (gradient[name], vector[name])
-            for name in gradient
-            if name in vector and gradient[name].requires_grad
-        ]
-        if not pairs:
-            continue
-        outputs, seeds = zip(*pairs)
-        product = torch.autograd.grad(
-            outputs, list(leaves.values()), seeds, allow_unused=True
-        )
-        reached = {
-            name: tensor
-            for name, tensor in zip(leaves, product)
-            if tensor is not None
-        }
-        _accumulate(total, reached, 1 / len(steps))
+            graph = _gradient(loss, leaves, create_graph=True)
+        product = _product(graph, leaves, vector)
+        _accumulate(total, product, 1 / len(steps))
     _check_finite(total, 'Hessian product')
     return total
+
+
+def _product(graph: Vector, leaves: Vector, vector: Vector) -> Vector:
+    """The derivative of ``gᵀ v`` from the graph of a gradient ``g``."""
+    pairs = [
+        (graph[name], vector[name])
+        for name in graph
+        if name in vector and graph[name].requires_grad
+    ]
+    if not pairs:
+        return {}
+    outputs, seeds = zip(*pairs)
+    product = torch.autograd.grad(
+        outputs, list(leaves.values()), seeds, allow_unused=True
+    )
+    return {n: p for n, p in zip(leaves, product) if p is not None}
 
 
 def _leaves(params: Params) -> Vector:
@@ -128,6 +171,11 @@ def _accumulate(total: Vector, update: Vector, factor: float) -> None:
             total[name] = tensor.detach()
         else:
             total[name] = tensor.detach() * factor
+
+
+def _check_finite_loss(step: Step) -> None:
+    if not math.isfinite(step.loss):
+        raise FloatingPointError(f'the loss is {step.loss}')
 
 
 def _check_finite(vector: Vector, what: str) -> None:

@@ -1,7 +1,8 @@
 """The exact meta-gradient of a short training run, without unrolling it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from .gradients import (
     Vector,
     hessian_product,
     record_gradient,
+    record_graph,
 )
-from .objective import Objective, Params
+from .objective import Objective, Params, Step
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def meta_gradient(
     momentum: float = 0.0,
     first_order: bool = False,
     offload: bool = False,
+    kept_graphs: int = 0,
 ) -> MetaGradient:
     """Differentiate the loss after ``steps`` SGD steps by the first weights.
 
@@ -49,9 +52,10 @@ def meta_gradient(
         u_{t+1} = μ u_t + ∇L(θ_t; x_t)          u_0 = 0
         θ_{t+1} = θ_t − η u_{t+1}               t = 0 … i−1
 
-    Only the weights θ_0 … θ_i and the recorded batches are kept. The walk
-    back from ``v_i = ∇L(θ_i; x_i)``, ``w_i = 0`` is the adjoint of that
-    recursion and takes one Hessian product a step::
+    Only the weights θ_0 … θ_i and the recorded batches are kept, and the
+    graphs of the last ``kept_graphs`` steps. The walk back from
+    ``v_i = ∇L(θ_i; x_i)``, ``w_i = 0`` is the adjoint of that recursion and
+    takes one Hessian product a step::
 
         b_t = v_{t+1} + w_{t+1}
         v_t = v_{t+1} − η H_t b_t
@@ -71,6 +75,9 @@ def meta_gradient(
         momentum: μ.
         first_order: Drop the Hessian products, ``v_0 = v_i``.
         offload: Keep θ_0 … θ_i on the CPU.
+        kept_graphs: Number of inner steps, the last ones, that are not
+            evaluated again on the way back. Each saves the time of a
+            training gradient and holds the memory of a graph.
 
     Returns:
         The meta-gradient with its losses.
@@ -85,43 +92,51 @@ def meta_gradient(
     """
     device = next(iter(params.values())).device
     storage = torch.device('cpu') if offload else device
-    theta, trail, losses = _train(
-        objective, params, batches, steps, lr, momentum, storage
-    )
+    kept_from = steps - kept_graphs
+    theta = {name: p.detach() for name, p in params.items()}
+    trail: list[Callable[[Vector], Vector]] = []
+    losses, velocity = [], {}
+    for t in range(steps):
+        record = record_gradient if t < kept_from else record_graph
+        loss, gradient, recorded = _at_step(
+            t, record, objective, theta, next(batches)
+        )
+        losses.append(loss)
+        if t < kept_from:
+            place = _moved(theta, storage), device, recorded
+            trail.append(partial(_replayed, objective, *place))
+        else:
+            trail.append(recorded.product)
+        velocity = _scaled_sum(velocity, momentum, gradient, 1.0)
+        theta = _scaled_sum(theta, 1.0, velocity, -lr)
     loss, v, _ = _at_step(
         steps, record_gradient, objective, theta, next(batches)
     )
     losses.append(loss)
+    del theta, velocity
     final_norm = _norm(v)
     if first_order:
         trail.clear()
     w: Vector = {}
     while trail:
-        theta, recorded = trail.pop()
-        theta = _moved(theta, device)
+        product_at_step = trail.pop()
         b = _scaled_sum(v, 1.0, w, 1.0)
-        product = _at_step(
-            len(trail), hessian_product, objective, theta, recorded, b
-        )
+        product = _at_step(len(trail), product_at_step, b)
         v = _scaled_sum(v, 1.0, product, -lr)
         w = _scaled_sum(b, momentum, {}, 0.0)
     growth = _norm(v) / final_norm if final_norm else float('nan')
     return MetaGradient(v, losses, growth)
 
 
-def _train(objective, params, batches, steps, lr, momentum, storage):
-    """θ_i, what was left behind at each inner step, and the losses."""
-    theta = {name: p.detach() for name, p in params.items()}
-    trail, losses, velocity = [], [], {}
-    for t in range(steps):
-        loss, gradient, recorded = _at_step(
-            t, record_gradient, objective, theta, next(batches)
-        )
-        losses.append(loss)
-        trail.append((_moved(theta, storage), recorded))
-        velocity = _scaled_sum(velocity, momentum, gradient, 1.0)
-        theta = _scaled_sum(theta, 1.0, velocity, -lr)
-    return theta, trail, losses
+def _replayed(
+    objective: Objective,
+    params: Params,
+    device: torch.device,
+    recorded: list[Step],
+    vector: Vector,
+) -> Vector:
+    theta = _moved(params, device)
+    return hessian_product(objective, theta, recorded, vector)
 
 
 def _at_step(t: int, function, *args):

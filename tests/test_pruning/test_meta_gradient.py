@@ -145,7 +145,8 @@ def seeded(data):
 
 @pytest.mark.parametrize('momentum', [0.0, 0.9])
 @pytest.mark.parametrize('dropout', [0.0, 0.5])
-def test_walk_is_the_unrolled_graph(momentum, dropout):
+@pytest.mark.parametrize('kept', [0, 2, 3])
+def test_walk_is_the_unrolled_graph(momentum, dropout, kept):
     model, params = net(dropout=dropout)
     data = batches(4)
     want = unrolled_gradient(
@@ -162,6 +163,7 @@ def test_walk_is_the_unrolled_graph(momentum, dropout):
         steps=3,
         lr=0.2,
         momentum=momentum,
+        kept_graphs=kept,
     )
     assert relative_error(got.gradient, want) < 1e-9
 
@@ -201,6 +203,49 @@ def test_weights_follow_torchs_sgd_and_first_order_is_the_gradient_there():
     assert relative_error(got.gradient, want) < 1e-12
     assert got.losses == pytest.approx(losses)
     assert got.growth == pytest.approx(1)
+
+
+@pytest.mark.parametrize('kept', [1, 3])
+def test_steps_of_several_batches_may_keep_their_graphs(kept):
+    model, params = net(dropout=0.5)
+    groups = [batches(2) for _ in range(4)]
+
+    def walk(kept_graphs):
+        torch.manual_seed(5)
+        return meta_gradient(
+            ModuleObjective(model, cross_entropy),
+            params,
+            iter(groups),
+            steps=3,
+            lr=0.2,
+            kept_graphs=kept_graphs,
+        )
+
+    replayed, graphs = walk(0), walk(kept)
+    assert relative_error(graphs.gradient, replayed.gradient) < 1e-12
+    assert graphs.losses == pytest.approx(replayed.losses)
+
+
+def test_a_kept_graph_spares_an_evaluation():
+    model, params = net()
+    evaluated = []
+
+    class Counting(ModuleObjective):
+        def _evaluate(self, params, batch):
+            evaluated.append(batch)
+            return super()._evaluate(params, batch)
+
+    for kept, count in ((0, 7), (1, 6), (3, 4)):
+        evaluated.clear()
+        meta_gradient(
+            Counting(model, cross_entropy),
+            params,
+            iter([b] for b in batches(4)),
+            steps=3,
+            lr=0.2,
+            kept_graphs=kept,
+        )
+        assert len(evaluated) == count
 
 
 def test_offloading_changes_nothing():

@@ -3,7 +3,9 @@
 For each workload and number of inner steps:
 
 - gradient: steps + 1 plain training gradients, the least any score costs;
-- walk back: epsd_mm's meta_gradient, exact;
+- walk back: epsd_mm's meta_gradient, exact; with ", kept" the graphs of all
+  inner steps are kept (kept_graphs), with ", offload" the weights of the inner
+  steps wait on the CPU;
 - unrolled: the same through one graph of all inner steps and torch's own
   operators, as the authors of ProsPr compute it, written out here from the
   formula.
@@ -44,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         '--methods',
         nargs='+',
         choices=METHODS,
-        default=['gradient', 'walk back', 'unrolled'],
+        default=['gradient', 'walk back', 'walk back, kept', 'unrolled'],
     )
     parser.add_argument('--batch-size', type=int, help='images a batch')
     parser.add_argument('--image', nargs=2, type=int, metavar=('H', 'W'))
@@ -157,17 +159,21 @@ def plain(objective, params, batches, steps, lr) -> float:
     return norm_of(gradient.values())
 
 
-def walk(objective, params, batches, steps, lr, offload=False) -> float:
+def walk(objective, params, batches, steps, lr, **options) -> float:
     from epsd_mm.pruning import meta_gradient
 
     result = meta_gradient(
-        objective, params, iter(batches), steps=steps, lr=lr, offload=offload
+        objective, params, iter(batches), steps=steps, lr=lr, **options
     )
     return norm_of(result.gradient.values())
 
 
 def walk_offloaded(objective, params, batches, steps, lr) -> float:
     return walk(objective, params, batches, steps, lr, offload=True)
+
+
+def walk_kept(objective, params, batches, steps, lr) -> float:
+    return walk(objective, params, batches, steps, lr, kept_graphs=steps)
 
 
 def unrolled(objective, params, batches, steps, lr) -> float:
@@ -187,6 +193,7 @@ METHODS = {
     'gradient': plain,
     'walk back': walk,
     'walk back, offload': walk_offloaded,
+    'walk back, kept': walk_kept,
     'unrolled': unrolled,
 }
 
