@@ -83,6 +83,8 @@ def prune(
         TypeError: ``loss`` is missing or out of place.
         FloatingPointError: A loss, gradient or score is not finite.
     """
+    if criterion is None:
+        raise ValueError('criterion=None prunes nothing: name a criterion')
     settings = Settings(
         sparsity=sparsity,
         criterion=build_criterion(criterion),
@@ -97,8 +99,11 @@ def prune(
         allow_empty_layers=allow_empty_layers,
         seed=seed,
     )
-    if settings.criterion is None:
-        raise ValueError('criterion=None prunes nothing: name a criterion')
+    if settings.data_free and sd_loss is not None:
+        raise ValueError(
+            f'sd_loss={sd_loss!r} has no effect: '
+            f'{type(settings.criterion).__name__} looks at no loss'
+        )
     if settings.needs_batches and batches is None:
         raise ValueError(
             f'{type(settings.criterion).__name__} needs batches: give a data '

@@ -118,6 +118,10 @@ def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:
             f'{what} {cls.__name__} has no option {", ".join(unknown)}; it '
             f'takes {", ".join(accepted) or "none"}'
         )
+    try:
+        inspect.signature(cls).bind(**options)
+    except TypeError as e:
+        raise ValueError(f'{what} {cls.__name__}: {e}') from e
     return cls(**options)
 
 

@@ -1,11 +1,35 @@
-"""Criteria and losses by name, config or object."""
+"""Criteria, losses and shapes of masks by name, config or object."""
 
 import pytest
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 from epsd_mm.distillation import CSKDLoss
-from epsd_mm.pruning import SNIP, Criterion, Magnitude, ProsPr, Random
-from epsd_mm.registry import CRITERIA, build_criterion, build_sd_loss
+from epsd_mm.pruning import (
+    ERK,
+    NM,
+    SNIP,
+    Allocation,
+    Blocks,
+    ByPattern,
+    Channels,
+    Criterion,
+    Global,
+    Magnitude,
+    ProsPr,
+    Random,
+    Uniform,
+    Weights,
+)
+from epsd_mm.registry import (
+    ALLOCATIONS,
+    CRITERIA,
+    PATTERNS,
+    build_allocation,
+    build_criterion,
+    build_pattern,
+    build_sd_loss,
+)
 
 
 @pytest.mark.parametrize('cls', [SNIP, Magnitude, ProsPr, Random])
@@ -105,3 +129,197 @@ def test_ones_own_criterion():
         assert build_criterion(dict(type='Mine', power=3)).power == 3
     finally:
         del CRITERIA.module_dict['Mine']
+
+
+@pytest.mark.parametrize(
+    'build, name, cls',
+    [
+        (build_allocation, 'global', Global),
+        (build_allocation, 'uniform', Uniform),
+        (build_allocation, 'erk', ERK),
+        (build_pattern, 'weights', Weights),
+        (build_pattern, 'channels', Channels),
+    ],
+)
+def test_allocations_and_patterns_have_their_names(build, name, cls):
+    assert type(build(name)) is cls
+    assert type(build(dict(type=name))) is cls
+    assert type(build(ConfigDict(type=name))) is cls
+    assert type(build(dict(type=cls))) is cls
+
+
+@pytest.mark.parametrize(
+    'build, part',
+    [
+        (build_allocation, ERK()),
+        (build_allocation, ByPattern({'*': 0.5})),
+        (build_pattern, NM(2, 4)),
+        (build_allocation, None),
+        (build_pattern, None),
+    ],
+)
+def test_allocations_and_patterns_pass_as_they_are(build, part):
+    assert build(part) is part
+
+
+@pytest.mark.parametrize('name', ['global', 'uniform', 'erk'])
+def test_options_of_allocations_arrive(name):
+    options = dict(min_density=0.1, dense_first=True, dense_last=True)
+    allocation = build_allocation(dict(type=name, **options))
+    assert vars(allocation) == options
+
+
+def test_sparsities_by_pattern_are_a_dict_without_a_type():
+    sparsities = {'backbone.*': 0.8, 'neck.*': 0.5}
+    for spec in (sparsities, ConfigDict(sparsities)):
+        allocation = build_allocation(spec)
+        assert type(allocation) is ByPattern
+        assert allocation.sparsities == sparsities
+        assert list(allocation.sparsities) == list(sparsities)
+    assert sparsities == {'backbone.*': 0.8, 'neck.*': 0.5}
+
+
+def test_sparsities_by_pattern_take_the_options_of_every_allocation():
+    allocation = build_allocation(
+        dict(type='by_pattern', sparsities={'*': 0.5}, min_density=0.1)
+    )
+    assert allocation.min_density == 0.1
+    assert allocation.sparsities == {'*': 0.5}
+
+
+@pytest.mark.parametrize('text, numbers', [('2:4', (2, 4)), ('1:16', (1, 16))])
+def test_groups_are_written_as_n_of_m(text, numbers):
+    pattern = build_pattern(text)
+    assert type(pattern) is NM and (pattern.n, pattern.m) == numbers
+    same = build_pattern(dict(type='nm', n=numbers[0], m=numbers[1]))
+    assert vars(same) == vars(pattern)
+
+
+def test_options_of_blocks_arrive():
+    blocks = build_pattern(dict(type='blocks', rows=4, columns=1))
+    assert type(blocks) is Blocks
+    assert (blocks.rows, blocks.columns) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    'build, spec, message',
+    [
+        (
+            build_allocation,
+            'ERK',
+            "unknown allocation 'ERK'; known are by_pattern, erk, global, "
+            'uniform',
+        ),
+        (
+            build_pattern,
+            dict(type='2:4'),
+            "unknown pattern '2:4'; known are blocks, channels, nm, weights",
+        ),
+        (
+            build_pattern,
+            '2:4:8',
+            "unknown pattern '2:4:8'; known are blocks, channels, nm, weights",
+        ),
+        (
+            build_pattern,
+            'erk',
+            "unknown pattern 'erk'; known are blocks, channels, nm, weights",
+        ),
+    ],
+)
+def test_unknown_shapes_of_masks_are_told_the_known_ones(build, spec, message):
+    with pytest.raises(ValueError) as error:
+        build(spec)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    'build, spec, words',
+    [
+        (
+            build_allocation,
+            dict(type='erk', floor=0.1),
+            'ERK has no option floor; it takes min_density, dense_first, '
+            'dense_last',
+        ),
+        (
+            build_allocation,
+            dict(type='by_pattern', sparsities={'*': 0.5}, floor=0.1),
+            'ByPattern has no option floor; it takes sparsities, min_density',
+        ),
+        (
+            build_allocation,
+            dict(type='by_pattern', sparsities={'*': 0.5}, options={}),
+            'ByPattern has no option options',
+        ),
+        (
+            build_pattern,
+            dict(type='nm', n=2, k=4),
+            'NM has no option k; it takes n, m',
+        ),
+        (
+            build_pattern,
+            dict(type='channels', size=2),
+            'Channels has no option size; it takes none',
+        ),
+    ],
+)
+def test_unknown_options_of_shapes_of_masks(build, spec, words):
+    with pytest.raises(ValueError) as error:
+        build(spec)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'build, spec, words',
+    [
+        (build_allocation, dict(type='erk', min_density=2), 'min_density=2'),
+        (build_allocation, {'backbone.*': 1.5}, 'sparsity=1.5'),
+        (build_allocation, {}, 'must be a dict from patterns'),
+        (build_pattern, '4:2', 'n=4 and m=2'),
+        (build_pattern, dict(type='blocks', rows=0, columns=1), 'rows=0'),
+    ],
+)
+def test_wrong_values_of_shapes_of_masks_reach_the_user(build, spec, words):
+    with pytest.raises(ValueError, match=words):
+        build(spec)
+
+
+@pytest.mark.parametrize('spec', [0.5, ['erk'], True, NM(2, 4)])
+def test_what_is_no_allocation(spec):
+    with pytest.raises(ValueError, match='allocation=.* must be a name'):
+        build_allocation(spec)
+
+
+@pytest.mark.parametrize('spec', [24, (2, 4), dict(n=2, m=4), ERK()])
+def test_what_is_no_pattern(spec):
+    with pytest.raises(ValueError, match='pattern=.* must be a name'):
+        build_pattern(spec)
+
+
+@pytest.mark.parametrize('spec', ['blocks', 'nm', 'by_pattern'])
+def test_options_that_are_missing_are_named(spec):
+    build = build_allocation if spec == 'by_pattern' else build_pattern
+    with pytest.raises((TypeError, ValueError)) as error:
+        build(spec)
+    first = dict(blocks='rows', nm='n', by_pattern='sparsities')[spec]
+    assert f"'{first}'" in str(error.value)
+
+
+def test_ones_own_allocation_and_pattern():
+    class Halves(Allocation):
+        def counts(self, layers, keep):
+            return {n: layer.upper // 2 for n, layer in layers.items()}
+
+    class Rows(Channels):
+        pass
+
+    ALLOCATIONS.register_module(name='halves', module=Halves)
+    PATTERNS.register_module(name='rows', module=Rows)
+    try:
+        allocation = build_allocation(dict(type='halves', min_density=0.1))
+        assert type(allocation) is Halves and allocation.min_density == 0.1
+        assert type(build_pattern('rows')) is Rows
+    finally:
+        del ALLOCATIONS.module_dict['halves']
+        del PATTERNS.module_dict['rows']

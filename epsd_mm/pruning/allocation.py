@@ -2,7 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -11,6 +12,7 @@ import torch
 from .patterns import Shape
 
 Shapes = Mapping[str, Shape]
+Reached = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Allocation(ABC):
         dense_first: bool = False,
         dense_last: bool = False,
     ) -> None:
-        if not 0 <= min_density <= 1:
+        number = isinstance(min_density, (int, float))
+        if not number or not 0 <= min_density <= 1:
             raise ValueError(f'min_density={min_density!r} must be in [0, 1]')
         self.min_density = min_density
         self.dense_first = dense_first
@@ -66,6 +69,18 @@ class Allocation(ABC):
             layers: All layers that are not dense.
             keep: Weights to keep of them.
         """
+
+    def on_the_way(
+        self, reached: Reached, sparsity: float, shapes: Shapes
+    ) -> tuple['Allocation', float]:
+        """Allocation and sparsity of a round before the last.
+
+        Args:
+            reached: The sparsity of the round for a final one.
+            sparsity: The final one of all layers together.
+            shapes: Shapes of all weights.
+        """
+        return self, reached(sparsity)
 
     def dense(self, shapes: Shapes) -> list[str]:
         """Names of the layers that stay dense, of weights in model order.
@@ -134,28 +149,63 @@ class ByPattern(Allocation):
             check_sparsity(sparsity)
         self.sparsities = dict(sparsities)
 
-    def counts(self, layers, keep):
-        targets: dict[str, float] = {}
+    def on_the_way(self, reached, sparsity, shapes):
+        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        total, dense = sum(sizes.values()), self.dense(shapes)
+        matching = self.matching(n for n in sizes if n not in dense)
+        rest = sizes.keys() - matching.keys() - set(dense)
+        whole = sum(sizes[name] for name in dense)
+        kept = (1 - sparsity) * total - whole
+        kept -= sum(sizes[n] * (1 - s) for n, s in matching.items())
+        now = sum(sizes[n] * (1 - reached(s)) for n, s in matching.items())
+        if rest:
+            others = sum(sizes[name] for name in rest)
+            # Rounding in a matching layer is theirs to make up for.
+            slack = len(matching)
+            final = max(0.0, 1 - kept / others)
+            now += min(others, others * (1 - reached(final)) + slack)
+        other = copy(self)
+        other.sparsities = {p: reached(s) for p, s in self.sparsities.items()}
+        return other, 1 - (whole + now) / total
+
+    def matching(self, names: Iterable[str]) -> dict[str, float]:
+        """Sparsities of the layers that a pattern matches.
+
+        Raises:
+            ValueError: A pattern matches nothing, or nothing that an
+                earlier one does not match.
+        """
+        names, found = list(names), {}
         for pattern, sparsity in self.sparsities.items():
-            matching = [name for name in layers if fnmatchcase(name, pattern)]
-            if not matching:
+            fresh = [
+                name
+                for name in names
+                if fnmatchcase(name, pattern) and name not in found
+            ]
+            if not fresh:
                 raise ValueError(
                     f'allocation pattern {pattern!r} matches no prunable '
-                    f'weight; names look like {", ".join(list(layers)[:3])}'
+                    'weight that an earlier pattern does not match; names '
+                    f'look like {", ".join(names[:3])}'
                 )
-            for name in matching:
-                layer = layers[name]
-                wanted = (1 - sparsity) * layer.numel / layer.size
-                wanted = max(layer.lower, min(wanted, layer.upper))
-                targets.setdefault(name, wanted)
+            found |= dict.fromkeys(fresh, sparsity)
+        return found
+
+    def counts(self, layers, keep):
+        matching = self.matching(layers)
+        targets: dict[str, float] = {}
+        for name, sparsity in matching.items():
+            layer = layers[name]
+            wanted = (1 - sparsity) * layer.numel / layer.size
+            targets[name] = max(layer.lower, min(wanted, layer.upper))
         if len(targets) < len(layers):
             return {name: round(wanted) for name, wanted in targets.items()}
         # Nothing else is there to make up for what rounding changes.
         bounded = {
             name: replace(
                 layers[name],
-                lower=math.floor(wanted),
-                upper=math.ceil(wanted),
+                lower=math.floor(wanted + 1e-9),
+                upper=math.ceil(wanted - 1e-9),
             )
             for name, wanted in targets.items()
         }
@@ -199,7 +249,7 @@ def _filled(
     lower = column(layer.lower for layer in table) * size
     upper = column(layer.upper for layer in table) * size
     slope = column(shares[n] * layers[n].numel for n in names)
-    low, high = 0.0, float((upper / slope).max()) + 1
+    low, high = 0.0, float((upper / slope).nan_to_num(0.0).max()) + 1
     for _ in range(100):
         middle = (low + high) / 2
         filled = torch.clamp(slope * middle, lower, upper)
@@ -210,14 +260,15 @@ def _filled(
     order = sorted(
         range(len(names)), key=lambda i: (float(units[i] - target[i]), i)
     )
-    # One unit each, and more where bounds leave no other place.
+    # One unit each, and more only where bounds leave no other place: the
+    # rest that is smaller than a large unit is not for small ones to take.
     while True:
         before = spare
         for i in order:
-            room = units[i] * size[i] < upper[i]
-            if room and size[i] <= spare:
+            if units[i] * size[i] < upper[i] and size[i] <= spare:
                 units[i] += 1
                 spare -= int(size[i])
-        if spare == before:
+        room = size[units * size < upper]
+        if spare == before or not len(room) or spare < room.max():
             break
     return {name: int(count) for name, count in zip(names, units)}

@@ -35,7 +35,10 @@ class Masks(Mapping[str, Tensor]):
                     f'the mask of {name!r} must be a bool tensor, got {kind}'
                 )
         self._masks = {
-            name: mask.detach().cpu().clone() for name, mask in masks.items()
+            name: mask.detach()
+            .cpu()
+            .clone(memory_format=torch.contiguous_format)
+            for name, mask in masks.items()
         }
 
     @classmethod
@@ -224,27 +227,35 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def load(cls, path: str | Path) -> 'Masks':
-        """Masks from a file of :meth:`save`, or from a checkpoint.
+        """Masks from a file of :meth:`save`.
 
         Nothing but tensors and plain values is unpickled.
 
         Raises:
-            ValueError: The file holds no masks.
+            OSError: The file cannot be opened.
+            ValueError: It holds no masks, or is damaged.
         """
+        remedy = 'name the masks.pth of a run, in work_dir/epsd'
         try:
-            saved = torch.load(path, map_location='cpu', weights_only=True)
+            with open(path, 'rb') as file:
+                saved = torch.load(file, map_location='cpu', weights_only=True)
         except pickle.UnpicklingError as e:
             raise ValueError(
                 f'{path} holds more than tensors and plain values, so it is '
-                'not read. Take masks.pth from work_dir/epsd instead'
+                f'not read: {remedy}'
             ) from e
-        if isinstance(saved, dict) and 'epsd' in saved:
-            saved = saved['epsd'].get('masks')
-        if not isinstance(saved, dict) or not saved:
+        except (EOFError, RuntimeError, KeyError) as e:
             raise ValueError(
-                f'{path} holds no masks: name the masks.pth of a run, in '
-                'work_dir/epsd, or a checkpoint that EPSDHook pruned'
-            )
+                f'{path} is no file of masks, or damaged: {remedy}'
+            ) from e
+        if isinstance(saved, dict) and isinstance(saved.get('epsd'), dict):
+            saved = saved['epsd'].get('masks')
+        packed = isinstance(saved, dict) and all(
+            isinstance(entry, dict) and 'bits' in entry
+            for entry in saved.values()
+        )
+        if not packed or not saved:
+            raise ValueError(f'{path} holds no masks: {remedy}')
         return cls.unpack(saved)
 
     def report(self) -> str:

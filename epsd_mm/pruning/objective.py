@@ -171,10 +171,13 @@ def positive_outputs(
         TypeError: The outputs are not one tensor.
     """
     dtype = next(iter(params.values())).dtype
+    device = next(iter(params.values())).device
     state = {
         name: tensor.detach().abs().to(dtype)
+        if tensor.is_floating_point()
+        else tensor.clone()
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-        if name not in params and tensor.is_floating_point()
+        if name not in params
     }
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -182,7 +185,7 @@ def positive_outputs(
         outputs = functional_call(
             model,
             {**state, **params},
-            (torch.ones_like(inputs, dtype=dtype),),
+            (torch.ones(inputs.shape, dtype=dtype, device=device),),
             kwargs,
         )
     finally:

@@ -1,7 +1,9 @@
 """What is kept or removed together."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -23,6 +25,10 @@ class Pattern(ABC):
         Raises:
             ValueError: The layer cannot be divided; names it.
         """
+
+    def relaxed(self, density: float) -> 'Pattern':
+        """What holds in a round that leaves this density, not the last."""
+        return self
 
     @abstractmethod
     def pool(self, scores: Tensor) -> Tensor:
@@ -47,7 +53,11 @@ class Weights(Pattern):
 
 
 class Channels(Pattern):
-    """Whole output channels (of a linear layer: whole output features)."""
+    """Whole output channels (of a linear layer: whole output features).
+
+    Transposed convolutions store input channels first: there whole input
+    channels are kept or removed.
+    """
 
     def unit_size(self, name, shape):
         return torch.Size(shape[1:]).numel()
@@ -102,7 +112,8 @@ class NM(Pattern):
 
     For every output channel and kernel position, so that sparse matrix
     units of GPUs can use it (2:4). Each layer has density N/M, whichever
-    way the weights are allocated.
+    way the weights are allocated. (Of a transposed convolution, which
+    stores input channels first: along the output channels.)
 
     Args:
         n: Weights kept of each group.
@@ -117,6 +128,14 @@ class NM(Pattern):
             )
         self.n = n
         self.m = m
+        self.final = True
+
+    def relaxed(self, density):
+        """As many of each group as the density asks for, N at least."""
+        other = copy(self)
+        other.n = max(self.n, math.ceil(density * self.m - 1e-9))
+        other.final = False
+        return other
 
     def unit_size(self, name, shape):
         if shape[1] % self.m:

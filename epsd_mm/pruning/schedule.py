@@ -31,7 +31,13 @@ class Schedule:
 
     def sparsities(self, final: float) -> list[float]:
         """Fractions removed after each round; the last is ``final``."""
-        shares = [k / self.rounds for k in range(1, self.rounds)]
+        return [self.sparsity(final, k) for k in range(1, self.rounds + 1)]
+
+    def sparsity(self, final: float, k: int) -> float:
+        """Fraction removed after round ``k``, counted from 1."""
+        share = k / self.rounds
+        if k == self.rounds:
+            return final
         if self.kind == 'linear':
-            return [final * share for share in shares] + [final]
-        return [1 - (1 - final) ** share for share in shares] + [final]
+            return final * share
+        return 1 - (1 - final) ** share

@@ -1,7 +1,6 @@
 """The one driver that turns a criterion and an objective into scores."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -17,50 +16,55 @@ from .objective import (
     seed_everything,
 )
 
-_DOUBLE = torch.float64
 DrawBatches = Callable[[int], Iterable[Any]]
 OnEvaluation = Callable[[int, float], None]
 
 
-@dataclass
 class Scoring:
-    """Scores summed over independent draws, in place.
+    """Sums the scores of independent draws, in place.
 
-    Each draw's scores are divided by the sum of their sizes before they are
-    added, or one exploding draw would decide. Sums are in float64, where
-    the order of the draws leaves no trace in a float32 score.
+    Each draw's scores are divided by the sum of their sizes first, or one
+    exploding draw would decide. Even and odd draws are summed apart: how
+    far the masks of the two halves agree tells how much is noise.
 
     Attributes:
-        scores: Summed scores by parameter name.
-        even: The same over every other draw.
+        even: Sums over the even draws, by parameter name.
+        odd: Sums over the odd draws; empty where there are none.
         draws: What each draw was told by its criterion, such as ``losses``
             of the inner steps and ``growth`` of the meta-gradient.
     """
 
-    scores: dict[str, Tensor] = field(default_factory=dict)
-    even: dict[str, Tensor] = field(default_factory=dict)
-    draws: list[dict] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.even: dict[str, Tensor] = {}
+        self.odd: dict[str, Tensor] = {}
+        self.draws: list[dict] = []
 
-    def add(self, scores: Mapping[str, Tensor], draw: int, notes: dict):
+    @property
+    def scores(self) -> dict[str, Tensor]:
+        """Sums over all draws."""
+        if not (self.even and self.odd):
+            return self.even or self.odd
+        return {name: s + self.odd[name] for name, s in self.even.items()}
+
+    def add(
+        self, draw: int, scores: Mapping[str, Tensor], notes: dict
+    ) -> None:
         """Add a draw."""
-        size = sum(float(s.abs().sum(dtype=_DOUBLE)) for s in scores.values())
-        size = size or 1.0
-        for name, tensor in scores.items():
-            self._sum(self.scores, name, tensor, size)
-            if draw % 2 == 0:
-                self._sum(self.even, name, tensor, size)
+        size = sum(
+            float(s.abs().sum(dtype=torch.float64)) for s in scores.values()
+        )
+        share = {name: s / (size or 1.0) for name, s in scores.items()}
+        self.take(draw, share, notes)
+
+    def take(self, draw: int, share: dict[str, Tensor], notes: dict) -> None:
+        """Add scores that are divided already."""
+        half = self.odd if draw % 2 else self.even
+        for name, tensor in share.items():
+            if name in half:
+                half[name].add_(tensor)
+            else:
+                half[name] = tensor.contiguous()
         self.draws.append(notes)
-
-    def halves(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Scores of the even draws, and of the odd ones."""
-        odd = {n: s - self.even[n] for n, s in self.scores.items()}
-        return self.even, odd
-
-    @staticmethod
-    def _sum(sums: dict, name: str, tensor: Tensor, size: float) -> None:
-        if name not in sums:
-            sums[name] = tensor.new_zeros(tensor.shape, dtype=_DOUBLE)
-        sums[name].add_(tensor, alpha=1 / size)
 
 
 def score(
@@ -74,6 +78,7 @@ def score(
     batches_per_step: int = 1,
     seed: int = 0,
     on_evaluation: OnEvaluation | None = None,
+    into: Scoring | None = None,
 ) -> Scoring:
     """Score weights over independent draws of the data.
 
@@ -91,6 +96,7 @@ def score(
         seed: Seed of all draws.
         on_evaluation: Called with the draw and the loss after each
             evaluation of the objective.
+        into: Takes the draws; a new one by default.
 
     Returns:
         The summed scores.
@@ -101,7 +107,7 @@ def score(
         ValueError: The data end before the criterion has its batches, or
             prunable weights cannot be reached by the objective.
     """
-    result = Scoring()
+    result = Scoring() if into is None else into
     with preserved_randomness():
         for draw in draws:
             seed_everything(draw_seed(seed, draw))
@@ -118,7 +124,7 @@ def score(
                 ) from e
             _check_scores(scores, masks, draw, criterion.signed)
             result.add(
-                {name: scores[name] for name in masks}, draw, monitored.notes
+                draw, {name: scores[name] for name in masks}, monitored.notes
             )
     return result
 
@@ -166,8 +172,8 @@ def _grouped(
             raise ValueError(
                 f'draw {draw} needs {needed} batches '
                 f'({criterion.steps_per_draw} steps of {size}), but the '
-                f'data ended after {taken}: use fewer steps, a smaller '
-                'batches_per_step or smaller batches'
+                f'data ended after {taken}: use fewer steps or draws, a '
+                'smaller batches_per_step or smaller batches'
             )
         yield group
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from .allocation import Allocation
+from .allocation import Allocation, Global
 from .criteria import Criterion
 from .masks import Masks
 from .objective import Objective, Params
-from .patterns import Pattern
+from .patterns import Pattern, Weights
 from .scoring import (
     DrawBatches,
     OnEvaluation,
@@ -44,10 +45,20 @@ class Alone:
         return draws
 
     def collect(
-        self, attempt: Callable[[], Scoring], prunable: Masks
+        self,
+        attempt: Callable[[Scoring], Scoring],
+        draws: range,
+        prunable: Masks,
     ) -> Scoring:
-        """Scores of the draws of all processes."""
-        return attempt()
+        """Scores of the draws of all processes, added in their order.
+
+        Args:
+            attempt: Makes this process's draws and gives them to the
+                argument, which it returns.
+            draws: All draws.
+            prunable: Names and shapes of what is scored.
+        """
+        return attempt(Scoring())
 
 
 def find_masks(
@@ -95,41 +106,57 @@ def find_masks(
         FloatingPointError: A loss, gradient or score is not finite.
     """
     team = team or Alone()
-    sparsities = criterion.schedule.sparsities(sparsity)
-    draw = repetition * len(sparsities) * draws
+    allocation, pattern = allocation or Global(), pattern or Weights()
+    # What cannot be reached is said before anything is scored.
+    select(
+        {name: mask.float() for name, mask in prunable.items()},
+        sparsity,
+        allocation,
+        pattern,
+    )
+    schedule = criterion.schedule
+    draw = repetition * schedule.rounds * draws
+    shapes = {name: mask.shape for name, mask in prunable.items()}
     masks, notes = prunable, []
-    for target in sparsities:
+    for k in range(1, schedule.rounds + 1):
         within = None if criterion.regrow or masks is prunable else masks
+        last = k == schedule.rounds
+        target, divided, together = sparsity, allocation, pattern
+        if not last:
+            reached = partial(schedule.sparsity, k=k)
+            divided, target = allocation.on_the_way(reached, sparsity, shapes)
+            together = pattern.relaxed(1 - reached(sparsity))
+        shape = (target, divided, together, within)
 
-        def selected(scores, target=target, within=within) -> Masks:
-            # Whichever order the draws were added in, this is the same.
-            scores = {name: tensor.float() for name, tensor in scores.items()}
-            return select(scores, target, allocation, pattern, within)
+        made = range(draw, draw + draws)
 
-        def attempt(masks=masks, draw=draw) -> Scoring:
+        def attempt(into, masks=masks, made=made) -> Scoring:
             return score(
                 objective,
                 criterion,
                 params,
                 masks,
                 batches,
-                draws=team.own(range(draw, draw + draws)),
+                draws=team.own(made),
                 batches_per_step=batches_per_step,
                 seed=seed,
                 on_evaluation=on_evaluation,
+                into=into,
             )
 
-        scoring = team.collect(attempt, prunable)
-        check_nonzero(scoring.scores, masks)
+        scoring = team.collect(attempt, made, prunable)
+        scores = scoring.scores
+        check_nonzero(scores, masks)
         notes += scoring.draws
-        masks = selected(scoring.scores)
-        _check_not_empty(masks, target, allow_empty_layers)
+        masks = select(scores, *shape)
+        if last or not criterion.regrow:
+            _check_not_empty(masks, target, allow_empty_layers)
         draw += draws
     stability = None
     if draws > 1:
-        even, odd = map(selected, scoring.halves())
+        even, odd = select(scoring.even, *shape), select(scoring.odd, *shape)
         stability = even.overlap(odd) if even.kept else None
-    ranked = sum(int(s.count_nonzero()) for s in scoring.scores.values())
+    ranked = sum(int(s.count_nonzero()) for s in scores.values())
     return Found(masks, notes, stability, ranked)
 
 

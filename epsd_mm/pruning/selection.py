@@ -7,7 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .allocation import Allocation, Global, Layer, check_sparsity
+from .allocation import (
+    Allocation,
+    ByPattern,
+    Global,
+    Layer,
+    check_sparsity,
+)
 from .masks import Masks
 from .patterns import NM, Pattern, Weights
 
@@ -34,7 +40,8 @@ def select(
         allocation: How the kept weights are divided among the layers;
             by default all layers are ranked together.
         pattern: What is kept together; single weights by default.
-        within: Keep only weights that these masks keep.
+        within: Keep only weights that these masks keep; layers that stay
+            dense must be whole there.
 
     Returns:
         The masks, in the order of ``scores``.
@@ -48,11 +55,16 @@ def select(
     shapes = {name: tuple(s.shape) for name, s in scores.items()}
     dense = allocation.dense(shapes)
     ranked = _comparable({n: s for n, s in scores.items() if n not in dense})
+    if within is not None and not all(within[name].all() for name in dense):
+        raise ValueError(
+            f'{", ".join(dense)} must stay dense, but weights are gone'
+        )
     if not ranked:
         raise ValueError('every layer is kept dense: nothing can be removed')
     if isinstance(pattern, NM):
         chosen = {
-            name: _n_of_m(name, s, pattern) for name, s in ranked.items()
+            name: _n_of_m(name, s, pattern, within)
+            for name, s in ranked.items()
         }
         _check_n_of_m(chosen, shapes, sparsity, allocation, pattern)
     else:
@@ -91,12 +103,11 @@ def _chosen(
         name: _layer(name, shapes[name], allocation, pattern, within)
         for name in scores
     }
-    _check_reachable(layers, keep, sparsity, total)
     counts = allocation.counts(layers, keep)
     keep -= sum(n * layers[name].size for name, n in counts.items())
     together = {n: layer for n, layer in layers.items() if n not in counts}
-    # Where nothing is left to rank, what is left is less than a unit.
-    rest = 0 if together else max(n.size for n in layers.values()) - 1
+    # Units hold no more than fits, so that less than one is left over.
+    rest = max(layer.size for layer in layers.values()) - 1
     _check_reachable(together, keep, sparsity, total, rest)
     units = _ranked_together(pooled, together, keep)
     for name, count in counts.items():
@@ -135,7 +146,7 @@ def _check_reachable(
     raise ValueError(
         f'sparsity={sparsity} cannot be reached: dense layers, floors and '
         'the sparsities given by pattern allow '
-        f'{sparsity + over / total:.6f} at '
+        f'{1 - (round((1 - sparsity) * total) - over) / total:.10g} at '
         + ('most' if over < 0 else 'least')
     )
 
@@ -222,9 +233,14 @@ def _comparable(scores: Scores) -> dict[str, Tensor]:
     return {n: s.detach().to('cpu', dtype) for n, s in scores.items()}
 
 
-def _n_of_m(name: str, scores: Tensor, pattern: NM) -> Tensor:
+def _n_of_m(
+    name: str, scores: Tensor, pattern: NM, within: Masks | None
+) -> Tensor:
     pattern.unit_size(name, scores.shape)
-    return pattern.select(scores)
+    if within is None:
+        return pattern.select(scores)
+    left = within[name]
+    return pattern.select(scores.masked_fill(~left, -math.inf)) & left
 
 
 def _check_n_of_m(
@@ -234,8 +250,12 @@ def _check_n_of_m(
     allocation: Allocation,
     pattern: NM,
 ) -> None:
+    if not pattern.final:
+        return
     density = pattern.n / pattern.m
-    sparsities = getattr(allocation, 'sparsities', {}).values()
+    sparsities: Iterable[float] = ()
+    if isinstance(allocation, ByPattern):
+        sparsities = allocation.matching(chosen).values()
     if allocation.min_density > density or any(
         abs(1 - s - density) > 1e-9 for s in sparsities
     ):
@@ -247,6 +267,6 @@ def _check_n_of_m(
     removed = sum(int((~mask).sum()) for mask in chosen.values()) / total
     if abs(removed - sparsity) > 1e-4:
         raise ValueError(
-            f'{pattern.n}:{pattern.m} removes a fraction of {removed:.6f}: '
-            f'set sparsity={removed:.6f} instead of {sparsity}'
+            f'{pattern.n}:{pattern.m} removes a fraction of {removed:.10g}: '
+            f'set sparsity={removed:.10g} instead of {sparsity}'
         )

@@ -1,11 +1,16 @@
 """Masks are strict, know their density and survive a checkpoint."""
 
+import copy
+import os
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epsd_mm.pruning import Masks
+from tests.helpers.selections import indices
 
 
 def masks(**rows):
@@ -89,6 +94,127 @@ def test_overlap_is_the_share_of_ones_own_kept_weights():
         masks(a=[1]).overlap(masks(a=[1], b=[1]))
 
 
+@st.composite
+def pairs(draw):
+    """Two masks of the same weights, often with nothing kept."""
+    lengths = draw(
+        st.dictionaries(st.text('ab', min_size=1), st.integers(1, 6))
+    )
+    lengths = lengths or {'a': 3}
+    return [
+        masks(
+            **{
+                name: draw(st.lists(st.booleans(), min_size=n, max_size=n))
+                for name, n in lengths.items()
+            }
+        )
+        for _ in range(2)
+    ]
+
+
+def places(result):
+    """Names and indices of the kept weights."""
+    return {(n, i) for n, mask in result.items() for i in indices(mask)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs())
+def test_set_operations_are_those_of_sets(pair):
+    one, other = pair
+    ours, theirs = places(one), places(other)
+    assert places(one & other) == ours & theirs
+    assert places(one | other) == ours | theirs
+    assert (places(one), places(other)) == (ours, theirs)
+    if ours:
+        assert one.overlap(other) == len(ours & theirs) / len(ours)
+    if ours | theirs:
+        jaccard = len(ours & theirs) / len(ours | theirs)
+        assert one.jaccard(other) == other.jaccard(one) == jaccard
+    else:
+        with pytest.raises(ValueError, match='keep nothing'):
+            one.jaccard(other)
+
+
+@pytest.mark.parametrize(
+    'operation', [Masks.__and__, Masks.__or__, Masks.overlap, Masks.jaccard]
+)
+def test_set_operations_want_the_same_weights(operation):
+    with pytest.raises(ValueError, match='b: no such weight') as e:
+        operation(masks(a=[1], b=[1], c=[1]), masks(a=[1], c=[1, 1]))
+    assert 'c: mask (1,), weight (2,)' in str(e.value)
+
+
+def large_masks():
+    generator = torch.Generator().manual_seed(0)
+    shapes = dict(a=(8, 4, 3, 3), b=(20, 30), full=(5,), empty=(6, 7))
+    densities = dict(a=0.5, b=0.05, full=1.1, empty=-1)
+    return Masks(
+        {
+            name: torch.rand(shape, generator=generator) < densities[name]
+            for name, shape in shapes.items()
+        }
+    )
+
+
+def test_shuffling_keeps_the_numbers_and_moves_the_places():
+    original = large_masks()
+    before = copy.deepcopy(original)
+    shuffled = original.shuffled(0)
+    assert shuffled.layers() == original.layers()
+    shuffled.check_fits(original)
+    assert all((shuffled[n] != original[n]).any() for n in 'ab')
+    assert original == before
+
+
+def test_shuffling_depends_on_the_seed_alone():
+    state = torch.get_rng_state()
+    first = large_masks().shuffled(3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(9)
+    assert large_masks().shuffled(3) == first
+    assert large_masks().shuffled(4) != first
+
+
+def test_shuffled_weights_may_go_anywhere():
+    original = masks(a=[1, 0, 0, 0])
+    found = [original.shuffled(seed) for seed in range(60)]
+    assert set.union(*map(places, found)) == {('a', i) for i in range(4)}
+
+
+def network():
+    return masks(
+        **{
+            'backbone.conv': [1, 0],
+            'backbone.body.conv': [0, 1],
+            'backbone2.conv': [1, 1],
+            'head.fc': [0, 0],
+        }
+    )
+
+
+def test_part_is_that_of_whole_names():
+    assert network().part('backbone') == masks(
+        **{'backbone.conv': [1, 0], 'backbone.body.conv': [0, 1]}
+    )
+    assert list(network().part('backbone.body')) == ['backbone.body.conv']
+    assert network().part('') == network()
+
+
+def test_part_under_another_name():
+    body = masks(**{'conv': [1, 0], 'body.conv': [0, 1]})
+    assert network().part('backbone', to='') == body
+    assert body.part('', to='model.backbone') == masks(
+        **{'model.backbone.conv': [1, 0], 'model.backbone.body.conv': [0, 1]}
+    )
+
+
+@pytest.mark.parametrize('prefix', ['bakbone', 'back', 'conv', 'head.fc'])
+def test_part_that_does_not_exist(prefix):
+    with pytest.raises(ValueError, match=f"starts with '{prefix}.'") as e:
+        network().part(prefix)
+    assert 'backbone.conv' in str(e.value)
+
+
 def test_every_parameter_that_does_not_fit_is_named():
     params = dict(a=torch.zeros(3), b=torch.zeros(2, 2), d=torch.zeros(1))
     with pytest.raises(ValueError) as error:
@@ -143,3 +269,148 @@ def damaged(**changes):
 def test_damaged_packs_are_refused_by_name(packed):
     with pytest.raises(ValueError, match="'conv' is damaged"):
         Masks.unpack(packed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(original=any_masks())
+def test_saving_and_loading_changes_nothing(original, tmp_path_factory):
+    path = tmp_path_factory.mktemp('masks') / 'masks.pth'
+    original.save(path)
+    loaded = Masks.load(path)
+    assert loaded == original
+    assert list(loaded) == list(original)
+    assert [p.name for p in path.parent.iterdir()] == ['masks.pth']
+
+
+def test_files_are_small_safe_and_for_all_to_read(tmp_path):
+    original = masks(a=[1] * 80_000)
+    original.save(tmp_path / 'masks.pth')
+    original.save(str(tmp_path / 'other.pth'))
+    saved = torch.load(tmp_path / 'masks.pth', weights_only=True)
+    assert Masks.unpack(saved) == original
+    assert (tmp_path / 'masks.pth').stat().st_size < 12_000
+    assert (tmp_path / 'masks.pth').stat().st_mode & 0o777 == 0o644
+    assert Masks.load(str(tmp_path / 'other.pth')) == original
+
+
+def test_a_file_name_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    masks(a=[1, 0]).save('masks.pth')
+    assert Masks.load('masks.pth') == masks(a=[1, 0])
+
+
+@pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()])
+def test_saving_that_fails_half_way_leaves_what_was_there(
+    error, tmp_path, monkeypatch
+):
+    path = tmp_path / 'masks.pth'
+    masks(a=[1, 0]).save(path)
+
+    def half(content, file):
+        file.write(b'half')
+        raise error
+
+    monkeypatch.setattr(torch, 'save', half)
+    with pytest.raises(type(error)):
+        masks(a=[0, 1]).save(path)
+    with pytest.raises(type(error)):
+        masks(a=[0, 1]).save(tmp_path / 'new.pth')
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ['masks.pth']
+    assert Masks.load(path) == masks(a=[1, 0])
+
+
+def test_masks_come_from_a_checkpoint(tmp_path):
+    original = masks(a=[1, 0, 1], b=[[1, 1], [0, 1]])
+    checkpoint = dict(
+        meta=dict(epoch=1),
+        state_dict=dict(a=torch.rand(3)),
+        epsd=dict(masks=original.pack(), identity=dict(sparsity=0.3)),
+    )
+    torch.save(checkpoint, tmp_path / 'epoch_1.pth')
+    assert Masks.load(tmp_path / 'epoch_1.pth') == original
+
+
+class Foreign:
+    """What only an unsafe load would run."""
+
+    def __reduce__(self):
+        return os.mkdir, ('executed',)
+
+
+@pytest.mark.parametrize('content', [Foreign(), dict(a=Foreign())])
+def test_files_with_code_are_refused(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, 'masks.pth')
+    with pytest.raises(ValueError, match='more than tensors') as e:
+        Masks.load('masks.pth')
+    assert 'masks.pth holds' in str(e.value)
+    assert not (tmp_path / 'executed').exists()
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {},
+        [1, 2],
+        torch.ones(3, dtype=torch.bool),
+        {'conv.weight': torch.rand(3, 3)},
+        {'conv.weight': torch.ones(3, 3, dtype=torch.bool)},
+        {'state_dict': {'conv.weight': torch.rand(3, 3)}, 'meta': {}},
+        {'state_dict': {}, 'epsd': {'identity': {}}},
+        {'epsd': None},
+    ],
+    ids=[
+        'nothing',
+        'a list',
+        'a tensor',
+        'weights',
+        'bare masks',
+        'a plain checkpoint',
+        'a checkpoint that was not pruned',
+        'a checkpoint with nothing',
+    ],
+)
+def test_files_without_masks_are_refused(content, tmp_path):
+    path = tmp_path / 'file.pth'
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=re.escape(f'{path} holds no masks')):
+        Masks.load(path)
+
+
+@pytest.mark.parametrize('share', [0, 0.5, 0.95])
+def test_files_that_are_cut_off_are_refused(share, tmp_path):
+    path = tmp_path / 'masks.pth'
+    large_masks().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        Masks.load(path)
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    path = tmp_path / 'masks.txt'
+    path.write_text('hello world\n')
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        Masks.load(path)
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere.pth'):
+        Masks.load(tmp_path / 'nowhere.pth')
+
+
+def test_report_has_a_line_for_each_layer_and_the_total():
+    result = Masks(
+        {
+            'conv': torch.arange(12_000) < 3000,
+            'a.long.name': torch.zeros(2, 2) > 0,
+        }
+    )
+    lines = [line.split() for line in result.report().splitlines()]
+    assert lines == [
+        ['conv', '3,000', 'of', '12,000', '25.000%'],
+        ['a.long.name', '0', 'of', '4', '0.000%'],
+        ['all', 'layers', '3,000', 'of', '12,004', '24.992%'],
+    ]
+    assert len({len(line) for line in result.report().splitlines()}) == 1

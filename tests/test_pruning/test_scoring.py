@@ -260,8 +260,8 @@ def test_layers_that_score_zero_are_named():
 
 def test_a_draw_of_zeros_adds_nothing():
     result = Scoring()
-    result.add(dict(a=torch.zeros(2)), 0, {})
-    result.add(dict(a=torch.tensor([1.0, 3.0])), 1, {})
+    result.add(0, dict(a=torch.zeros(2)), {})
+    result.add(1, dict(a=torch.tensor([1.0, 3.0])), {})
     assert result.scores['a'].tolist() == [0.25, 0.75]
 
 

@@ -75,7 +75,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='seeds of the initial weights and of everything that is drawn',
     )
     parser.add_argument(
-        '--images', type=int, default=64, help='random images for SNIP'
+        '--images', type=int, default=32, help='random images for SNIP'
     )
     parser.add_argument('--out', type=Path, help='write results as JSON')
     return parser.parse_args(argv)
@@ -138,6 +138,7 @@ class Trial:
         return dict(
             largest=grid[place - 1] if place else None,
             limit=grid[-1],
+            layers=len(prunable),
             emptied_next=next_one,
             seconds=round(time.perf_counter() - started, 1),
         )
@@ -211,9 +212,16 @@ def result_table(rows: list[dict]):
             ' '.join(_exponent(row['largest']) for row in group),
             PUBLISHED.get(key, '-'),
             _exponent(group[0]['limit']),
-            ', '.join(group[0]['emptied_next']) or '-',
+            _emptied(group[0]),
         )
     return table
+
+
+def _emptied(row: dict) -> str:
+    if len(row['emptied_next']) == row['layers']:
+        return 'all: no path is left'
+    names = (name.removesuffix('.weight') for name in row['emptied_next'])
+    return ', '.join(names) or '-'
 
 
 def _exponent(value: float | None) -> str:

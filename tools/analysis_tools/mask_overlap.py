@@ -163,7 +163,7 @@ def masks_of(
         )
     return [
         select(
-            {n: s.float() for n, s in scoring.scores.items()},
+            scoring.scores,
             sparsity,
             settings.allocation,
             settings.pattern,

@@ -67,9 +67,9 @@ class EPSDHook(Hook):
             and of two such masks; scoring then takes three times as long.
         seed: Seed of scoring; defaults to that of the runner.
         masks: File of masks to start from: ``epsd/masks.pth`` of another
-            run, or its checkpoint. The weights they cover are not scored;
-            the others are, where there is a ``sparsity``, and stay dense
-            where there is none.
+            run. The weights they cover are not scored; the others are,
+            where there is a ``sparsity``, and stay dense where there is
+            none.
         prefix: Take only the masks of this part of the network, such as
             ``'backbone'``.
 
@@ -236,20 +236,25 @@ class EPSDHook(Hook):
         """Given masks, fresh ones, or both."""
         given = self.settings.masks or {}
         if given:
-            weights = prunable_parameters(model)
-            given.check_fits({n: p for n, p in weights.items() if n in given})
+            weights = model.named_parameters()
+            given.check_fits({n: p for n, p in weights if n in given})
             MaskKeeper(model, given)
-        fresh = {}
-        if self.settings.criterion is not None:
-            fresh = self._score(runner, model, [*given])
-        return Masks(
+        if self.settings.criterion is None:
+            return given
+        fresh, report = self._score(runner, model, [*given])
+        masks = Masks(
             {
                 name: given[name] if name in given else fresh[name]
                 for name in self._masked_weights(model)
             }
         )
+        if is_main_process():
+            write_report(Path(runner.work_dir) / 'epsd', masks, report)
+        return masks
 
-    def _score(self, runner: Runner, model: Any, given: list[str]) -> Masks:
+    def _score(
+        self, runner: Runner, model: Any, given: list[str]
+    ) -> tuple[Masks, dict]:
         settings = self.settings
         if given:
             exclude = [*(settings.exclude or []), *given]
@@ -263,9 +268,7 @@ class EPSDHook(Hook):
                 'back: the inner steps are long for this loss. A smaller lr '
                 'of the criterion makes the score more reliable'
             )
-        if is_main_process():
-            write_report(Path(runner.work_dir) / 'epsd', masks, report)
-        return masks
+        return masks, report
 
     def _masked_weights(self, model: Any) -> dict:
         """The weights that the masks of this run cover, in order."""
@@ -275,8 +278,8 @@ class EPSDHook(Hook):
             covered |= prunable_parameters(
                 model, settings.include, settings.exclude
             ).keys()
-        weights = prunable_parameters(model)
-        return {n: p for n, p in weights.items() if n in covered}
+        weights = model.named_parameters()
+        return {n: p for n, p in weights if n in covered}
 
     def _resumed_masks(self, model: Any) -> Masks | None:
         if self._resumed is None:

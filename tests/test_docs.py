@@ -1,0 +1,139 @@
+"""What the pages in docs/ show works as it stands there."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+import epsd_mm
+from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.registry import CRITERIA, build_criterion
+from tests.helpers.runners import (
+    CLASSES,
+    hook_of,
+    runner_of,
+    tiny_detector_cfg,
+)
+
+DOCS = Path(__file__).parents[1] / 'docs'
+
+
+def blocks(page):
+    text = (DOCS / page).read_text()
+    return re.findall(r'```python\n(.*?)```', text, re.S)
+
+
+class TestAddYourOwnCriterion:
+    criterion, config, call, curvature = blocks('add_your_own_criterion.md')
+
+    @pytest.fixture(autouse=True)
+    def module(self, tmp_path, monkeypatch):
+        """The first block as my_criteria.py, where Python finds it."""
+        (tmp_path / 'my_criteria.py').write_text(self.criterion)
+        monkeypatch.syspath_prepend(tmp_path)
+        yield
+        sys.modules.pop('my_criteria', None)
+        CRITERIA.module_dict.pop('WeightedGradient', None)
+
+    def test_is_short(self):
+        assert len(self.criterion.strip().splitlines()) <= 15
+
+    def test_by_name_in_a_config(self, tmp_path):
+        path = tmp_path / 'config.py'
+        path.write_text(self.config)
+        settings = dict(Config.fromfile(path).default_hooks.epsd)
+        assert settings.pop('type') == 'EPSDHook'
+        criterion = epsd_mm.engine.EPSDHook(**settings).settings.criterion
+        assert type(criterion).__name__ == 'WeightedGradient'
+        assert criterion.power == 0.5
+        with pytest.raises(ValueError, match='takes power'):
+            build_criterion(dict(type='WeightedGradient', exponent=2))
+
+    def test_by_name_from_python(self, capsys):
+        scope = {}
+        exec(self.call, scope)
+        assert scope['masks'].kept == round(0.2 * scope['masks'].total)
+        assert 'all layers' in capsys.readouterr().out
+
+    def test_with_power_one_it_is_snip(self):
+        scope = {}
+        exec(self.criterion + self.curvature, scope)
+        model = torch.nn.Sequential(
+            torch.nn.Linear(6, 9), torch.nn.Tanh(), torch.nn.Linear(9, 3)
+        )
+        batches = [torch.randn(4, 6) for _ in range(8)]
+
+        def masks(criterion):
+            return epsd_mm.prune(
+                model,
+                batches,
+                sparsity=0.01,
+                criterion=criterion,
+                loss=lambda net, batch: net(batch).square().mean(),
+            )
+
+        own = masks(scope['WeightedGradient'](power=1.0))
+        assert own == masks('SNIP')
+        assert masks(scope['Curvature']()).total == own.total
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder with a data set and a run in ``work_dir``."""
+    place = tmp_path_factory.mktemp('travels')
+    generate_voc(place / 'drawn', train=8, test=2, size=64, classes=CLASSES)
+    cfg = tiny_detector_cfg(place / 'drawn/VOCdevkit', place / 'work_dir')
+    runner = runner_of(cfg)
+    runner.train()
+    return place, hook_of(runner).masks
+
+
+class TestHowAMaskTravels:
+    module, unpack, plain, transfer = blocks('how_a_mask_travels.md')
+
+    def test_with_a_module_of_ones_own(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        exec(self.module, {})
+
+    def test_from_a_checkpoint(self, place, monkeypatch):
+        monkeypatch.chdir(place[0])
+        scope = {}
+        exec(self.unpack, scope)
+        assert scope['masks'] == place[1]
+
+    def test_into_plain_mmdet(self, place, monkeypatch):
+        monkeypatch.chdir(place[0])
+        cfg = tiny_detector_cfg(
+            place[0] / 'drawn/VOCdevkit', place[0] / 'plain', epsd=None
+        )
+        cfg.pop('custom_imports')
+        cfg.test_dataloader = dict(dataset=dict(type='XMLDataset'))
+        cfg.dump('plain.py')
+        scope = {}
+        exec(self.plain, scope)
+        assert scope['zeros'] >= place[1].total - place[1].kept
+
+    def test_into_another_network(self, place, monkeypatch):
+        monkeypatch.chdir(place[0])
+        cfg = tiny_detector_cfg(
+            place[0] / 'drawn/VOCdevkit', place[0] / 'other', epsd=None
+        )
+        cfg.model.backbone.init_cfg = dict(
+            type='Pretrained', checkpoint='torchvision://resnet18'
+        )
+        cfg.model.backbone.frozen_stages = 1
+        # What it ends with is what it started from.
+        cfg.optim_wrapper.optimizer.lr = 0.0
+        cfg.merge_from_dict(Config.fromstring(self.transfer, '.py').to_dict())
+        runner = runner_of(cfg)
+        runner.train()
+        backbone = place[1].part('backbone')
+        assert hook_of(runner).masks == backbone
+        before, after = (
+            torch.load(f'{run}/epoch_1.pth', weights_only=False)['state_dict']
+            for run in ('work_dir', 'other')
+        )
+        assert all(torch.equal(before[name], after[name]) for name in backbone)
