@@ -187,6 +187,15 @@ def equal(masks, want):
     return all(torch.equal(masks[name], want[name]) for name in want)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_a_large_layer_in_half_precision_is_ranked_as_it_is(dtype):
+    """A share of 160,000 weights is too small a number for float16."""
+    model = nn.Sequential(nn.Linear(400, 400), nn.Linear(400, 2)).to(dtype)
+    full = copy.deepcopy(model).float()
+    masks = prune(model, None, 'Magnitude')
+    assert masks == prune(full, None, 'Magnitude')
+
+
 def test_an_openmmlab_model_has_a_loss_of_its_own():
     model, batch = tiny_classifier(), classification_batch()
     want = by_oracle(model, batch)

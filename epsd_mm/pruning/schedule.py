@@ -22,7 +22,7 @@ class Schedule:
     kind: str = 'exponential'
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rounds, int) or self.rounds < 1:
+        if type(self.rounds) is not int or self.rounds < 1:
             raise ValueError(f'rounds={self.rounds!r} must be an integer >= 1')
         if self.kind not in KINDS:
             raise ValueError(

@@ -53,7 +53,10 @@ class Scoring:
         size = sum(
             float(s.abs().sum(dtype=torch.float64)) for s in scores.values()
         )
-        share = {name: s / (size or 1.0) for name, s in scores.items()}
+        share = {
+            name: _at_least_float32(s) / (size or 1.0)
+            for name, s in scores.items()
+        }
         self.take(draw, share, notes)
 
     def take(self, draw: int, share: dict[str, Tensor], notes: dict) -> None:
@@ -65,6 +68,10 @@ class Scoring:
             else:
                 half[name] = tensor.contiguous()
         self.draws.append(notes)
+
+
+def _at_least_float32(scores: Tensor) -> Tensor:
+    return scores if scores.dtype.itemsize >= 4 else scores.float()
 
 
 def score(

@@ -150,7 +150,7 @@ def find_masks(
         notes += scoring.draws
         masks = select(scores, *shape)
         if last or not criterion.regrow:
-            _check_not_empty(masks, target, allow_empty_layers)
+            _check_not_empty(masks, sparsity, allow_empty_layers)
         draw += draws
     stability = None
     if draws > 1:

@@ -40,7 +40,7 @@ class ProsPr(Criterion):
         offload: bool = False,
         kept_graphs: int = 0,
     ) -> None:
-        if not isinstance(steps, int) or steps < 0:
+        if type(steps) is not int or steps < 0:
             raise ValueError(f'steps={steps!r} must be an integer >= 0')
         if not lr > 0:
             raise ValueError(f'lr={lr!r} must be positive')
