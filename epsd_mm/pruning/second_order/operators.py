@@ -109,8 +109,17 @@ def _covered(input: Tensor, dimensions: int | None = None) -> bool:
         input.dtype in (torch.float32, torch.float64)
         and dimensions in (None, input.dim())
         and input.numel() > 0
-        and not torch.is_autocast_enabled(input.device.type)
+        and not _autocasts(input.device.type)
     )
+
+
+def _autocasts(device: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(device)
+    except TypeError:  # before torch 2.4
+        if device == 'cpu':
+            return torch.is_autocast_cpu_enabled()
+        return torch.is_autocast_enabled()
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:
