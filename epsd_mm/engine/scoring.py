@@ -281,7 +281,7 @@ def _described(part: Any) -> dict | None:
 
 
 def _plain(part: Any) -> dict:
-    settings = dict(vars(part))
+    settings = {k: v for k, v in vars(part).items() if k[0] != '_'}
     if isinstance(settings.get('schedule'), Schedule):
         settings['schedule'] = asdict(settings['schedule'])
     return settings

@@ -128,13 +128,13 @@ class NM(Pattern):
             )
         self.n = n
         self.m = m
-        self.final = True
+        self._final = True
 
     def relaxed(self, density):
         """As many of each group as the density asks for, N at least."""
         other = copy(self)
         other.n = max(self.n, math.ceil(density * self.m - 1e-9))
-        other.final = False
+        other._final = False
         return other
 
     def unit_size(self, name, shape):
@@ -151,6 +151,11 @@ class NM(Pattern):
         raise TypeError('groups of N:M are not ranked against each other')
 
     expand = pool
+
+    @property
+    def is_relaxed(self) -> bool:
+        """bool: Whether this is the form of a round before the last."""
+        return not self._final
 
     def select(self, scores: Tensor) -> Tensor:
         """The mask of a layer: the best N of each group, ties by index."""

@@ -250,7 +250,7 @@ def _check_n_of_m(
     allocation: Allocation,
     pattern: NM,
 ) -> None:
-    if not pattern.final:
+    if pattern.is_relaxed:
         return
     density = pattern.n / pattern.m
     sparsities: Iterable[float] = ()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from epsd_mm.pruning import Magnitude, SynFlow, prunable_parameters
+from epsd_mm.pruning import Magnitude, Schedule, SynFlow, prunable_parameters
 
 SMALL = [4], [4], [8], [8], [8, 8]
 
@@ -76,19 +76,24 @@ def test_synflow_reaches_further_than_magnitude(collapse):
     assert synflow['largest'] <= synflow['limit']
 
 
-def test_scores_that_vanish_in_a_later_round_count_as_collapse(collapse):
+def test_what_a_round_empties_is_named(collapse):
+    """The layer of the smaller weights is gone after the first of five."""
+
+    class InRounds(Magnitude):
+        schedule = Schedule(rounds=5)
+
+    trial = collapse.Trial(two_layers(0.5), 8, InRounds(), seed=0)
+    batch = collapse.random_batch(1, 8, 0)
+    assert trial.empty_layers(1.0, batch) == ['1.weight']
+    assert trial.run(images=1)['largest'] == 0.0
+
+
+def test_scores_that_vanish_count_as_collapse(collapse):
     net = collapse.vgg16_bn(4, SMALL)
-    with torch.no_grad():
-        net.conv3.weight.mul_(1e-8)
-
-    class InRounds(SynFlow):
-        def scores(self, objective, params, masks, batches):
-            flow = super().scores(objective, params, masks, batches)
-            return {n: f * params[n].detach().abs() for n, f in flow.items()}
-
-    trial = collapse.Trial(net, 4, InRounds(rounds=3), seed=0)
+    nn.init.zeros_(net.conv3.weight)
+    trial = collapse.Trial(net, 4, SynFlow(rounds=1), seed=0)
     batch = collapse.random_batch(1, 4, 0)
-    assert trial.empty_layers(2.0, batch) == [*prunable_parameters(net)]
+    assert trial.empty_layers(0.25, batch) == [*prunable_parameters(net)]
 
 
 def test_other_errors_are_no_collapse(collapse):

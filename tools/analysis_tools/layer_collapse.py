@@ -131,12 +131,13 @@ class Trial:
             # Masks of the same scores contain each other.
             place = bisect_left(grid, True, key=collapses)
         else:
+            # The first point of the grid removes nothing.
             place = len(grid)
-            while place and collapses(grid[place - 1]):
+            while place > 1 and collapses(grid[place - 1]):
                 place -= 1
         next_one = self.emptied.get(grid[place]) if place < len(grid) else []
         return dict(
-            largest=grid[place - 1] if place else None,
+            largest=grid[place - 1],
             limit=grid[-1],
             layers=len(prunable),
             emptied_next=next_one,
@@ -146,14 +147,15 @@ class Trial:
     def empty_layers(self, exponent: float, batch: Sequence) -> list[str]:
         """Layers of which a compression of ``10 ** exponent`` leaves none.
 
-        Once a layer on the only path is gone, a criterion in rounds has
-        nothing left to score: all layers count as empty then.
+        What a round empties stays empty, so later rounds are left out.
+        Scores that vanish though no layer is empty, because no path is
+        left, count as the collapse of all layers.
         """
         prunable = prunable_parameters(self.net)
         try:
             found = find_masks(
                 ModuleObjective(self.net, loss),
-                self.criterion,
+                Watched(self.criterion),
                 dict(self.net.named_parameters()),
                 Masks.ones_like(prunable),
                 lambda draw: iter(lambda: batch, None),
@@ -161,11 +163,34 @@ class Trial:
                 seed=self.seed,
                 allow_empty_layers=True,
             )
+        except CollapseError as e:
+            return e.layers
         except ValueError as e:
             if 'exactly zero' not in str(e):
                 raise
             return [*prunable]
         return found.masks.empty_layers()
+
+
+class CollapseError(Exception):
+    """A round has emptied layers."""
+
+    def __init__(self, layers: list[str]) -> None:
+        super().__init__(f'empty layers: {", ".join(layers)}')
+        self.layers = layers
+
+
+class Watched(Criterion):
+    """A criterion that stops where a round has emptied a layer."""
+
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+        self.schedule = criterion.schedule
+
+    def scores(self, objective, params, masks, batches):
+        if empty := masks.empty_layers():
+            raise CollapseError(empty)
+        return self.criterion.scores(objective, params, masks, batches)
 
 
 def exponents(weights: int, layers: int) -> list[float]:
@@ -209,9 +234,9 @@ def result_table(rows: list[dict]):
     for key, group in groups.items():
         table.add_row(
             *key,
-            ' '.join(_exponent(row['largest']) for row in group),
+            ' '.join(f'{row["largest"]:.2f}' for row in group),
             PUBLISHED.get(key, '-'),
-            _exponent(group[0]['limit']),
+            f'{group[0]["limit"]:.2f}',
             _emptied(group[0]),
         )
     return table
@@ -222,10 +247,6 @@ def _emptied(row: dict) -> str:
         return 'all: no path is left'
     names = (name.removesuffix('.weight') for name in row['emptied_next'])
     return ', '.join(names) or '-'
-
-
-def _exponent(value: float | None) -> str:
-    return 'none' if value is None else f'{value:.2f}'
 
 
 if __name__ == '__main__':
