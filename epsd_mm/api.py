@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import mmengine.dist as dist
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -82,6 +83,7 @@ def prune(
             a layer cannot be ranked or would be emptied.
         TypeError: ``loss`` is missing or out of place.
         FloatingPointError: A loss, gradient or score is not finite.
+        RuntimeError: Called in a distributed job.
     """
     if criterion is None:
         raise ValueError('criterion=None prunes nothing: name a criterion')
@@ -108,6 +110,12 @@ def prune(
         raise ValueError(
             f'{type(settings.criterion).__name__} needs batches: give a data '
             'loader or a list'
+        )
+    if dist.get_world_size() > 1:
+        raise RuntimeError(
+            'prune() works in one process: save its masks before the '
+            'distributed job starts and load them there (Masks.load and '
+            'MaskKeeper), or train with EPSDHook, which scores on all ranks'
         )
     stream = _Stream(() if batches is None else batches)
     if isinstance(model, BaseModel):

@@ -522,3 +522,29 @@ def test_the_seed_settles_the_masks():
 
     assert masks(0) == masks(0)
     assert masks(0) != masks(1)
+
+
+def test_a_distributed_job_is_refused(monkeypatch):
+    monkeypatch.setattr('mmengine.dist.get_world_size', lambda group=None: 2)
+    with pytest.raises(RuntimeError, match='works in one process'):
+        prune(Net(), None, 'Magnitude')
+
+
+def test_a_loss_without_a_gradient_is_refused():
+    def detached(model, batch):
+        return cross_entropy(model, batch).detach()
+
+    with pytest.raises(TypeError, match='has no gradient'):
+        epsd_mm.prune(
+            Net(), pictures(), sparsity=0.5, criterion='SNIP', loss=detached
+        )
+
+
+def test_gradients_are_computed_where_they_are_switched_off():
+    masks = []
+    for grad in (True, False):
+        torch.manual_seed(0)
+        model = Net()
+        with torch.set_grad_enabled(grad):
+            masks.append(prune(model, pictures(), 'SNIP'))
+    assert equal(*masks)

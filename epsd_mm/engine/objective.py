@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 from torch.func import functional_call
 
+from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import (
     Objective,
     Params,
@@ -34,6 +35,7 @@ class ModelObjective(Objective):
             altogether, so that weights which only they reach are known as
             unreached.
         sd: Weight of the self-distillation term, likewise.
+        given: Masks that hold whatever weights it is evaluated at.
 
     Raises:
         ValueError: Both weights are zero.
@@ -49,6 +51,7 @@ class ModelObjective(Objective):
         *,
         task: float = 1.0,
         sd: float = 1.0,
+        given: Masks | None = None,
     ) -> None:
         self.model = model
         self.distillation = distillation
@@ -61,6 +64,7 @@ class ModelObjective(Objective):
             )
         self.terms: list[dict[str, float]] = []
         self._buffers = dict(model.named_buffers())
+        self._given = given or {}
 
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
         data = self.model.data_preprocessor(batch, True)
@@ -119,6 +123,10 @@ class ModelObjective(Objective):
 
     def _forward(self, params: Params, **data: Any) -> dict:
         buffers = {name: b.clone() for name, b in self._buffers.items()}
-        return functional_call(
-            self.model, {**buffers, **params}, (), kwargs=data
-        )
+        fixed = {
+            name: params[name] * mask.to(params[name].device)
+            for name, mask in self._given.items()
+            if name in params
+        }
+        state = {**buffers, **params, **fixed}
+        return functional_call(self.model, state, (), kwargs=data)

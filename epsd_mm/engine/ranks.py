@@ -1,6 +1,6 @@
 """Draws divided among the processes of a distributed job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import mmengine.dist as dist
 import torch
@@ -11,7 +11,7 @@ from epsd_mm.pruning import Alone, Masks, Scoring
 class Ranks(Alone):
     """Rank k of W makes the draws k, k + W, … and sends them to the others.
 
-    Nothing communicates but :meth:`collect`, once a round. Draws are added
+    Nothing communicates but :meth:`collect`. Draws are added
     in their order, whoever made them: every process ends with the very
     scores that a single one would have.
 
@@ -27,7 +27,7 @@ class Ranks(Alone):
 
     def collect(
         self,
-        attempt: Callable[[Scoring], Scoring],
+        attempt: Callable[[Scoring, Iterable[int]], Scoring],
         draws: range,
         prunable: Masks,
     ) -> Scoring:
@@ -36,24 +36,36 @@ class Ranks(Alone):
         Raises:
             RuntimeError: Scoring failed in another process; says how.
         """
-        world = dist.get_world_size()
+        rank, world = dist.get_rank(), dist.get_world_size()
         if world == 1:
-            return attempt(Scoring())
-        own = _Kept()
-        _together(attempt, own)
+            return attempt(Scoring(), draws)
         total = Scoring()
-        for place, draw in enumerate(draws):
-            share, notes = own.kept.pop(draw, ({}, None))
-            received = [(notes, _dtype(share))]
-            dist.broadcast_object_list(received, src=place % world)
-            notes, dtype = received[0]
-            for name, mask in prunable.items():
-                if name not in share:
-                    share[name] = torch.empty(mask.shape, dtype=dtype)
-                share[name] = share[name].to(self.device).contiguous()
-                dist.broadcast(share[name], src=place % world)
-            total.take(draw, share, notes)
+        for start in range(0, len(draws), world):
+            turn = draws[start : start + world]
+            own = _Kept()
+            _together(attempt, own, turn[rank : rank + 1])
+            for source, draw in enumerate(turn):
+                self._pass_on(own, draw, source, prunable, total)
         return total
+
+    def _pass_on(
+        self,
+        own: '_Kept',
+        draw: int,
+        source: int,
+        prunable: Masks,
+        total: Scoring,
+    ) -> None:
+        share, notes = own.kept.pop(draw, ({}, None))
+        received = [(notes, _dtype(share))]
+        dist.broadcast_object_list(received, src=source)
+        notes, dtype = received[0]
+        for name, mask in prunable.items():
+            if name not in share:
+                share[name] = torch.empty(mask.shape, dtype=dtype)
+            share[name] = share[name].to(self.device).contiguous()
+            dist.broadcast(share[name], src=source)
+        total.take(draw, share, notes)
 
 
 class _Kept(Scoring):
@@ -71,11 +83,15 @@ def _dtype(share: dict) -> torch.dtype | None:
     return next((tensor.dtype for tensor in share.values()), None)
 
 
-def _together(attempt: Callable[[Scoring], Scoring], own: Scoring) -> None:
+def _together(
+    attempt: Callable[[Scoring, Iterable[int]], Scoring],
+    own: Scoring,
+    draws: Iterable[int],
+) -> None:
     """Raise in every process what went wrong in one of them."""
     error = None
     try:
-        attempt(own)
+        attempt(own, draws)
     except Exception as e:
         error = e
     messages = dist.all_gather_object(error and f'{error}')

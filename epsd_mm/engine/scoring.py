@@ -183,7 +183,13 @@ class ScoringJob:
 
     def objective(self, task: float, sd: float) -> ModelObjective:
         """``task`` times the losses of the task plus ``sd`` times the SD."""
-        return ModelObjective(self.twin, self.distillation, task=task, sd=sd)
+        return ModelObjective(
+            self.twin,
+            self.distillation,
+            task=task,
+            sd=sd,
+            given=self.settings.masks,
+        )
 
     def find(
         self,

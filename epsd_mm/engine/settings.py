@@ -39,7 +39,7 @@ class Settings:
         _check_score_weights(self.score_weights)
         for name in ('draws', 'batches_per_step'):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f'{name}={value!r} must be an integer >= 1')
         if self.criterion is None:
             self._check_without_criterion()

@@ -71,7 +71,11 @@ class Allocation(ABC):
         """
 
     def on_the_way(
-        self, reached: Reached, sparsity: float, shapes: Shapes
+        self,
+        reached: Reached,
+        sparsity: float,
+        shapes: Shapes,
+        units: Mapping[str, int],
     ) -> tuple['Allocation', float]:
         """Allocation and sparsity of a round before the last.
 
@@ -79,6 +83,7 @@ class Allocation(ABC):
             reached: The sparsity of the round for a final one.
             sparsity: The final one of all layers together.
             shapes: Shapes of all weights.
+            units: Weights a unit, of all layers.
         """
         return self, reached(sparsity)
 
@@ -149,7 +154,7 @@ class ByPattern(Allocation):
             check_sparsity(sparsity)
         self.sparsities = dict(sparsities)
 
-    def on_the_way(self, reached, sparsity, shapes):
+    def on_the_way(self, reached, sparsity, shapes, units):
         sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         total, dense = sum(sizes.values()), self.dense(shapes)
         matching = self.matching(n for n in sizes if n not in dense)
@@ -160,8 +165,9 @@ class ByPattern(Allocation):
         now = sum(sizes[n] * (1 - reached(s)) for n, s in matching.items())
         if rest:
             others = sum(sizes[name] for name in rest)
-            # Rounding in a matching layer is theirs to make up for.
-            slack = len(matching)
+            # Rounding in a matching layer is theirs to make up for, in the
+            # last round too.
+            slack = 2 * sum(units[name] for name in matching)
             final = max(0.0, 1 - kept / others)
             now += min(others, others * (1 - reached(final)) + slack)
         other = copy(self)

@@ -17,11 +17,15 @@ class MaskKeeper:
 
     Args:
         model: The model, unwrapped.
-        masks: They must fit the model.
+        masks: Of some or all of its weights.
+
+    Raises:
+        ValueError: A mask has no weight, or one of another shape.
     """
 
     def __init__(self, model: nn.Module, masks: Masks) -> None:
         params = dict(model.named_parameters())
+        masks.check_fits({n: p for n, p in params.items() if n in masks})
         self.masks = masks
         self._weights = [params[name] for name in masks]
         self._factors = [

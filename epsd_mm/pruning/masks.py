@@ -12,10 +12,11 @@ from torch import Tensor
 
 
 class Masks(Mapping[str, Tensor]):
-    """An immutable mapping from parameter name to a bool tensor.
+    """A read-only mapping from parameter name to a bool tensor.
 
     ``True`` keeps a weight, ``False`` removes it. Tensors are held on the
-    CPU and have the shapes of their parameters.
+    CPU and have the shapes of their parameters. They are not to be changed
+    in place: masks are shared freely.
 
     Args:
         masks: One bool tensor per parameter name.

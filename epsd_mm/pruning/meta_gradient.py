@@ -102,7 +102,9 @@ def meta_gradient(
             t, record, objective, theta, next(batches)
         )
         losses.append(loss)
-        if t < kept_from:
+        if first_order:
+            pass
+        elif t < kept_from:
             place = _moved(theta, storage), device, recorded
             trail.append(partial(_replayed, objective, *place))
         else:
@@ -115,8 +117,6 @@ def meta_gradient(
     losses.append(loss)
     del theta, velocity
     final_norm = _norm(v)
-    if first_order:
-        trail.clear()
     w: Vector = {}
     while trail:
         product_at_step = trail.pop()
@@ -144,7 +144,10 @@ def _at_step(t: int, function, *args):
     try:
         return function(*args)
     except (FloatingPointError, ReplayError) as e:
-        raise type(e)(f'inner step {t}: {e}') from e
+        hint = ''
+        if t and isinstance(e, FloatingPointError):
+            hint = '; a smaller lr of the criterion keeps it finite'
+        raise type(e)(f'inner step {t}: {e}{hint}') from e
 
 
 def _scaled_sum(a: Vector, alpha: float, b: Vector, beta: float) -> Vector:

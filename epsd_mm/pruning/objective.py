@@ -156,6 +156,12 @@ class ModuleObjective(Objective):
                 'loss(model, batch) must return a scalar tensor, got '
                 f'{getattr(loss, "shape", type(loss).__name__)}'
             )
+        wanted = any(param.requires_grad for param in params.values())
+        if wanted and not loss.requires_grad:
+            raise TypeError(
+                'loss(model, batch) has no gradient: it must be computed '
+                'from the outputs of the model, without detaching them'
+            )
         return loss.reshape(())
 
 

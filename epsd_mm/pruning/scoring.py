@@ -115,7 +115,7 @@ def score(
             prunable weights cannot be reached by the objective.
     """
     result = Scoring() if into is None else into
-    with preserved_randomness():
+    with preserved_randomness(), torch.enable_grad():
         for draw in draws:
             seed_everything(draw_seed(seed, draw))
             monitored = _Monitored(objective, draw, on_evaluation)
@@ -125,10 +125,7 @@ def score(
             try:
                 scores = criterion.scores(monitored, params, masks, grouped)
             except FloatingPointError as e:
-                raise FloatingPointError(
-                    f'draw {draw}: {e}; a smaller lr of the criterion, or '
-                    'of the initial weights, keeps it finite'
-                ) from e
+                raise FloatingPointError(f'draw {draw}: {e}') from e
             _check_scores(scores, masks, draw, criterion.signed)
             result.add(
                 draw, {name: scores[name] for name in masks}, monitored.notes
@@ -141,10 +138,17 @@ def draw_seed(seed: int, draw: int) -> int:
     return (seed * 1_000_003 + draw) % 2**31
 
 
-def check_nonzero(scores: Mapping[str, Tensor], masks: Masks) -> None:
+def check_nonzero(
+    scores: Mapping[str, Tensor], masks: Masks, round: int = 1
+) -> None:
     """Raise where all that is left of a layer scores exactly zero.
 
     Ties by index would otherwise settle which of its weights are kept.
+
+    Args:
+        scores: Scores by parameter name.
+        masks: What is left.
+        round: Number of the round of scoring, for the message.
 
     Raises:
         ValueError: Names the layers.
@@ -154,17 +158,26 @@ def check_nonzero(scores: Mapping[str, Tensor], masks: Masks) -> None:
         for name, tensor in scores.items()
         if masks[name].any() and not tensor.any()
     ]
-    if dead:
+    if not dead:
+        return
+    what = (
+        f'all scores are exactly zero in {len(dead)} of {len(scores)} '
+        f'layers: {", ".join(dead)}. '
+    )
+    if round > 1:
         raise ValueError(
-            f'all scores are exactly zero in {len(dead)} of {len(scores)} '
-            f'layers: {", ".join(dead)}. Their gradient is zero at '
-            'initialisation. A residual network trained from scratch needs '
-            'zero_init_residual=False (with True, the last norm of each '
-            'block starts at 0 and cuts its branch off); a layer that few '
-            'images use needs more draws or batches_per_step, and images '
-            'with objects that are not ignored; otherwise leave these '
-            'layers dense with exclude=[...]'
+            f'in round {round} {what}What earlier rounds have left passes no '
+            'gradient on to them: lower the sparsity, give every layer a '
+            'floor (min_density of the allocation), or take more draws'
         )
+    raise ValueError(
+        f'{what}Their gradient is zero at initialisation. A residual network '
+        'trained from scratch needs zero_init_residual=False (with True, the '
+        'last norm of each block starts at 0 and cuts its branch off); a '
+        'layer that few images use needs more draws or batches_per_step, and '
+        'images with objects that are not ignored; otherwise leave these '
+        'layers dense with exclude=[...]'
+    )
 
 
 def _grouped(

@@ -3,17 +3,25 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from typing import Any
 
 from .allocation import Allocation, Global
 from .criteria import Criterion
 from .masks import Masks
-from .objective import Objective, Params
+from .objective import (
+    Objective,
+    Params,
+    preserved_randomness,
+    seed_everything,
+)
 from .patterns import Pattern, Weights
 from .scoring import (
     DrawBatches,
     OnEvaluation,
     Scoring,
     check_nonzero,
+    draw_seed,
     score,
 )
 from .selection import select
@@ -46,19 +54,19 @@ class Alone:
 
     def collect(
         self,
-        attempt: Callable[[Scoring], Scoring],
+        attempt: Callable[[Scoring, Iterable[int]], Scoring],
         draws: range,
         prunable: Masks,
     ) -> Scoring:
         """Scores of the draws of all processes, added in their order.
 
         Args:
-            attempt: Makes this process's draws and gives them to the
-                argument, which it returns.
+            attempt: Makes the draws that it is told, gives them to its
+                first argument and returns that.
             draws: All draws.
             prunable: Names and shapes of what is scored.
         """
-        return attempt(Scoring())
+        return attempt(Scoring(), self.own(draws))
 
 
 def find_masks(
@@ -117,6 +125,17 @@ def find_masks(
     schedule = criterion.schedule
     draw = repetition * schedule.rounds * draws
     shapes = {name: mask.shape for name, mask in prunable.items()}
+    dense = allocation.dense(shapes)
+    units = {
+        name: 1 if name in dense else pattern.unit_size(name, shape)
+        for name, shape in shapes.items()
+    }
+    if criterion.data_free and criterion.steps_per_draw:
+        # They tell nothing but the shape of an image, whatever the round.
+        with preserved_randomness():
+            seed_everything(draw_seed(seed, draw))
+            first = list(islice(batches(draw), batches_per_step))
+        batches = partial(_same, first)
     masks, notes = prunable, []
     for k in range(1, schedule.rounds + 1):
         within = None if criterion.regrow or masks is prunable else masks
@@ -124,20 +143,22 @@ def find_masks(
         target, divided, together = sparsity, allocation, pattern
         if not last:
             reached = partial(schedule.sparsity, k=k)
-            divided, target = allocation.on_the_way(reached, sparsity, shapes)
+            divided, target = allocation.on_the_way(
+                reached, sparsity, shapes, units
+            )
             together = pattern.relaxed(1 - reached(sparsity))
-        shape = (target, divided, together, within)
+        shape = (target, divided, together, within, last)
 
         made = range(draw, draw + draws)
 
-        def attempt(into, masks=masks, made=made) -> Scoring:
+        def attempt(into, draws, masks=masks) -> Scoring:
             return score(
                 objective,
                 criterion,
                 params,
                 masks,
                 batches,
-                draws=team.own(made),
+                draws=draws,
                 batches_per_step=batches_per_step,
                 seed=seed,
                 on_evaluation=on_evaluation,
@@ -146,7 +167,7 @@ def find_masks(
 
         scoring = team.collect(attempt, made, prunable)
         scores = scoring.scores
-        check_nonzero(scores, masks)
+        check_nonzero(scores, masks, k)
         notes += scoring.draws
         masks = select(scores, *shape)
         if last or not criterion.regrow:
@@ -158,6 +179,10 @@ def find_masks(
         stability = even.overlap(odd) if even.kept else None
     ranked = sum(int(s.count_nonzero()) for s in scores.values())
     return Found(masks, notes, stability, ranked)
+
+
+def _same(batches: list, draw: int) -> Iterable[Any]:
+    return iter(batches)
 
 
 def _check_not_empty(masks: Masks, sparsity: float, allowed: bool) -> None:

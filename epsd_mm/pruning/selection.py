@@ -26,6 +26,7 @@ def select(
     allocation: Allocation | None = None,
     pattern: Pattern | None = None,
     within: Masks | None = None,
+    exact: bool = True,
 ) -> Masks:
     """Keep the highest scores.
 
@@ -42,13 +43,16 @@ def select(
         pattern: What is kept together; single weights by default.
         within: Keep only weights that these masks keep; layers that stay
             dense must be whole there.
+        exact: Otherwise, where ``within`` or a floor allow no such number,
+            the nearest one is kept.
 
     Returns:
         The masks, in the order of ``scores``.
 
     Raises:
-        ValueError: The sparsity is outside [0, 1) or cannot be reached, or
-            a layer does not divide into the units of the pattern.
+        ValueError: The sparsity is outside [0, 1) or cannot be reached,
+            scores are not finite, or a layer does not divide into the units
+            of the pattern.
     """
     check_sparsity(sparsity)
     allocation, pattern = allocation or Global(), pattern or Weights()
@@ -68,7 +72,9 @@ def select(
         }
         _check_n_of_m(chosen, shapes, sparsity, allocation, pattern)
     else:
-        chosen = _chosen(ranked, shapes, sparsity, allocation, pattern, within)
+        chosen = _chosen(
+            ranked, shapes, sparsity, allocation, pattern, within, exact
+        )
     return Masks(
         {
             name: chosen[name]
@@ -86,6 +92,7 @@ def _chosen(
     allocation: Allocation,
     pattern: Pattern,
     within: Masks | None,
+    exact: bool,
 ) -> dict[str, Tensor]:
     """Masks of the layers that are ranked."""
 
@@ -103,12 +110,17 @@ def _chosen(
         name: _layer(name, shapes[name], allocation, pattern, within)
         for name in scores
     }
+    if not exact:
+        keep = _within_bounds(layers, keep)
     counts = allocation.counts(layers, keep)
     keep -= sum(n * layers[name].size for name, n in counts.items())
     together = {n: layer for n, layer in layers.items() if n not in counts}
     # Units hold no more than fits, so that less than one is left over.
     rest = max(layer.size for layer in layers.values()) - 1
-    _check_reachable(together, keep, sparsity, total, rest)
+    if exact:
+        _check_reachable(together, keep, sparsity, total, rest)
+    else:
+        keep = _within_bounds(together, keep)
     units = _ranked_together(pooled, together, keep)
     for name, count in counts.items():
         units[name] = _top(pooled(name), count)
@@ -128,6 +140,12 @@ def _layer(
     floor = allocation.min_density * math.prod(shape) / size
     floor = math.ceil(floor - 1e-9)
     return Layer(shape, size, min(floor, left // size), left // size)
+
+
+def _within_bounds(layers: Mapping[str, Layer], keep: int) -> int:
+    least = sum(layer.lower * layer.size for layer in layers.values())
+    most = sum(layer.upper * layer.size for layer in layers.values())
+    return max(least, min(keep, most))
 
 
 def _check_reachable(
@@ -230,7 +248,11 @@ def _comparable(scores: Scores) -> dict[str, Tensor]:
     """On the CPU, in the one precision that loses nothing."""
     double = any(s.dtype == torch.float64 for s in scores.values())
     dtype = torch.float64 if double else torch.float32
-    return {n: s.detach().to('cpu', dtype) for n, s in scores.items()}
+    result = {n: s.detach().to('cpu', dtype) for n, s in scores.items()}
+    for name, tensor in result.items():
+        if not all(torch.isfinite(end) for end in tensor.aminmax()):
+            raise ValueError(f'the scores of {name!r} are not all finite')
+    return result
 
 
 def _n_of_m(

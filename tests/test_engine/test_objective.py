@@ -371,3 +371,23 @@ def test_frozen_layers_are_left_where_they_are():
     assert 'backbone.conv1.weight' not in got
     assert flat(got).norm() > 0
     assert relative_error(got, want) < 1e-9
+
+
+def test_given_masks_hold_whatever_the_weights_become():
+    """Inner steps move every weight; what is gone has no part in them."""
+    model = tiny_classifier()
+    params = {n: p.detach() for n, p in trainable(model).items()}
+    name = 'backbone.layer1.0.conv1.weight'
+    mask = torch.rand(params[name].shape) < 0.3
+    objective = ModelObjective(model, given=Masks({name: mask}))
+    loss, step = objective.record(params, classification_batch())
+    sparse = {**params, name: params[name] * mask}
+    assert objective(sparse, step) == loss
+    plain = ModelObjective(model)
+    assert plain(sparse, step) == loss
+    assert plain(params, step) != loss
+    _, gradient, _ = gradients.record_gradient(
+        objective, params, [classification_batch()]
+    )
+    assert not gradient[name][~mask].any()
+    assert gradient[name][mask].any()

@@ -235,6 +235,11 @@ def test_criteria_announce_what_they_take(criterion, net, data):
         (dict(momentum=-0.1), 'momentum=-0.1'),
         (dict(steps=0, momentum=0.9), 'momentum has no effect'),
         (dict(steps=0, first_order=True), 'first_order has no effect'),
+        (dict(lr='0.1'), "lr='0.1' must be positive"),
+        (dict(kept_graphs=4), 'kept_graphs=4 .* steps=3'),
+        (dict(kept_graphs=1, first_order=True), 'kept_graphs=1 has no effect'),
+        (dict(kept_graphs=3, offload=True), 'offload=True has no effect'),
+        (dict(steps=0, offload=True), 'offload=True has no effect'),
     ],
 )
 def test_settings_that_make_no_sense(options, said):

@@ -156,3 +156,19 @@ def test_half_precision_weights_keep_their_type():
     MaskKeeper(model, masks)
     assert model[0].weight.dtype == torch.bfloat16
     assert revived(model, masks) == 0
+
+
+@pytest.mark.parametrize(
+    'masks, said',
+    [
+        ({'0.weight': (1, 1)}, r'0.weight: mask \(1, 1\), weight \(5, 6\)'),
+        ({'9.weight': (5, 6)}, '9.weight: no such weight'),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(masks, said):
+    model = small_net()
+    before = model[0].weight.clone()
+    masks = Masks({n: torch.zeros(s).bool() for n, s in masks.items()})
+    with pytest.raises(ValueError, match=said):
+        MaskKeeper(model, masks)
+    assert torch.equal(model[0].weight, before)

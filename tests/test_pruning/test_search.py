@@ -14,6 +14,7 @@ from epsd_mm.pruning import (
     NM,
     SNIP,
     Alone,
+    Blocks,
     ByPattern,
     Channels,
     Criterion,
@@ -270,7 +271,7 @@ class Divided(Alone):
         kept, total = {}, Scoring()
         for rank in self.order:
             self.rank = rank
-            attempt(Kept(kept))
+            attempt(Kept(kept), self.own(draws))
         assert sorted(kept) == list(draws)
         for draw in draws:
             total.take(draw, *kept[draw])
@@ -567,3 +568,48 @@ def test_ranked_is_the_number_of_scores_that_are_not_zero():
 def test_what_the_criterion_notes_of_each_draw():
     found = search(IterSNIP(2), draws=3, team=Divided(2))
     assert [list(notes) for notes in found.draws] == [['losses']] * 6
+
+
+@pytest.mark.parametrize('rounds', [3, 20, 100])
+@pytest.mark.parametrize(
+    'pattern',
+    [None, Channels(), Blocks(2, 4)],
+    ids=['weights', 'channels', 'blocks'],
+)
+@pytest.mark.parametrize('seed', range(3))
+def test_any_pattern_comes_down_to_densities_of_layers(seed, pattern, rounds):
+    """Whatever is reachable at once is reachable in rounds."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = dict(a=(16, 16), b=(16, 4, 3, 3), c=(8, 12), d=(4, 16))
+    prunable = Masks(
+        {n: torch.ones(s, dtype=torch.bool) for n, s in shapes.items()}
+    )
+
+    class Drawn(Criterion):
+        schedule = Schedule(rounds)
+        steps_per_draw = 0
+
+        def scores(self, objective, params, masks, batches):
+            return {
+                n: torch.rand(s, generator=generator) * masks[n]
+                for n, s in shapes.items()
+            }
+
+    masks = find_masks(
+        None,
+        Drawn(),
+        {},
+        prunable,
+        lambda draw: (),
+        sparsity=0.7,
+        allocation=ByPattern({'a': 0.5, 'c': 0.8}),
+        pattern=pattern,
+        allow_empty_layers=True,
+    ).masks
+    unit = 36 if isinstance(pattern, Channels) else 8 if pattern else 1
+    want = round(0.3 * prunable.total)
+    assert want - unit < masks.kept <= want
+    for name, sparsity in (('a', 0.5), ('c', 0.8)):
+        layer = masks.layers()[name]
+        off = layer['kept'] - (1 - sparsity) * layer['total']
+        assert abs(off) <= (unit + 1) / 2 + 8

@@ -1,10 +1,15 @@
 """The lean operators are torch's own, and so are their derivatives."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+from epsd_mm.pruning import ModuleObjective
+from epsd_mm.pruning.gradients import hessian_product, record_gradient
 from epsd_mm.pruning.second_order import LeanOperators
 
 
@@ -79,7 +84,7 @@ def network():
     ).double()
 
 
-def hessian_product(model, x, vectors, operators=None):
+def product_of(model, x, vectors, operators=None):
     params = list(model.parameters())
     if operators is None:
         loss = F.cross_entropy(model(x), torch.arange(len(x)))
@@ -96,8 +101,8 @@ def test_a_hessian_product_is_that_of_torch():
     model, x = network(), randn(4, 3, 9, 9, grad=False)
     model(x)
     vectors = [torch.randn_like(p) for p in model.parameters()]
-    stock = hessian_product(model, x, vectors)
-    own = hessian_product(model, x, vectors, LeanOperators())
+    stock = product_of(model, x, vectors)
+    own = product_of(model, x, vectors, LeanOperators())
     for a, b in zip(stock, own):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
 
@@ -199,3 +204,36 @@ def test_autocast_is_left_to_torch():
     assert output.dtype == torch.bfloat16
     output.sum().backward()
     assert weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize('depth', [1, 2], ids=['one pair', 'two pairs'])
+def test_activation_checkpointing_is_left_to_torch(depth):
+    """A checkpointed block runs again when no context is active."""
+    pairs = [[nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)] for _ in range(depth)]
+    block = nn.Sequential(*[layer for pair in pairs for layer in pair])
+    head = nn.Linear(3, 4)
+    model = nn.ModuleList([block, head]).double()
+    x, labels = randn(5, 3, 9, 9, grad=False), torch.arange(5) % 4
+
+    def loss(model, batch, checkpointed):
+        block, head = model
+        features = (
+            checkpoint(block, batch, use_reentrant=False)
+            if checkpointed
+            else block(batch)
+        )
+        return F.cross_entropy(head(features.mean(dim=(2, 3))), labels)
+
+    params = dict(model.named_parameters())
+    products = []
+    for checkpointed in (False, True):
+        objective = ModuleObjective(
+            model, partial(loss, checkpointed=checkpointed)
+        )
+        _, gradient, steps = record_gradient(objective, params, [x])
+        products.append(hessian_product(objective, params, steps, gradient))
+    plain, checkpointed = products
+    for name, tensor in plain.items():
+        assert torch.allclose(
+            checkpointed[name], tensor, rtol=1e-9, atol=1e-12
+        )

@@ -272,3 +272,10 @@ def test_sparsity_outside_of_its_range(sparsity):
 def test_nan_is_no_sparsity():
     with pytest.raises(ValueError, match='sparsity=nan'):
         select({'a': torch.rand(4)}, float('nan'))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_scores_that_are_not_finite_are_refused_by_name(value):
+    scores = {'a': torch.rand(4), 'b': torch.tensor([1.0, value])}
+    with pytest.raises(ValueError, match="scores of 'b' are not all finite"):
+        select(scores, 0.5)

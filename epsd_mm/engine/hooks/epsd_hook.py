@@ -239,7 +239,11 @@ class EPSDHook(Hook):
             weights = model.named_parameters()
             given.check_fits({n: p for n, p in weights if n in given})
             MaskKeeper(model, given)
+        folder = Path(runner.work_dir) / 'epsd'
         if self.settings.criterion is None:
+            if is_main_process():
+                folder.mkdir(parents=True, exist_ok=True)
+                given.save(folder / 'masks.pth')
             return given
         fresh, report = self._score(runner, model, [*given])
         masks = Masks(
@@ -249,7 +253,7 @@ class EPSDHook(Hook):
             }
         )
         if is_main_process():
-            write_report(Path(runner.work_dir) / 'epsd', masks, report)
+            write_report(folder, masks, report)
         return masks
 
     def _score(

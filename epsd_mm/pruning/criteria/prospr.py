@@ -42,7 +42,7 @@ class ProsPr(Criterion):
     ) -> None:
         if type(steps) is not int or steps < 0:
             raise ValueError(f'steps={steps!r} must be an integer >= 0')
-        if not lr > 0:
+        if not isinstance(lr, (int, float)) or not lr > 0:
             raise ValueError(f'lr={lr!r} must be positive')
         if not 0 <= momentum < 1:
             raise ValueError(f'momentum={momentum!r} must be in [0, 1)')
@@ -55,6 +55,12 @@ class ProsPr(Criterion):
             raise ValueError(
                 f'kept_graphs={kept_graphs} has no effect with '
                 'first_order=True: no step is differentiated twice'
+            )
+        if offload and (first_order or kept_graphs == steps):
+            raise ValueError(
+                'offload=True has no effect: with '
+                f'first_order={first_order}, steps={steps} and kept_graphs='
+                f'{kept_graphs} no weights wait for the way back'
             )
         unused = dict(momentum=momentum, first_order=first_order)
         unused = [name for name, value in unused.items() if value]

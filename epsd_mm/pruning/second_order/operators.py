@@ -19,7 +19,8 @@ class LeanOperators(TorchFunctionMode):
     bit for bit, and are differentiated twice by the kernels of their first
     derivatives. Torch's own second derivatives of them take convolutions
     with kernels as large as the image, and a chain of elementwise steps.
-    What these operators do not cover is left to torch.
+    What these operators do not cover is left to torch, and so is what runs
+    under activation checkpointing: it runs again outside of this context.
     """
 
     def __init__(self) -> None:
@@ -110,7 +111,14 @@ def _covered(input: Tensor, dimensions: int | None = None) -> bool:
         and dimensions in (None, input.dim())
         and input.numel() > 0
         and not _autocasts(input.device.type)
+        and not _checkpointing()
     )
+
+
+def _checkpointing() -> bool:
+    """Whether something else keeps what operators save for the backward."""
+    top = getattr(torch._C._autograd, '_top_saved_tensors_default_hooks', None)
+    return top is not None and top(False) is not None
 
 
 def _autocasts(device: str) -> bool:
