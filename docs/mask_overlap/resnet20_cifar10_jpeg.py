@@ -19,8 +19,6 @@ model = dict(
         num_classes=10,
         in_channels=64,
         loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-        # torch's own; mmpretrain's is smaller, with a deviation of 0.01.
-        init_cfg=None,
     ),
 )
 data_preprocessor = dict(
