@@ -54,7 +54,7 @@ class Scoring:
             float(s.abs().sum(dtype=torch.float64)) for s in scores.values()
         )
         share = {
-            name: _at_least_float32(s) / (size or 1.0)
+            name: _at_least_float32(s.detach()) / (size or 1.0)
             for name, s in scores.items()
         }
         self.take(draw, share, notes)
