@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+import torch
 from mmengine.config import Config
+from torch import nn
 
 from epsd_mm.engine import EPSDHook
-from epsd_mm.registry import CRITERIA, build_criterion
+from epsd_mm.pruning import Masks
 
 README = (Path(__file__).parents[1] / 'README.md').read_text()
 
@@ -34,10 +37,21 @@ def test_config_lines_turn_a_config_of_mmdet(tmp_path):
     assert sampler.base.type == 'AspectRatioBatchSampler'
 
 
-def test_example_criterion_can_be_named_in_a_config():
-    try:
-        exec(blocks('python')[1], {})
-        criterion = build_criterion('GradientMagnitude')
-        assert criterion.steps_per_draw == 1
-    finally:
-        CRITERIA.module_dict.pop('GradientMagnitude', None)
+def test_example_prunes_a_module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Linear(16, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    loader = [
+        (torch.randn(8, 3, 2, 2), torch.randint(4, (8,))) for _ in range(4)
+    ]
+    names = dict(model=model, loader=loader, optimizer=optimizer)
+    exec(blocks('python')[1], names)
+    masks = Masks.load('masks.pth')
+    assert masks.sparsity == pytest.approx(0.9, abs=0.01)
+    names['loss'](model, loader[0]).backward()
+    optimizer.step()
+    for name, weight in model.named_parameters():
+        if name in masks:
+            assert not weight[~masks[name]].any()
+            assert weight[masks[name]].any()
