@@ -159,13 +159,7 @@ def _score_module(
         {n: p for n, p in model.named_parameters() if p.requires_grad},
         Masks.ones_like(prunable),
         stream,
-        sparsity=settings.sparsity,
-        allocation=settings.allocation,
-        pattern=settings.pattern,
-        draws=settings.draw_count,
-        batches_per_step=settings.batches_per_step,
-        seed=settings.seed,
-        allow_empty_layers=settings.allow_empty_layers,
+        **settings.search,
     ).masks
 
 

@@ -205,23 +205,18 @@ class ScoringJob:
             comparison: The masks are not to be applied, so that they may
                 empty a layer.
         """
-        settings = self.settings
+        options = self.settings.search
+        options['allow_empty_layers'] |= comparison
         return find_masks(
             objective,
-            settings.criterion,
+            self.settings.criterion,
             self.params,
             self.prunable,
             self.batches,
-            sparsity=settings.sparsity,
-            allocation=settings.allocation,
-            pattern=settings.pattern,
-            draws=settings.draw_count,
-            batches_per_step=settings.batches_per_step,
-            seed=settings.seed,
             repetition=repetition,
-            allow_empty_layers=settings.allow_empty_layers or comparison,
             team=self.team,
             on_evaluation=self.progress,
+            **options,
         )
 
     def warn(self, found: Found) -> None:

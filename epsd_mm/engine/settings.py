@@ -81,6 +81,19 @@ class Settings:
         return DEFAULT_DRAWS if one_shot and not self.data_free else 1
 
     @property
+    def search(self) -> dict[str, Any]:
+        """What :func:`~epsd_mm.pruning.find_masks` is told of them."""
+        return dict(
+            sparsity=self.sparsity,
+            allocation=self.allocation,
+            pattern=self.pattern,
+            draws=self.draw_count,
+            batches_per_step=self.batches_per_step,
+            seed=self.seed,
+            allow_empty_layers=self.allow_empty_layers,
+        )
+
+    @property
     def task(self) -> float:
         """Weight of the task's losses in the scored objective."""
         return self._weights['task']

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .finite import is_finite
 from .objective import Objective, Params, Step
 from .second_order import LeanOperators, second_order_check
 
@@ -180,8 +181,7 @@ def _check_finite_loss(step: Step) -> None:
 
 def _check_finite(vector: Vector, what: str) -> None:
     for name, tensor in vector.items():
-        # NaN is the least and the greatest where there is one.
-        if not all(torch.isfinite(end) for end in tensor.aminmax()):
+        if not is_finite(tensor):
             raise FloatingPointError(f'the {what} of {name!r} is not finite')
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .criteria import Criterion
+from .finite import is_finite
 from .masks import Masks
 from .objective import (
     Objective,
@@ -223,7 +224,7 @@ def _check_scores(
                 f'{float(tensor.min()):.6g}): take the absolute value, or '
                 'say signed = True in the criterion'
             )
-        if not all(torch.isfinite(end) for end in tensor.aminmax()):
+        if not is_finite(tensor):
             raise FloatingPointError(
                 f'draw {draw}: the score of {name!r} is not finite'
             )

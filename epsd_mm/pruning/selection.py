@@ -14,6 +14,7 @@ from .allocation import (
     Layer,
     check_sparsity,
 )
+from .finite import is_finite
 from .masks import Masks
 from .patterns import NM, Pattern, Weights
 
@@ -142,9 +143,15 @@ def _layer(
     return Layer(shape, size, min(floor, left // size), left // size)
 
 
-def _within_bounds(layers: Mapping[str, Layer], keep: int) -> int:
+def _bounds(layers: Mapping[str, Layer]) -> tuple[int, int]:
+    """Weights that the layers keep at least, and at most."""
     least = sum(layer.lower * layer.size for layer in layers.values())
     most = sum(layer.upper * layer.size for layer in layers.values())
+    return least, most
+
+
+def _within_bounds(layers: Mapping[str, Layer], keep: int) -> int:
+    least, most = _bounds(layers)
     return max(least, min(keep, most))
 
 
@@ -153,11 +160,10 @@ def _check_reachable(
     keep: int,
     sparsity: float,
     total: int,
-    rest: int = 0,
+    rest: int,
 ) -> None:
     """Raise unless the bounds allow ``keep`` weights, up to a ``rest``."""
-    least = sum(layer.lower * layer.size for layer in layers.values())
-    most = sum(layer.upper * layer.size for layer in layers.values())
+    least, most = _bounds(layers)
     if least <= keep <= most + rest:
         return
     over = keep - (least if keep < least else most)
@@ -250,7 +256,7 @@ def _comparable(scores: Scores) -> dict[str, Tensor]:
     dtype = torch.float64 if double else torch.float32
     result = {n: s.detach().to('cpu', dtype) for n, s in scores.items()}
     for name, tensor in result.items():
-        if not all(torch.isfinite(end) for end in tensor.aminmax()):
+        if not is_finite(tensor):
             raise ValueError(f'the scores of {name!r} are not all finite')
     return result
 
