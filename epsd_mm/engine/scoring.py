@@ -160,7 +160,10 @@ class ScoringJob:
         prunable = prunable_parameters(
             self.twin, settings.include, settings.exclude
         )
-        self.prunable = Masks.ones_like(prunable)
+        given = settings.masks or {}
+        self.prunable = Masks.ones_like(
+            {n: p for n, p in prunable.items() if n not in given}
+        )
         self.distillation = None
         if settings.sd_loss is not None:
             self.distillation = SelfDistillation(self.twin, settings.sd_loss)

@@ -102,9 +102,6 @@ def settings_of(
         raise SystemExit(f'{args.config} has no EPSDHook: add its lines')
     settings = hooks[0].settings
     criterion = settings.criterion
-    if settings.masks is not None:
-        exclude = [*(settings.exclude or []), *settings.masks]
-        settings = replace(settings, exclude=exclude)
     if spec is not None:
         is_json = spec.startswith('{')
         criterion = build_criterion(json.loads(spec) if is_json else spec)

@@ -1,7 +1,7 @@
 """Prune before training, then train the pruned model by itself."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +245,7 @@ class EPSDHook(Hook):
                 folder.mkdir(parents=True, exist_ok=True)
                 given.save(folder / 'masks.pth')
             return given
-        fresh, report = self._score(runner, model, [*given])
+        fresh, report = self._score(runner, model)
         masks = Masks(
             {
                 name: given[name] if name in given else fresh[name]
@@ -256,14 +256,8 @@ class EPSDHook(Hook):
             write_report(folder, masks, report)
         return masks
 
-    def _score(
-        self, runner: Runner, model: Any, given: list[str]
-    ) -> tuple[Masks, dict]:
-        settings = self.settings
-        if given:
-            exclude = [*(settings.exclude or []), *given]
-            settings = replace(settings, exclude=exclude)
-        masks, report = score_runner(runner, model, settings)
+    def _score(self, runner: Runner, model: Any) -> tuple[Masks, dict]:
+        masks, report = score_runner(runner, model, self.settings)
         runner.logger.info('\n' + report_text(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
         if growth and max(growth) > 3:
