@@ -11,7 +11,12 @@ from typing import Any
 
 from mmengine.registry import MODELS, Registry
 
-from epsd_mm.distillation.losses import CSKDLoss, SelfDistillationLoss
+from epsd_mm.distillation.losses import (
+    CSKDLoss,
+    DLBLoss,
+    PSKDLoss,
+    SelfDistillationLoss,
+)
 from epsd_mm.pruning import (
     ERK,
     FORCE,
@@ -66,7 +71,7 @@ for _name, _class in (
     ('nm', NM),
 ):
     PATTERNS.register_module(name=_name, module=_class)
-for _class in (CSKDLoss,):
+for _class in (CSKDLoss, DLBLoss, PSKDLoss):
     MODELS.register_module(module=_class)
 
 

@@ -23,7 +23,7 @@ class ImageTable:
 
 
 def image_table(dataset: Sized) -> ImageTable:
-    """Look through ``RepeatDataset`` and ``ConcatDataset`` to the images.
+    """Look through mmengine's wrappers of data sets to the images.
 
     Raises:
         TypeError: A data set does not tell the classes of its samples.
@@ -33,6 +33,11 @@ def image_table(dataset: Sized) -> ImageTable:
         inner = image_table(dataset.dataset)
         image = np.resize(inner.image, len(dataset))
         return ImageTable(inner.classes, image, inner.index)
+    if 'ClassBalancedDataset' in kinds:
+        inner = image_table(dataset.dataset)
+        image = inner.image[np.asarray(dataset.repeat_indices)]
+        index = np.unique(image, return_index=True)[1]
+        return ImageTable(inner.classes, image, index)
     if 'ConcatDataset' in kinds:
         return _concatenated([image_table(d) for d in dataset.datasets])
     classes = _classes(dataset)

@@ -18,7 +18,12 @@ class Observation:
             ``Σ w_i l_i`` then has the same scale in every task.
         images: Position of each sample's image in the batch, shape (n,).
         keys: What identifies each sample across epochs, where the data
-            set tells; ``None`` where it does not.
+            set tells; ``None`` where it does not. Strings, integers, or
+            tuples of them.
+        cross_entropy: ``c`` where the task's losses contain
+            ``c Σ_i w_i CE(z_i, y_i)`` of these very logits and labels, a
+            softmax cross-entropy without smoothing or weights of classes; 0
+            where the task has another classification loss.
     """
 
     logits: Tensor
@@ -26,6 +31,7 @@ class Observation:
     weights: Tensor
     images: Tensor
     keys: Sequence[Hashable] | None = None
+    cross_entropy: float = 0.0
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -38,3 +44,17 @@ class Observation:
 def at_least_float32(logits: Tensor) -> Tensor:
     """Half precision, as autocast gives it, widened to float32."""
     return logits if logits.dtype.itemsize >= 4 else logits.float()
+
+
+def image_key(sample: object) -> Hashable | None:
+    """What identifies an image across epochs: its path, else its number.
+
+    Args:
+        sample: Anything whose ``get`` finds ``img_path`` or ``sample_idx``:
+            a data sample, or what a data set knows of it.
+    """
+    path = sample.get('img_path')
+    if path is not None:
+        return str(path)
+    index = sample.get('sample_idx')
+    return None if index is None else int(index)

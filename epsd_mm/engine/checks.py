@@ -1,9 +1,15 @@
 """What a runner must be like for pruning and self-distillation."""
 
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from epsd_mm.datasets.samplers import ClassPairBatchSampler
-from epsd_mm.distillation.losses import SelfDistillationLoss
+from epsd_mm.datasets.sample_keys import sample_keys
+from epsd_mm.datasets.samplers import (
+    ClassPairBatchSampler,
+    OverlapBatchSampler,
+)
+from epsd_mm.distillation import History, SelfDistillationLoss, Teacher
+from epsd_mm.distillation.teachers.history import digest
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
 
@@ -27,22 +33,80 @@ def refuse_sharding(runner: Runner) -> None:
                 )
 
 
-def check_pairs(runner: Runner, loss: SelfDistillationLoss) -> None:
-    """Raise where a loss needs partners that the loader does not give.
+def check_data(runner: Runner, loss: SelfDistillationLoss | None) -> None:
+    """Raise where a loss and the training batches do not fit.
 
     Raises:
-        ValueError: Gives the line of the config to add.
+        ValueError: Gives the line of the config to change.
     """
-    if not loss.build_teacher().needs_pairs:
-        return
     sampler = runner.train_dataloader.batch_sampler
-    if isinstance(sampler, ClassPairBatchSampler):
+    teacher = None if loss is None else loss.build_teacher()
+    if getattr(teacher, 'needs_pairs', False):
+        _require(ClassPairBatchSampler, runner, loss)
+        _refuse_mixing(runner, loss)
+    elif isinstance(sampler, ClassPairBatchSampler):
+        raise ValueError(
+            'ClassPairBatchSampler appends a partner to each image, but '
+            + ('there is no sd_loss' if loss is None else _name(loss))
+            + ' takes no partners, so that they would be trained as images '
+            'of the batch: remove batch_sampler from train_dataloader, or '
+            'put its base in its place'
+        )
+    if getattr(teacher, 'needs_overlap', False):
+        _require(OverlapBatchSampler, runner, loss)
+    if getattr(teacher, 'learns', False):
+        sample_keys(runner.train_dataloader.dataset)
+
+
+def check_memory(runner: Runner, teacher: Teacher) -> None:
+    """Raise where a teacher remembers samples that are not trained on.
+
+    Raises:
+        ValueError: Says how many.
+    """
+    if not isinstance(teacher, History):
+        return
+    labels = sample_keys(runner.train_dataloader.dataset)
+    unknown = teacher.unknown_to(digest(labels.keys(), labels.values()))
+    if unknown:
+        raise ValueError(
+            f'{unknown} of {len(teacher)} remembered predictions belong to '
+            'no image of the training set: the checkpoint was trained on '
+            'another data set, or the files have moved; take its weights '
+            'with load_from instead of resume'
+        )
+
+
+def _require(kind: type, runner: Runner, loss: SelfDistillationLoss) -> None:
+    sampler = runner.train_dataloader.batch_sampler
+    if isinstance(sampler, kind):
         return
     base = runner.cfg.get('train_dataloader', {}).get('batch_sampler')
     base = f', base={dict(base)}' if base else ''
     raise ValueError(
-        f'{type(loss).__name__} compares each image with a partner of its '
-        f'class, but the batches come from {type(sampler).__name__}. Add to '
-        'the config: train_dataloader = dict(batch_sampler=dict('
-        f"type='ClassPairBatchSampler'{base}))"
+        f'{_name(loss)} {_WHY[kind]}, but the batches come from '
+        f'{type(sampler).__name__}. Add to the config: train_dataloader = '
+        f"dict(batch_sampler=dict(type='{kind.__name__}'{base}))"
     )
+
+
+def _refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    if getattr(model.data_preprocessor, 'batch_augments', None) is not None:
+        raise ValueError(
+            f'batch_augments mix the images of a batch, so that {_name(loss)} '
+            "has no class to pair them by: remove it from the model's "
+            'train_cfg'
+        )
+
+
+def _name(loss: SelfDistillationLoss) -> str:
+    return type(loss).__name__
+
+
+_WHY = {
+    ClassPairBatchSampler: 'compares each image with a partner of its class',
+    OverlapBatchSampler: 'compares each image with its prediction one step '
+    'ago',
+}

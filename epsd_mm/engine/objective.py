@@ -1,6 +1,7 @@
 """The training objective of an OpenMMLab model, with exact replay."""
 
 import copy
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -66,14 +67,38 @@ class ModelObjective(Objective):
         self._buffers = dict(model.named_buffers())
         self._given = given or {}
 
+    def begin(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches of an independent draw, for a teacher of its own.
+
+        A teacher that compares with the batch before is shown the first
+        one, at the weights of the model, so that it has something to say
+        from the first step on. That batch is left out whatever the weights
+        of the terms are: every objective sees the same steps.
+        """
+        batches = iter(batches)
+        if self.distillation is None:
+            return batches
+        self.distillation.forget()
+        if self.distillation.teacher.needs_overlap:
+            first = next(batches, None)
+            if self.sd and first is not None:
+                self._show(self.model.data_preprocessor(first, True))
+        return batches
+
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
         data = self.model.data_preprocessor(batch, True)
         if self.sd:
+            if self.distillation.teacher.needs_past:
+                self._show(data)
             self.distillation.teach(partial(self._forward, params))
         state = RandomState.capture()
         loss, terms = self._loss(params, data)
+        recalled = None
+        if self.sd:
+            recalled = self.distillation.recalled
+            self._check_alive(recalled.found)
+            self.distillation.learn()
         self.terms.append(terms)
-        recalled = self.distillation.recalled if self.sd else None
         return loss, Step(data, state, float(loss.detach()), recalled)
 
     def __call__(self, params: Params, step: Step) -> Tensor:
@@ -96,6 +121,22 @@ class ModelObjective(Objective):
             )
         inputs = self.model.data_preprocessor(batch, True)['inputs']
         return positive_outputs(self.model, params, inputs[:1], mode='tensor')
+
+    def _show(self, data: dict) -> None:
+        """Show the teacher a batch as the model's own weights predict it."""
+        samples = copy.deepcopy(data['data_samples'])
+        self.distillation.show(
+            partial(self._forward, {}), {**data, 'data_samples': samples}
+        )
+
+    def _check_alive(self, found: Tensor) -> None:
+        if self.distillation.teacher.needs_overlap and not found.any():
+            name = type(self.distillation.loss).__name__
+            raise ValueError(
+                f'none of the {len(found)} samples of a batch were in the '
+                f'batch before, so that {name} compares nothing: batches '
+                'must overlap as those of OverlapBatchSampler do'
+            )
 
     def _loss(self, params: Params, data: dict) -> tuple[Tensor, dict]:
         if self.distillation:

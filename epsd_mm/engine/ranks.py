@@ -1,10 +1,11 @@
-"""Draws divided among the processes of a distributed job."""
+"""What the processes of a distributed job tell each other."""
 
 from collections.abc import Callable, Iterable
 
 import mmengine.dist as dist
 import torch
 
+from epsd_mm.distillation import Observation
 from epsd_mm.pruning import Alone, Masks, Scoring
 
 
@@ -100,3 +101,28 @@ def _together(
     failed = [message for message in messages if message]
     if failed:
         raise RuntimeError(f'scoring failed in another process: {failed[0]}')
+
+
+def gather_observation(observation: Observation) -> Observation:
+    """The observations of all processes as one, in the order of ranks.
+
+    What one process sees in this epoch another may see in the next, and
+    only the first writes checkpoints.
+    """
+    if dist.get_world_size() == 1:
+        return observation
+    own = dict(vars(observation))
+    for name, value in own.items():
+        if isinstance(value, torch.Tensor):
+            own[name] = value.cpu()
+    every = dist.all_gather_object(own)
+    keys = [part['keys'] for part in every]
+    joined = {
+        name: torch.cat([part[name] for part in every])
+        for name in ('logits', 'labels', 'weights', 'images')
+    }
+    return Observation(
+        **joined,
+        keys=None if None in keys else [k for part in keys for k in part],
+        cross_entropy=observation.cross_entropy,
+    )

@@ -215,7 +215,7 @@ class ScoringJob:
             self.settings.criterion,
             self.params,
             self.prunable,
-            self.batches,
+            lambda draw: objective.begin(self.batches(draw)),
             repetition=repetition,
             team=self.team,
             on_evaluation=self.progress,
@@ -273,11 +273,7 @@ def describe_loss(loss: SelfDistillationLoss | None) -> dict | None:
     """A self-distillation loss and its settings, in plain values."""
     if loss is None:
         return None
-    return dict(
-        type=type(loss).__name__,
-        temperature=loss.temperature,
-        loss_weight=loss.loss_weight,
-    )
+    return dict(type=type(loss).__name__, **loss.settings)
 
 
 def _described(part: Any) -> dict | None:

@@ -28,7 +28,8 @@ class SelfDistillation:
     model's names or type changes. Where the teacher needs partners, the
     second half of each training batch is taken off before the model
     preprocesses it; a forward pass without gradient, in training mode as
-    the model is, shows its predictions just before the main one.
+    the model is, shows its predictions just before the main one. Where the
+    teacher learns from each step, its owner says so after the step.
 
     Args:
         model: The model, unwrapped.
@@ -44,8 +45,10 @@ class SelfDistillation:
         self.observer = build_observer(model)
         self.teacher = loss.build_teacher()
         self.enabled = True
+        self.progress = 1.0
         self.recalled: Recall | None = None
         self._replayed: Recall | None = None
+        self._observed: Observation | None = None
         self._partners: dict | None = None
         self._taught = False
         self._busy = False
@@ -94,6 +97,21 @@ class SelfDistillation:
         self._busy = True
         try:
             data = self.model.data_preprocessor(partners, True)
+        finally:
+            self._busy = False
+        self.show(forward, data)
+        self._taught = True
+
+    def show(self, forward: Callable[..., Any], data: dict) -> None:
+        """Let the teacher see what is predicted for a preprocessed batch.
+
+        Args:
+            forward: Calls the model with keyword arguments; without
+                gradient here.
+            data: The batch; its samples may be written into.
+        """
+        self._busy = True
+        try:
             self.observer.start()
             try:
                 with torch.no_grad():
@@ -106,7 +124,22 @@ class SelfDistillation:
         finally:
             self._busy = False
         self.teacher.remember(self.observer.observe(data['data_samples']))
-        self._taught = True
+
+    def learn(
+        self, gather: Callable[[Observation], Observation] | None = None
+    ) -> None:
+        """Let the teacher remember the last step, if it learns from steps.
+
+        Args:
+            gather: Joins the observations of all processes.
+        """
+        observed, self._observed = self._observed, None
+        if self.teacher.learns and observed is not None:
+            self.teacher.remember(gather(observed) if gather else observed)
+
+    def forget(self) -> None:
+        """Go on with a fresh teacher."""
+        self.teacher = self.loss.build_teacher()
 
     @contextmanager
     def replaying(self, recall: Recall | None):
@@ -148,12 +181,16 @@ class SelfDistillation:
         observation = self.observer.observe(samples)
         recall = self._replayed or self._recall(observation)
         self.recalled = recall
+        if self.teacher.learns:
+            self._observed = observation.detach()
         # mmengine logs the sum of all losses under the name `loss`.
         losses = {
             'loss_cls' if name == 'loss' else name: value
             for name, value in losses.items()
         }
-        losses['loss_sd'] = self.loss(observation, recall.rows, recall.found)
+        losses['loss_sd'] = self.loss(
+            observation, recall.rows, recall.found, self.progress
+        )
         return losses
 
     def _recall(self, observation: Observation) -> Recall:

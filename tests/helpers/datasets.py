@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmpretrain.datasets import BaseDataset
+from PIL import Image
 
 CLASSES = ('a', 'b', 'c')
 
@@ -56,6 +58,20 @@ def classification_set(folder, labels, name='labels.json'):
     path = folder / name
     path.write_text(json.dumps(content))
     return BaseDataset(ann_file=str(path))
+
+
+def picture_folder(root, classes=4, per_class=6, size=8):
+    """Noise in a colour for each class, one folder a class."""
+    generator = np.random.default_rng(0)
+    for label in range(classes):
+        folder = root / f'class_{label}'
+        folder.mkdir(parents=True)
+        for index in range(per_class):
+            colour = 60 * np.array([label & 1, label >> 1 & 1, 1])
+            noise = generator.integers(0, 120, (size, size, 3))
+            picture = Image.fromarray((noise + colour).astype(np.uint8))
+            picture.save(folder / f'{index}.png')
+    return root
 
 
 def objects(*labels):

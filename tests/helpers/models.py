@@ -1,5 +1,6 @@
 """Small real models for tests, and batches for them."""
 
+import copy
 from importlib.resources import files
 
 import torch
@@ -98,47 +99,50 @@ def detection_batch(
     return dict(inputs=inputs, data_samples=samples)
 
 
+TINY_CLASSIFIER = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(
+        type='ClsDataPreprocessor', mean=[128.0] * 3, std=[64.0] * 3
+    ),
+    backbone=dict(
+        type='ResNet_CIFAR',
+        depth=18,
+        stem_channels=4,
+        base_channels=4,
+        num_stages=2,
+        strides=(1, 2),
+        dilations=(1, 1),
+        out_indices=(1,),
+        zero_init_residual=False,
+    ),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=4,
+        in_channels=8,
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    ),
+)
+
+
 def tiny_classifier(seed=0, classes=4, **head):
     """A residual classifier with batch normalisation and few channels."""
     register_mmpretrain(init_default_scope=False)
     torch.manual_seed(seed)
-    cfg = dict(
-        type='ImageClassifier',
-        data_preprocessor=dict(
-            type='ClsDataPreprocessor', mean=[128.0] * 3, std=[64.0] * 3
-        ),
-        backbone=dict(
-            type='ResNet_CIFAR',
-            depth=18,
-            stem_channels=4,
-            base_channels=4,
-            num_stages=2,
-            strides=(1, 2),
-            dilations=(1, 1),
-            out_indices=(1,),
-            zero_init_residual=False,
-        ),
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(
-            dict(
-                type='LinearClsHead',
-                num_classes=classes,
-                in_channels=8,
-                loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-            ),
-            **head,
-        ),
-    )
+    cfg = copy.deepcopy(TINY_CLASSIFIER)
+    cfg['head'].update(num_classes=classes, **head)
     return build(cfg, 'mmpretrain')
 
 
-def classification_batch(labels=(0, 1, 2, 3), size=8, seed=0):
+def classification_batch(labels=(0, 1, 2, 3), size=8, seed=0, keys=None):
     """A collated batch of random pictures with the given labels."""
     generator = torch.Generator().manual_seed(seed)
     inputs = [
         torch.rand(3, size, size, generator=generator) * 255 for _ in labels
     ]
     samples = [DataSample().set_gt_label(label) for label in labels]
+    for key, sample in zip(keys or range(len(labels)), samples):
+        sample.set_metainfo(dict(sample_idx=key))
     return dict(inputs=inputs, data_samples=samples)
 
 

@@ -2,6 +2,9 @@
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmpretrain.utils import register_all_modules
+
+from .models import TINY_CLASSIFIER
 
 VOC = 'mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py'
 CLASSES = ('disc', 'square', 'triangle', 'star')
@@ -86,6 +89,47 @@ def tiny_detector_cfg(data_root, work_dir, epsd=EPSD, epochs=1):
     cfg.param_scheduler = []
     if epsd is not None:
         cfg.default_hooks.epsd = dict(epsd)
+    return cfg
+
+
+def tiny_classifier_cfg(pictures, work_dir, epsd, epochs=1, sampler=None):
+    """A small residual classifier of mmpretrain on a folder of pictures."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    name = f'test-{abs(hash(str(work_dir)))}'
+    register_all_modules(init_default_scope=False)
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            custom_imports=dict(imports=['epsd_mm']),
+            model=TINY_CLASSIFIER,
+            train_dataloader=dict(
+                batch_size=4,
+                num_workers=0,
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=dict(type='default_collate'),
+                dataset=dict(
+                    type='CustomDataset',
+                    data_root=str(pictures),
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='RandomFlip', prob=0.5),
+                        dict(type='PackInputs'),
+                    ],
+                ),
+            ),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            default_hooks=dict(
+                epsd=epsd, logger=dict(type='LoggerHook', interval=1)
+            ),
+            work_dir=str(work_dir),
+            experiment_name=name,
+            visualizer=dict(type='Visualizer', name=name),
+            randomness=dict(seed=0),
+        )
+    )
+    if sampler is not None:
+        cfg.train_dataloader.batch_sampler = dict(type=sampler)
     return cfg
 
 

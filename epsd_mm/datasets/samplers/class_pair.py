@@ -8,6 +8,7 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, Sampler
 
 from ..image_table import image_table
+from .base import build_base
 
 
 @DATA_SAMPLERS.register_module()
@@ -40,17 +41,7 @@ class ClassPairBatchSampler(BatchSampler):
         base: dict | None = None,
         drop_last: bool | None = None,
     ) -> None:
-        if base is None:
-            self.base = BatchSampler(sampler, batch_size, bool(drop_last))
-        elif drop_last is not None:
-            raise ValueError(
-                f'drop_last={drop_last} beside base={base} has no effect: '
-                'set it in base'
-            )
-        else:
-            self.base = DATA_SAMPLERS.build(
-                base, default_args=dict(sampler=sampler, batch_size=batch_size)
-            )
+        self.base = build_base(sampler, batch_size, base, drop_last)
         self.sampler = sampler
         self.batch_size = batch_size
         self.drop_last = getattr(self.base, 'drop_last', False)

@@ -2,5 +2,16 @@
 
 from .base import SelfDistillationLoss
 from .cs_kd import CSKDLoss, cs_kd_loss
+from .dlb import DLBLoss, dlb_loss
+from .ps_kd import PSKDLoss, ps_kd_divergence, ps_kd_loss
 
-__all__ = ['CSKDLoss', 'SelfDistillationLoss', 'cs_kd_loss']
+__all__ = [
+    'CSKDLoss',
+    'DLBLoss',
+    'PSKDLoss',
+    'SelfDistillationLoss',
+    'cs_kd_loss',
+    'dlb_loss',
+    'ps_kd_divergence',
+    'ps_kd_loss',
+]

@@ -1,11 +1,11 @@
 """Class-wise self-knowledge distillation."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..observation import Observation, at_least_float32
+from ..observation import Observation
 from ..teachers import Partner
-from .base import SelfDistillationLoss
+from .base import SelfDistillationLoss, check_temperature
+from .divergence import even_weights, softened_divergence
 
 
 def cs_kd_loss(
@@ -37,17 +37,9 @@ def cs_kd_loss(
         0.0
     """
     if weights is None:
-        weights = logits.new_full((len(logits),), 1 / max(len(logits), 1))
-    student = _log_softmax(logits, temperature)
-    teacher = _log_softmax(partner_logits.detach(), temperature)
-    divergence = F.kl_div(
-        student, teacher, reduction='none', log_target=True
-    ).sum(dim=1)
-    return temperature**2 * (weights * divergence).sum()
-
-
-def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
-    return F.log_softmax(at_least_float32(logits) / temperature, dim=1)
+        weights = even_weights(logits)
+    divergence = softened_divergence(logits, partner_logits, temperature)
+    return (weights * divergence).sum()
 
 
 class CSKDLoss(SelfDistillationLoss):
@@ -63,13 +55,18 @@ class CSKDLoss(SelfDistillationLoss):
     def __init__(
         self, temperature: float = 4.0, loss_weight: float = 1.0
     ) -> None:
-        super().__init__(temperature, loss_weight)
+        super().__init__(loss_weight)
+        self.temperature = check_temperature(temperature)
 
     def build_teacher(self) -> Partner:
         return Partner()
 
     def forward(
-        self, observation: Observation, rows: Tensor, found: Tensor
+        self,
+        observation: Observation,
+        rows: Tensor,
+        found: Tensor,
+        progress: float = 1.0,
     ) -> Tensor:
         return self.loss_weight * cs_kd_loss(
             observation.logits[found],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..observation import Observation, at_least_float32
+from ..observation import Observation, at_least_float32, image_key
 from .base import Observer, class_names
 
 
@@ -57,8 +57,25 @@ class ClassifierObserver(Observer):
             labels=labels.to(logits.device),
             weights=logits.new_full((count,), 1 / count, dtype=torch.float),
             images=torch.arange(count, device=logits.device),
-            keys=[sample.get('sample_idx') for sample in data_samples],
+            keys=[image_key(sample) for sample in data_samples],
+            cross_entropy=plain_cross_entropy(self.model.head.loss_module),
         )
 
     def _tap(self, head: nn.Module, args: tuple, output: Tensor) -> None:
         self._logits = output
+
+
+def plain_cross_entropy(loss: nn.Module) -> float:
+    """Weight of a softmax cross-entropy of hard labels; 0 for other losses.
+
+    Args:
+        loss: A classification loss of mmpretrain or mmdet.
+    """
+    if type(loss).__name__ != 'CrossEntropyLoss':
+        return 0.0
+    changed = ('use_sigmoid', 'use_soft', 'use_mask', 'ignore_index')
+    changed += ('class_weight', 'pos_weight')
+    values = [getattr(loss, name, None) for name in changed]
+    if any(value is not None and value is not False for value in values):
+        return 0.0
+    return float(loss.loss_weight) if loss.reduction == 'mean' else 0.0

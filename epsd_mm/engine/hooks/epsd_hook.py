@@ -10,10 +10,15 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from epsd_mm.analysis import report_text, write_report
-from epsd_mm.engine.checks import check_pairs, refuse_sharding
+from epsd_mm.engine.checks import (
+    check_data,
+    check_memory,
+    refuse_sharding,
+)
+from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.engine.scoring import describe_loss, score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
@@ -160,8 +165,7 @@ class EPSDHook(Hook):
         refuse_sharding(runner)
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        if self.settings.sd_loss is not None:
-            check_pairs(runner, self.settings.sd_loss)
+        check_data(runner, self.settings.sd_loss)
         if self._prunes:
             masks = self._resumed_masks(model) or self._new_masks(
                 runner, model
@@ -171,9 +175,18 @@ class EPSDHook(Hook):
         if self.settings.sd_loss is not None:
             self._distillation = SelfDistillation(model, self.settings.sd_loss)
             self._distillation.attach()
+            if self._resumed:
+                self._resume_teacher(runner)
         state = (self._resumed or {}).get('random_state')
         if state and get_world_size() == 1:
             RandomState(**state).restore()
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Tell a loss that grows in training how far training is."""
+        if self._distillation:
+            self._distillation.progress = _progress(runner)
 
     def after_train_iter(
         self,
@@ -182,7 +195,9 @@ class EPSDHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Log the measured sparsity; it is measured now and then."""
+        """Let the teacher learn; log the sparsity, measured now and then."""
+        if self._distillation:
+            self._distillation.learn(gather_observation)
         if self._keeper:
             if self._measured is None or self.every_n_train_iters(runner, 50):
                 self._measured = self._keeper.measured_sparsity()
@@ -204,13 +219,15 @@ class EPSDHook(Hook):
             self._before_validation.restore()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put masks and random state into ``checkpoint['epsd']``."""
+        """Put what a resumed run needs into ``checkpoint['epsd']``."""
         saved = dict(
             random_state=asdict(RandomState.capture()),
             identity=self._identity(),
         )
         if self._keeper:
             saved['masks'] = self._keeper.masks.pack()
+        if self._distillation and self._distillation.teacher.learns:
+            saved['teacher'] = self._distillation.teacher.state_dict()
         checkpoint['epsd'] = saved
 
     def after_train(self, runner: Runner) -> None:
@@ -231,6 +248,19 @@ class EPSDHook(Hook):
             sparsity=float(self.settings.sparsity),
             sd_loss=describe_loss(self.settings.sd_loss),
         )
+
+    def _resume_teacher(self, runner: Runner) -> None:
+        teacher = self._distillation.teacher
+        if not teacher.learns:
+            return
+        if 'teacher' not in self._resumed:
+            raise ValueError(
+                'the checkpoint to resume remembers no predictions for '
+                f'{type(self.settings.sd_loss).__name__}: take its weights '
+                'with load_from instead of resume'
+            )
+        teacher.load_state_dict(self._resumed['teacher'])
+        check_memory(runner, teacher)
 
     def _new_masks(self, runner: Runner, model: Any) -> Masks:
         """Given masks, fresh ones, or both."""
@@ -303,3 +333,10 @@ def _optimizers(optim_wrapper: Any) -> list:
         wrappers = optim_wrapper.optim_wrappers.values()
         return [wrapper.optimizer for wrapper in wrappers]
     return [optim_wrapper.optimizer]
+
+
+def _progress(runner: Runner) -> float:
+    """Share of the training that is done after this epoch, or iteration."""
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return (runner.iter + 1) / runner.max_iters
+    return (runner.epoch + 1) / runner.max_epochs

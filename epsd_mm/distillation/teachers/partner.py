@@ -1,43 +1,14 @@
-"""Where the other prediction of a self-distillation loss comes from."""
-
-from abc import ABC, abstractmethod
+"""Predictions of other samples of the same class."""
 
 import torch
 from torch import Tensor
 
-from .observation import Observation
-
-
-class Teacher(ABC):
-    """Holds earlier predictions and gives them back as constants.
-
-    Attributes:
-        needs_pairs: Whether the second half of each batch are partners of
-            the first, whose predictions are remembered just before the
-            forward pass of the first half.
-    """
-
-    needs_pairs: bool = False
-
-    @abstractmethod
-    def remember(self, observation: Observation) -> None:
-        """Take predictions. Called outside of a forward pass only."""
-
-    @abstractmethod
-    def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Find a prediction for each observed sample. Reads only.
-
-        Args:
-            observation: ``n`` samples.
-
-        Returns:
-            Logits of shape (n, C), and a bool tensor of shape (n,) that
-            says where there is one; the other rows mean nothing.
-        """
+from ..observation import Observation
+from .base import Teacher
 
 
 class Partner(Teacher):
-    """Predictions of partner images, for CS-KD.
+    """Logits of partner images, for CS-KD.
 
     A sample is compared with a sample of its own class: one of its own
     image's partner if there is one, else one of another partner, drawn

@@ -1,0 +1,80 @@
+"""Self-distillation from the last mini-batch."""
+
+from torch import Tensor
+
+from ..observation import Observation
+from ..teachers import Previous
+from .base import SelfDistillationLoss, check_temperature
+from .divergence import even_weights, softened_divergence
+
+
+def dlb_loss(
+    logits: Tensor,
+    previous_logits: Tensor,
+    weights: Tensor | None = None,
+    temperature: float = 3.0,
+) -> Tensor:
+    """Divergence from the prediction one step ago of the same samples.
+
+    ``T² Σ_i w_i KL(sg σ(z_i^{t-1} / T) ‖ σ(z_i^t / T))``, the sum of the KL
+    over classes, computed in float32 at least. Shen et al.,
+    *Self-Distillation from the Last Mini-Batch for Consistency
+    Regularization*, CVPR 2022.
+
+    Args:
+        logits: ``z^t``, shape (n, C), of the samples that this step shares
+            with the one before, augmented anew.
+        previous_logits: ``z^{t-1}``, shape (n, C); receives no gradient.
+        weights: ``w``, shape (n,); ``1/n`` each by default.
+        temperature: ``T``.
+
+    Returns:
+        A scalar; exactly zero for ``n = 0``.
+
+    Example:
+        >>> import torch
+        >>> now, before = torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2)
+        >>> bool(dlb_loss(now, before) > dlb_loss(now, now))
+        True
+    """
+    if weights is None:
+        weights = even_weights(logits)
+    divergence = softened_divergence(logits, previous_logits, temperature)
+    return (weights * divergence).sum()
+
+
+class DLBLoss(SelfDistillationLoss):
+    """:func:`dlb_loss`, the mean over the shared samples.
+
+    The samples seen one step ago stand for all of this step: their weights
+    are scaled up to the sum of all weights, so that the term of a
+    half-shared batch is the mean over that half, as the authors have it.
+    It needs batches that overlap: ``OverlapBatchSampler``.
+
+    Args:
+        temperature: ``T``. The authors' code has no default; 3 is ours.
+        loss_weight: ``α``. The authors' code has no default; 1 is ours.
+    """
+
+    def __init__(
+        self, temperature: float = 3.0, loss_weight: float = 1.0
+    ) -> None:
+        super().__init__(loss_weight)
+        self.temperature = check_temperature(temperature)
+
+    def build_teacher(self) -> Previous:
+        return Previous()
+
+    def forward(
+        self,
+        observation: Observation,
+        rows: Tensor,
+        found: Tensor,
+        progress: float = 1.0,
+    ) -> Tensor:
+        weights = observation.weights[found]
+        if len(weights):
+            weights = weights * (observation.weights.sum() / weights.sum())
+        return self.loss_weight * dlb_loss(
+            observation.logits[found], rows[found], weights, self.temperature
+        )

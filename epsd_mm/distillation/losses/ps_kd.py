@@ -1,0 +1,127 @@
+"""Progressive self-knowledge distillation."""
+
+import torch
+from torch import Tensor
+
+from ..observation import Observation
+from ..teachers import History
+from .base import SelfDistillationLoss
+from .divergence import even_weights, log_softmax
+
+
+def ps_kd_loss(
+    logits: Tensor,
+    labels: Tensor,
+    past: Tensor,
+    weights: Tensor | None = None,
+    alpha: float = 0.8,
+) -> Tensor:
+    """What a target softened by the past prediction adds to cross-entropy.
+
+    ``Σ_i w_i (CE(z_i, (1-α) y_i + α P_i) - CE(z_i, y_i))``, which is
+    ``α Σ_i w_i (CE(z_i, P_i) - CE(z_i, y_i))``: added to the plain
+    cross-entropy it gives the loss of Kim et al., *Self-Knowledge
+    Distillation with Progressive Refinement of Targets*, ICCV 2021. It may
+    be negative. Computed in float32 at least.
+
+    Args:
+        logits: ``z``, shape (n, C).
+        labels: ``y`` as classes, int64, shape (n,).
+        past: ``P``, probabilities, shape (n, C); receive no gradient.
+        weights: ``w``, shape (n,); ``1/n`` each by default.
+        alpha: ``α``, in [0, 1].
+
+    Returns:
+        A scalar; exactly zero for ``n = 0``.
+
+    Example:
+        >>> import torch
+        >>> z, y = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+        >>> float(ps_kd_loss(z, y, torch.tensor([[1.0, 0.0]])))
+        0.0
+    """
+    if weights is None:
+        weights = even_weights(logits)
+    log_p = log_softmax(logits)
+    true = log_p.gather(1, labels[:, None])[:, 0]
+    difference = true - (past.detach() * log_p).sum(dim=1)
+    return alpha * (weights * difference).sum()
+
+
+def ps_kd_divergence(
+    logits: Tensor,
+    past: Tensor,
+    weights: Tensor | None = None,
+    alpha: float = 0.8,
+) -> Tensor:
+    """``α Σ_i w_i KL(P_i ‖ σ(z_i))``, for other classification losses.
+
+    The term of :func:`ps_kd_loss` is linear in ``z``, so that only a plain
+    cross-entropy of the same weight keeps it from running to minus infinity.
+    Beside focal, smoothed or class-weighted losses this one, which is never
+    negative, takes its place: our choice, the paper has no such case.
+
+    Args:
+        logits: ``z``, shape (n, C).
+        past: ``P``, probabilities, shape (n, C); receive no gradient.
+        weights: ``w``, shape (n,); ``1/n`` each by default.
+        alpha: ``α``, in [0, 1].
+
+    Returns:
+        A scalar, at least 0.
+    """
+    if weights is None:
+        weights = even_weights(logits)
+    past = past.detach()
+    divergence = torch.xlogy(past, past) - past * log_softmax(logits)
+    return alpha * (weights * divergence.sum(dim=1)).sum()
+
+
+class PSKDLoss(SelfDistillationLoss):
+    """:func:`ps_kd_loss` with ``α`` growing linearly, times ``loss_weight``.
+
+    ``α_t = α_T (t + 1) / T`` in epoch ``t`` of ``T``, and ``α_T`` while
+    scoring. Samples that were never seen before, all of them in the first
+    epoch, add nothing. Where the task's classification loss is no plain
+    cross-entropy, :func:`ps_kd_divergence` takes its place.
+
+    Args:
+        alpha: ``α_T``, in (0, 1]; the authors use 0.8.
+        top_k: Classes whose probability is remembered of each sample, see
+            :class:`~epsd_mm.distillation.History`; all by default.
+        loss_weight: Factor of the term; other than 1 is no longer the
+            paper's loss.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.8,
+        top_k: int | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(loss_weight)
+        if not 0 < alpha <= 1:
+            raise ValueError(f'alpha={alpha!r} must be in (0, 1]')
+        self.alpha = alpha
+        self.top_k = top_k
+        self.build_teacher()  # refuses a wrong top_k
+
+    def build_teacher(self) -> History:
+        return History(self.top_k)
+
+    def forward(
+        self,
+        observation: Observation,
+        rows: Tensor,
+        found: Tensor,
+        progress: float = 1.0,
+    ) -> Tensor:
+        logits = observation.logits[found]
+        weights = observation.weights[found]
+        alpha = self.alpha * progress
+        if not observation.cross_entropy:
+            term = ps_kd_divergence(logits, rows[found], weights, alpha)
+            return self.loss_weight * term
+        labels = observation.labels[found]
+        term = ps_kd_loss(logits, labels, rows[found], weights, alpha)
+        return self.loss_weight * observation.cross_entropy * term

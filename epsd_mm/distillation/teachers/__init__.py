@@ -1,0 +1,8 @@
+"""Where the other prediction of a self-distillation loss comes from."""
+
+from .base import Teacher
+from .history import History
+from .partner import Partner
+from .previous import Previous
+
+__all__ = ['History', 'Partner', 'Previous', 'Teacher']

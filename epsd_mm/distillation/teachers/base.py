@@ -1,0 +1,68 @@
+"""What every teacher offers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+
+from torch import Tensor
+
+from ..observation import Observation
+
+
+class Teacher(ABC):
+    """Holds earlier predictions and gives them back as constants.
+
+    Attributes:
+        needs_pairs: The second half of each batch are partners of the
+            first, whose predictions are remembered just before the forward
+            pass of the first half.
+        needs_overlap: Half of each batch is shared with the batch before.
+        needs_past: A model that was not trained yet has nothing to recall:
+            scoring first remembers what it predicts for the very batch at
+            its first weights.
+        learns: The predictions of each step are remembered after it, and
+            belong into a checkpoint.
+    """
+
+    needs_pairs: bool = False
+    needs_overlap: bool = False
+    needs_past: bool = False
+    learns: bool = False
+
+    @abstractmethod
+    def remember(self, observation: Observation) -> None:
+        """Take predictions. Called outside of a forward pass only."""
+
+    @abstractmethod
+    def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Find a prediction for each observed sample. Reads only.
+
+        Args:
+            observation: ``n`` samples.
+
+        Returns:
+            Rows of shape (n, C), and a bool tensor of shape (n,) that says
+            where there is one; the other rows mean nothing.
+        """
+
+    def state_dict(self) -> dict:
+        """Tensors and plain values from which it can go on."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from :meth:`state_dict`."""
+
+
+def known_keys(observation: Observation) -> Sequence[Hashable]:
+    """The keys of all samples.
+
+    Raises:
+        TypeError: A sample has none.
+    """
+    keys = observation.keys
+    if keys is None or any(key is None for key in keys):
+        raise TypeError(
+            'the samples carry no key that identifies them across steps: '
+            "the packing transform's meta_keys must contain 'img_path' or "
+            "'sample_idx' (PackInputs has both by default)"
+        )
+    return keys

@@ -1,0 +1,183 @@
+"""Predictions from when each sample was last seen."""
+
+from collections.abc import Hashable, Iterable
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..observation import Observation, at_least_float32
+from .base import Teacher, known_keys
+
+
+class History(Teacher):
+    """One row of probabilities a sample, for PS-KD; on the CPU.
+
+    Rows are kept in float16. With ``top_k`` only the ``k`` largest
+    probabilities are, and what is left of 1 is spread evenly over the other
+    classes. With ``τ`` the probability outside of the ``k`` largest and
+    ``ε = 2⁻¹¹ + C 2⁻²⁵`` the rounding of float16, a recalled row ``P̂`` obeys
+
+        ``‖P̂ − P‖₁ ≤ 2 (τ + ε)``,
+
+    and since rows sum to 1, ``CE(z, P̂)`` is off by at most
+    ``(τ + ε) (max z − min z)``.
+
+    A sample takes ``4k + 12`` bytes, or ``2C + 12`` with all classes: 272 MB
+    for the 1,281,167 images of ImageNet with ``k = 50``.
+
+    Args:
+        top_k: ``k``; all classes by default.
+    """
+
+    needs_past = True
+    learns = True
+
+    def __init__(self, top_k: int | None = None) -> None:
+        if top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise ValueError(f'top_k={top_k!r} must be an integer >= 1')
+        self.top_k = top_k
+        self.classes: int | None = None
+        # Sorted digests of the keys, and the row of each.
+        self._digests = np.zeros(0, np.int64)
+        self._places = np.zeros(0, np.int32)
+        self._values = np.zeros((0, 0), np.float16)
+        self._indices: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def remember(self, observation: Observation) -> None:
+        logits = at_least_float32(observation.logits.detach())
+        digests = digest(known_keys(observation), observation.labels.tolist())
+        if self.classes is None:
+            self._start(logits.shape[1])
+        self._check_classes(logits.shape[1])
+        probabilities = logits.softmax(dim=1)
+        if self._indices is not None:
+            probabilities, indices = probabilities.topk(self.top_k, dim=1)
+        self._add(digests)
+        places = self._find(digests)
+        self._values[places] = probabilities.half().cpu().numpy()
+        if self._indices is not None:
+            self._indices[places] = indices.cpu().numpy()
+
+    def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        logits = observation.logits.detach()
+        rows = torch.zeros_like(at_least_float32(logits))
+        digests = digest(known_keys(observation), observation.labels.tolist())
+        if self.classes is not None:
+            self._check_classes(logits.shape[1])
+        places = self._find(digests)
+        found = places >= 0
+        if found.any():
+            known = self._unpack(places[found], rows.dtype)
+            rows[torch.from_numpy(found)] = known.to(rows.device)
+        return rows, torch.from_numpy(found).to(logits.device)
+
+    def unknown_to(self, digests: np.ndarray) -> int:
+        """How many remembered samples are none of these."""
+        return int((~np.isin(self._digests, digests)).sum())
+
+    def state_dict(self) -> dict:
+        count = len(self)
+        state = dict(
+            classes=self.classes,
+            top_k=self.top_k,
+            digests=torch.from_numpy(self._digests.copy()),
+            places=torch.from_numpy(self._places.copy()),
+            values=torch.from_numpy(self._values[:count].copy()),
+        )
+        if self._indices is not None:
+            indices = self._indices[:count].copy()
+            state['indices'] = torch.from_numpy(indices)
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        if state['top_k'] != self.top_k:
+            raise ValueError(
+                f'the remembered predictions have top_k={state["top_k"]}, '
+                f'the loss says {self.top_k}: use the same'
+            )
+        self.classes = state['classes']
+        self._digests = state['digests'].numpy().copy()
+        self._places = state['places'].numpy().copy()
+        self._values = state['values'].numpy().copy()
+        indices = state.get('indices')
+        self._indices = None if indices is None else indices.numpy().copy()
+
+    def _start(self, classes: int) -> None:
+        self.classes = classes
+        if self.top_k is None or self.top_k >= classes:
+            self._values = np.zeros((0, classes), np.float16)
+        else:
+            width = np.int16 if classes <= 2**15 else np.int32
+            self._values = np.zeros((0, self.top_k), np.float16)
+            self._indices = np.zeros((0, self.top_k), width)
+
+    def _check_classes(self, classes: int) -> None:
+        if classes != self.classes:
+            raise ValueError(
+                f'predictions of {self.classes} classes are remembered, but '
+                f'the model predicts {classes}: they belong to another data '
+                'set'
+            )
+
+    def _find(self, digests: np.ndarray) -> np.ndarray:
+        """Row of each key, -1 for an unknown one."""
+        if not len(self):
+            return np.full(len(digests), -1)
+        order = np.searchsorted(self._digests, digests)
+        order = order.clip(max=len(self) - 1)
+        known = self._digests[order] == digests
+        return np.where(known, self._places[order], -1)
+
+    def _add(self, digests: np.ndarray) -> None:
+        """Give a row to each key that has none."""
+        new = np.unique(digests[self._find(digests) < 0])
+        if not len(new):
+            return
+        places = len(self) + np.arange(len(new), dtype=np.int32)
+        order = np.searchsorted(self._digests, new)
+        self._digests = np.insert(self._digests, order, new)
+        self._places = np.insert(self._places, order, places)
+        self._reserve(len(self))
+
+    def _reserve(self, count: int) -> None:
+        if count <= len(self._values):
+            return
+        # In place, where a copy would need twice the memory for a moment.
+        for table in (self._values, self._indices):
+            if table is not None:
+                size = (count + _SPARE_ROWS, table.shape[1])
+                table.resize(size, refcheck=False)
+
+    def _unpack(self, places: np.ndarray, dtype: torch.dtype) -> Tensor:
+        values = torch.from_numpy(self._values[places]).to(dtype)
+        if self._indices is None:
+            return values / values.sum(dim=1, keepdim=True)
+        total = values.sum(dim=1, keepdim=True)
+        rest = (1 - total).clamp(min=0) / (self.classes - self.top_k)
+        indices = torch.from_numpy(self._indices[places]).long()
+        rows = rest.repeat(1, self.classes).scatter(1, indices, values)
+        return rows / rows.sum(dim=1, keepdim=True)
+
+
+_SPARE_ROWS = 4096
+
+
+def digest(keys: Iterable[Hashable], labels: Iterable[int]) -> np.ndarray:
+    """64 bits for each sample, from its key and its label.
+
+    With the label in it, samples of another data set whose keys are the
+    same numbers are mostly told apart.
+
+    Returns:
+        int64, shape (n,).
+    """
+    hashed = b''.join(
+        blake2b(f'{key}|{label}'.encode(), digest_size=8).digest()
+        for key, label in zip(keys, labels)
+    )
+    return np.frombuffer(hashed, np.int64)
