@@ -4,6 +4,15 @@ Importing this package imports mmpretrain: a config that uses one of them
 says ``custom_imports = dict(imports=['epsd_mm', 'epsd_mm.models'])``.
 """
 
+from .cifar_mobilenet import CIFARMobileNetV2
 from .cifar_resnet import CIFARResNet
+from .preact_resnet import PreActResNet, WideResNet
+from .wide_bottleneck_resnet import WideBottleneckResNet
 
-__all__ = ['CIFARResNet']
+__all__ = [
+    'CIFARMobileNetV2',
+    'CIFARResNet',
+    'PreActResNet',
+    'WideBottleneckResNet',
+    'WideResNet',
+]

@@ -14,7 +14,11 @@ from torch import Tensor
 
 from .finite import is_finite
 from .objective import Objective, Params, Step
-from .second_order import LeanOperators, second_order_check
+from .second_order import (
+    LeanOperators,
+    plain_attention,
+    second_order_check,
+)
 
 Vector = dict[str, Tensor]
 
@@ -23,6 +27,7 @@ class ReplayError(RuntimeError):
     """A replayed loss differs from the recorded one."""
 
 
+@plain_attention()
 def record_gradient(
     objective: Objective, params: Params, batches: Sequence[Any]
 ) -> tuple[float, Vector, list[Step]]:
@@ -52,6 +57,7 @@ def record_gradient(
     return sum(losses) / len(losses), total, steps
 
 
+@plain_attention()
 def record_graph(
     objective: Objective, params: Params, batches: Sequence[Any]
 ) -> tuple[float, Vector, 'KeptGraph']:
@@ -84,6 +90,7 @@ class KeptGraph:
         self._leaves = leaves
         self._graphs = graphs
 
+    @plain_attention()
     def product(self, vector: Vector) -> Vector:
         """``H v``, once; see :func:`hessian_product`."""
         total: Vector = {}
@@ -95,6 +102,7 @@ class KeptGraph:
         return total
 
 
+@plain_attention()
 def hessian_product(
     objective: Objective,
     params: Params,
