@@ -1,65 +1,68 @@
-"""Put a data set that is on this machine into place, and check it."""
+"""Put a data set into place: fetched, or from this machine; and check it."""
 
 import argparse
 
-from epsd_mm.datasets.voc_layout import PUBLISHED, prepare_voc
+from epsd_mm.datasets.preparation import LAYOUTS, prepare
+
+_NOTES = """\
+ImageNet cannot be downloaded freely, and takes --source. Where everything is
+in place already, it is only checked.
+"""
 
 
-def add_voc(subparsers) -> None:
-    parser = subparsers.add_parser(
-        'voc',
-        help='Pascal VOC 2007 and 2012',
-        description='Put Pascal VOC into DATA_ROOT/VOCdevkit. Where '
-        'everything is in place already, it is only checked.',
-    )
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=_NOTES)
+    parser.add_argument('dataset', choices=LAYOUTS, help='the data set')
     parser.add_argument(
         '--source',
         nargs='+',
         action='extend',
-        required=True,
+        default=[],
         metavar='ARCHIVE_OR_FOLDER',
-        help='tar or zip archives as published, or folders with VOC2007 or '
-        'VOC2012; may be given several times',
+        help='tar or zip archives as published, or folders, instead of a '
+        'download; may be given several times',
     )
     parser.add_argument('--data-root', default='data', help='defaults to data')
     parser.add_argument(
         '--allow-subset',
         action='store_true',
-        help='report lists that are not as long as the published ones '
+        help='report counts and files that are not the published ones '
         'instead of refusing them',
     )
-    parser.set_defaults(prepare=prepare_voc_from)
-
-
-def prepare_voc_from(args) -> None:
-    counts, new = prepare_voc(
-        args.source, args.data_root, allow_subset=args.allow_subset
+    parser.add_argument(
+        '--verify-images',
+        action='store_true',
+        help='decode every image, and refuse corrupt ones by name',
     )
-    found = {(count.year, count.split): count.images for count in counts}
-    for year, splits in PUBLISHED.items():
-        for split, published in splits.items():
-            images = found.get((year, split), 0)
-            note = {published: '', 0: '  (absent)'}.get(images, '  (a subset)')
-            print(f'{year} {split:<8} {images:>6} images of {published}{note}')
+    return parser.parse_args(argv)
+
+
+def report(layout, counts, new: int, place: str) -> None:
+    """Print what is in place beside what was published."""
+    found = {count.part: count.found for count in counts}
+    width = max(map(len, layout.published))
+    for part, published in layout.published.items():
+        number = found.get(part, 0)
+        note = {published: '', 0: '  (absent)'}.get(number, '  (a subset)')
+        print(f'{part:<{width}} {number:>8} of {published}{note}')
     done = f'{new} new files' if new else 'everything was in place'
-    print(f'{args.data_root}/VOCdevkit: {done}, checked')
+    print(f'{place}: {done}, checked')
 
 
-def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
-    subparsers = parser.add_subparsers(
-        dest='dataset', required=True, metavar='DATASET'
-    )
-    add_voc(subparsers)
-    return parser.parse_args()
-
-
-def main():
+def main() -> None:
     args = parse_args()
+    layout = LAYOUTS[args.dataset]
     try:
-        args.prepare(args)
+        counts, new = prepare(
+            layout,
+            args.source,
+            args.data_root,
+            allow_subset=args.allow_subset,
+            verify_images=args.verify_images,
+        )
     except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
+    report(layout, counts, new, f'{args.data_root}/{layout.folder}')
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ from common import (
     load_config,
     one_sentence,
 )
-from epsd_mm.datasets.voc_layout import require_voc
+from epsd_mm.datasets.preparation import require_data
 from epsd_mm.evaluation.sparsity import sparsity_table
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     args = parse_args()
     with one_sentence():
         cfg = configure(args)
-        require_voc(cfg, ['test_dataloader'])
+        require_data(cfg, ['test_dataloader'])
     runner = build_runner(cfg)
     if args.out is not None:
         dump_predictions(runner, cfg, args.out)

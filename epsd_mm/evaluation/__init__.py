@@ -1,5 +1,19 @@
 """Measurements of a model."""
 
+from .calibration import (
+    Calibration,
+    aurc,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
 from .sparsity import density_table, layer_sparsity, sparsity_table
 
-__all__ = ['density_table', 'layer_sparsity', 'sparsity_table']
+__all__ = [
+    'Calibration',
+    'aurc',
+    'density_table',
+    'expected_calibration_error',
+    'layer_sparsity',
+    'negative_log_likelihood',
+    'sparsity_table',
+]

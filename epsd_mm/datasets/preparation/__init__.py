@@ -1,0 +1,7 @@
+"""Data sets on disk: fetch them, put them into place, check and miss them."""
+
+from .layouts import LAYOUTS
+from .prepare import prepare
+from .require import require_data
+
+__all__ = ['LAYOUTS', 'prepare', 'require_data']

@@ -1,0 +1,105 @@
+"""Compare a data set on disk with what was published."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from .download import checksum
+from .layout import Count, Layout, Overlay
+from .progress import progress
+
+_PICTURES = ('.jpg', '.jpeg', '.png')
+
+
+def check(
+    layout: Layout,
+    *folders: str | Path,
+    allow_subset: bool = False,
+    verify_images: bool = False,
+) -> list[Count]:
+    """Check a data set, which may be spread over several folders.
+
+    Args:
+        layout: The data set.
+        *folders: Folders that hold it together.
+        allow_subset: Accept other counts and other files than the published
+            ones; what is listed has to be there all the same.
+        verify_images: Decode every image.
+
+    Returns:
+        The parts found.
+
+    Raises:
+        ValueError: Something is missing, contradictory, corrupt or not as
+            published.
+    """
+    tree = Overlay(*folders)
+    found, problems = layout.inspect(tree)
+    if verify_images and not problems:
+        problems = corrupt_images(tree)
+    _refuse(layout, problems)
+    counts = [
+        Count(part, found[part], published)
+        for part, published in layout.published.items()
+        if found.get(part)
+    ]
+    if not counts:
+        raise ValueError(f'{layout.title} is empty: {layout.expects}')
+    if not allow_subset:
+        _refuse_other(layout, tree, counts)
+    return counts
+
+
+def corrupt_images(tree: Overlay) -> list[str]:
+    """Decode all images, and name those that cannot be.
+
+    Returns:
+        A sentence for each image that is corrupt or truncated.
+    """
+    paths, corrupt = list(_pictures(tree)), []
+    with progress('decoding', len(paths), 'images') as advance:
+        for path in paths:
+            try:
+                with Image.open(path) as image:
+                    image.load()
+            except Exception as error:
+                # Decoders raise nearly everything on damaged files.
+                corrupt.append(f'{path.name} is corrupt: {error}')
+            advance(1)
+    return corrupt
+
+
+def _pictures(tree: Overlay) -> Iterator[Path]:
+    for folder in tree.folders:
+        for path in sorted(folder.rglob('*')):
+            if path.suffix.lower() in _PICTURES:
+                yield path
+
+
+def _refuse(layout: Layout, problems: list[str]) -> None:
+    if problems:
+        more = len(problems) - 5
+        more = f'; and {more} more' if more > 0 else ''
+        raise ValueError(
+            f'{len(problems)} problems in {layout.title}: '
+            f'{"; ".join(problems[:5])}{more}'
+        )
+
+
+def _refuse_other(layout: Layout, tree: Overlay, counts: list[Count]) -> None:
+    other = [
+        f'{count.part}: {count.found:,} instead of {count.published:,}'
+        for count in counts
+        if count.found != count.published
+    ]
+    if not other:
+        for name, published in layout.checksums.items():
+            own = checksum(tree.find(name), published.partition(':')[0])
+            if own != published:
+                other.append(f'{name} has {own} instead of {published}')
+    if other:
+        raise ValueError(
+            f'not {layout.title} as published: {", ".join(other)}; '
+            '--allow-subset accepts it'
+        )

@@ -1,0 +1,11 @@
+"""All data sets that can be put into place, by name."""
+
+from .cifar import CIFAR10, CIFAR100
+from .cub import CUB
+from .imagenet import ImageNet
+from .layout import Layout
+from .tiny_imagenet import TinyImageNet
+from .voc import VOC
+
+_ALL = (CIFAR10(), CIFAR100(), TinyImageNet(), CUB(), VOC(), ImageNet())
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ALL}

@@ -1,0 +1,77 @@
+"""Miss a data set early, and say how to get it."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from .layout import Layout
+from .layouts import LAYOUTS
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def require_data(cfg: Mapping, loaders: Sequence[str] = LOADERS) -> None:
+    """Fail early where a config needs data that is not there.
+
+    Args:
+        cfg: A config (mmengine's ``Config``).
+        loaders: Names of the data loaders that will be used.
+
+    Raises:
+        FileNotFoundError: What a data set reads is absent, which
+            ``tools/prepare_data.py`` knows how to put into place.
+    """
+    layouts = LAYOUTS.values()
+    by_type = {kind: layout for layout in layouts for kind in layout.types}
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset')
+        for leaf in _leaves(dataset):
+            kind = leaf.get('type')
+            if not isinstance(kind, str):
+                kind = getattr(kind, '__name__', '')
+            layout = by_type.get(kind.split('.')[-1])
+            if layout is not None:
+                _require(layout, leaf, loader)
+
+
+def _leaves(dataset) -> Iterator[Mapping]:
+    """The innermost configs of a data set and its wrappers."""
+    if not isinstance(dataset, Mapping):
+        return
+    inner = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
+    inner = [child for child in inner if child is not None]
+    if not inner:
+        yield dataset
+    for child in inner:
+        yield from _leaves(child)
+
+
+def _require(layout: Layout, leaf: Mapping, loader: str) -> None:
+    root, prefix = leaf.get('data_root') or '', leaf.get('data_prefix')
+    if not root and isinstance(prefix, str):
+        root = prefix
+    if leaf.get('backend_args') or '://' in str(root):
+        return  # not on this disk: the file backend will tell
+    root = os.path.expanduser(root)
+    needed = [root, *(os.path.join(root, n) for n in layout.needs(leaf))]
+    for path in filter(None, needed):
+        if '://' not in path and not os.path.exists(path):
+            raise FileNotFoundError(
+                f'{path} does not exist, which {loader} needs. '
+                f'{_advice(layout, leaf, root)}'
+            )
+
+
+def _advice(layout: Layout, leaf: Mapping, root: str) -> str:
+    parts, place, then = Path(root).parts, 'DATA_ROOT', ''
+    if layout.config_root in parts:
+        place = Path(*parts[: parts.index(layout.config_root)])
+    else:
+        then = f'; data_root is then DATA_ROOT/{layout.config_root}'
+    advice = (
+        f'Fill it with `python tools/prepare_data.py {layout.name} --source '
+        f'ARCHIVE_OR_FOLDER --data-root {place}`'
+    )
+    if not layout.advice:
+        advice += ' (without --source it is downloaded)'
+    return advice + layout.alternative(leaf, place) + then
