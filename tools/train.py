@@ -16,7 +16,8 @@ from common import (
     load_config,
     one_sentence,
 )
-from epsd_mm.datasets.voc_layout import require_voc
+from epsd_mm.datasets.preparation import require_data
+from epsd_mm.engine.variants import VARIANTS, apply_variant
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -42,6 +43,13 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='go on from this checkpoint; without a path, from the latest '
         'one in the work dir',
     )
+    parser.add_argument(
+        '--variant',
+        choices=VARIANTS,
+        default='epsd',
+        help='train what the config is compared with instead: '
+        + '; '.join(f'{name}: {what}' for name, what in VARIANTS.items()),
+    )
     add_arguments(parser)
     return parser.parse_args(argv)
 
@@ -49,6 +57,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
     cfg = load_config(args)
+    if args.variant != 'epsd':
+        apply_variant(cfg, args.variant)
+        if args.work_dir is None:
+            cfg.work_dir += f'_{args.variant}'
     if args.amp:
         if get_device() == 'cpu':
             raise ValueError(
@@ -79,7 +91,7 @@ def main() -> None:
         loaders = ['train_dataloader']
         if cfg.get('val_cfg') is not None:
             loaders.append('val_dataloader')
-        require_voc(cfg, loaders)
+        require_data(cfg, loaders)
     runner = build_runner(cfg)
     with one_sentence():
         # In a distributed job one process fetches, now that they are joined.

@@ -1,0 +1,7 @@
+# EPSD with CS-KD on VGG-16-BN and CIFAR-100.
+_base_ = [
+    './_base_/models/vgg16_bn.py',
+    './_base_/datasets/cifar100.py',
+    './_base_/methods/cs_kd.py',
+]
+train_dataloader = dict(batch_sampler=_base_.batch_sampler)

@@ -1,0 +1,113 @@
+"""One config of EPSD, and the runs it is compared with."""
+
+import copy
+
+import pytest
+from mmengine.config import Config
+
+import epsd_mm
+from epsd_mm.engine.variants import VARIANTS, apply_variant
+from tests.helpers.datasets import picture_folder
+from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
+
+VOC = epsd_mm.config_path('voc_faster_rcnn_epsd')
+EPSD = dict(
+    type='EPSDHook',
+    sparsity=0.5,
+    criterion=dict(type='ProsPr', steps=1, lr=0.01),
+    sd_loss=dict(type='CSKDLoss', temperature=2.0),
+    draws=2,
+    exclude=['head.*'],
+    compare_plain=True,
+    allow_empty_layers=True,
+)
+
+
+def variant(cfg, name):
+    cfg = copy.deepcopy(cfg)
+    apply_variant(cfg, name)
+    return cfg
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    pictures = picture_folder(tmp_path / 'pictures')
+    return tiny_classifier_cfg(
+        pictures, tmp_path / 'run', EPSD, 1, 'ClassPairBatchSampler'
+    )
+
+
+@pytest.mark.parametrize(
+    'name, prunes, distils, scored_sd',
+    [
+        ('epsd', True, True, 1.0),
+        ('simple-combination', True, True, 0.0),
+        ('prune-only', True, False, 0.0),
+        ('sd-only', False, True, 1.0),
+    ],
+)
+def test_what_each_variant_does(name, prunes, distils, scored_sd, cfg):
+    runner = runner_of(variant(cfg, name))
+    runner.train()
+    hook = hook_of(runner)
+    assert (hook.masks is not None) == prunes
+    if prunes:
+        assert hook.masks.sparsity == pytest.approx(0.5, abs=1e-2)
+        assert not [n for n in hook.masks if n.startswith('head.')]
+    assert (hook.settings.sd_loss is not None) == distils
+    assert hook.settings.sd == scored_sd
+    scalars = runner.message_hub.log_scalars
+    assert ('train/loss_sd' in scalars) == distils
+    batch = next(iter(runner.train_dataloader))
+    assert len(batch['inputs']) == (8 if distils else 4)
+
+
+def test_dense_has_neither_hook_nor_partners(cfg):
+    runner = runner_of(variant(cfg, 'dense'))
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert 'EPSDHook' not in names
+    assert len(next(iter(runner.train_dataloader))['inputs']) == 4
+
+
+def test_everything_else_stays(cfg):
+    for name in VARIANTS:
+        other = variant(cfg, name)
+        for key in ('model', 'optim_wrapper', 'train_cfg', 'randomness'):
+            assert other[key] == cfg[key]
+        assert other.train_dataloader.dataset == cfg.train_dataloader.dataset
+
+
+def test_the_sampler_that_was_wrapped_comes_back():
+    cfg = Config.fromfile(VOC)
+    plain = variant(cfg, 'prune-only')
+    assert plain.train_dataloader.batch_sampler == dict(
+        type='AspectRatioBatchSampler'
+    )
+    assert plain.default_hooks.epsd.exclude == cfg.default_hooks.epsd.exclude
+    kept = variant(cfg, 'simple-combination').train_dataloader.batch_sampler
+    assert kept.type == 'ClassPairBatchSampler'
+
+
+def test_a_dropped_last_batch_stays_dropped(cfg):
+    cfg.train_dataloader.batch_sampler.drop_last = True
+    assert variant(cfg, 'dense').train_dataloader.drop_last
+
+
+def test_custom_hooks_work_too(cfg):
+    cfg.custom_hooks = [dict(type='EMAHook'), cfg.default_hooks.pop('epsd')]
+    assert variant(cfg, 'dense').custom_hooks == [dict(type='EMAHook')]
+    sd_only = variant(cfg, 'sd-only').custom_hooks[1]
+    assert sd_only == dict(
+        type='EPSDHook', sd_loss=EPSD['sd_loss'], criterion=None
+    )
+
+
+def test_unknown_variants_and_other_configs_are_refused(cfg):
+    with pytest.raises(ValueError, match="variant='sparse' must be one of"):
+        variant(cfg, 'sparse')
+    cfg.default_hooks.epsd.sd_loss = None
+    with pytest.raises(ValueError, match='made from a config of EPSD'):
+        variant(cfg, 'dense')
+    del cfg.default_hooks['epsd']
+    with pytest.raises(ValueError, match='has no EPSDHook'):
+        variant(cfg, 'dense')
