@@ -194,6 +194,10 @@ class ScoringJob:
             given=self.settings.masks,
         )
 
+    def draws(self, objective: ModelObjective) -> DrawBatches:
+        """``batches(r)`` with a fresh teacher for each draw."""
+        return lambda draw: objective.begin(self.batches(draw))
+
     def find(
         self,
         objective: ModelObjective,
@@ -215,7 +219,7 @@ class ScoringJob:
             self.settings.criterion,
             self.params,
             self.prunable,
-            lambda draw: objective.begin(self.batches(draw)),
+            self.draws(objective),
             repetition=repetition,
             team=self.team,
             on_evaluation=self.progress,

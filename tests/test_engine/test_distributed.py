@@ -9,12 +9,14 @@ from torch import multiprocessing
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.pruning import Masks
+from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import (
     CLASSES,
     EPSD,
     hook_of,
     prepared,
     runner_of,
+    tiny_classifier_cfg,
     tiny_detector_cfg,
 )
 
@@ -126,3 +128,72 @@ def test_four_processes_have_the_masks_of_one(tmp_path):
         alone = masks_of(options, data_root, tmp_path / name)
         for rank in range(4):
             assert Masks.load(tmp_path / f'{name}-{rank}.pth') == alone
+
+
+LEARNERS = dict(PSKDLoss=None, DLBLoss='OverlapBatchSampler')
+
+
+def learner_cfg(loss, pictures, folder):
+    options = dict(
+        type='EPSDHook',
+        sparsity=0.5,
+        criterion=dict(type='ProsPr', steps=1, lr=0.01),
+        sd_loss=dict(type=loss),
+        draws=3,
+        allow_empty_layers=True,
+    )
+    return tiny_classifier_cfg(pictures, folder, options, 2, LEARNERS[loss])
+
+
+def learn(rank, port, pictures, folder):
+    """One process of two that train; it leaves masks, weights, memory."""
+    join(rank, port, 2)
+    for loss in LEARNERS:
+        cfg = learner_cfg(loss, pictures, folder / f'{loss}-{rank}')
+        cfg.launcher = 'pytorch'
+        cfg.env_cfg = dict(dist_cfg=dict(backend='gloo'))
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel', device_ids=None
+        )
+        runner = runner_of(cfg)
+        runner.train()
+        hook = hook_of(runner)
+        left = dict(
+            masks=hook.masks.pack(),
+            state=runner.model.module.state_dict(),
+            teacher=hook._distillation.teacher.state_dict(),
+        )
+        torch.save(left, folder / f'{loss}-{rank}.pth')
+
+
+@pytest.mark.slow
+def test_what_one_process_sees_every_teacher_remembers(tmp_path):
+    """12 pictures a rank and epoch, another half of the 24 each time."""
+    pictures = picture_folder(tmp_path / 'pictures')
+    multiprocessing.spawn(
+        learn, args=(free_port(), pictures, tmp_path), nprocs=2
+    )
+    remembered = {}
+    for loss in LEARNERS:
+        alone = prepared(learner_cfg(loss, pictures, tmp_path / loss))
+        hook_of(alone).before_train(alone)
+        first, second = (
+            torch.load(tmp_path / f'{loss}-{rank}.pth', weights_only=True)
+            for rank in (0, 1)
+        )
+        assert Masks.unpack(first['masks']) == hook_of(alone).masks
+        for part in ('masks', 'state', 'teacher'):
+            assert first[part].keys() == second[part].keys()
+        for name, weight in first['state'].items():
+            # Each process normalises by statistics of its own batches.
+            if 'running' not in name:
+                assert torch.equal(weight, second['state'][name])
+        for name, value in first['teacher'].items():
+            other = second['teacher'][name]
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, other)
+            else:
+                assert value == other
+        remembered[loss] = first['teacher']
+    assert len(remembered['PSKDLoss']['digests']) == 24
+    assert len(remembered['DLBLoss']['keys']) == 2 * 4

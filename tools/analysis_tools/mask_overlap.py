@@ -158,7 +158,7 @@ def masks_of(
             settings.criterion,
             job.params,
             job.prunable,
-            batches,
+            job.draws(objective),
             draws=range(half * count, (half + 1) * count),
             batches_per_step=settings.batches_per_step,
             seed=args.seed,
