@@ -1,8 +1,10 @@
 """What a runner must be like for pruning and self-distillation."""
 
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
+from epsd_mm.datasets.image_table import image_table
 from epsd_mm.datasets.sample_keys import sample_keys
 from epsd_mm.datasets.samplers import (
     ClassPairBatchSampler,
@@ -34,11 +36,13 @@ def refuse_sharding(runner: Runner) -> None:
 
 
 def check_data(runner: Runner, loss: SelfDistillationLoss | None) -> None:
-    """Raise where a loss and the training batches do not fit.
+    """Raise where training data fit neither the model nor the loss.
 
     Raises:
         ValueError: Gives the line of the config to change.
     """
+    _check_length(runner.train_dataloader)
+    _check_labels(runner)
     sampler = runner.train_dataloader.batch_sampler
     teacher = None if loss is None else loss.build_teacher()
     if getattr(teacher, 'needs_pairs', False):
@@ -77,6 +81,32 @@ def check_memory(runner: Runner, teacher: Teacher) -> None:
         )
 
 
+def _check_length(loader: DataLoader) -> None:
+    if not len(loader):
+        raise ValueError(
+            f'the {len(loader.dataset)} images of the training set make no '
+            f'batch of {loader.batch_sampler.batch_size}: choose a smaller '
+            'batch_size, or drop_last=False'
+        )
+
+
+def _check_labels(runner: Runner) -> None:
+    """A label that the head has no logit for is an index error otherwise."""
+    classes = getattr(getattr(_model(runner), 'head', None), 'num_classes', 0)
+    dataset = runner.train_dataloader.dataset
+    if not classes or not hasattr(dataset, 'get_data_info'):
+        return
+    table = image_table(dataset)
+    for index, labels in zip(table.index, table.classes):
+        wrong = [label for label in labels if not 0 <= label < classes]
+        if wrong:
+            raise ValueError(
+                f'image {index} of the training set has the label {wrong[0]}, '
+                f'but the head has {classes} classes: set num_classes of the '
+                'head'
+            )
+
+
 def _require(kind: type, runner: Runner, loss: SelfDistillationLoss) -> None:
     sampler = runner.train_dataloader.batch_sampler
     if isinstance(sampler, kind):
@@ -91,14 +121,18 @@ def _require(kind: type, runner: Runner, loss: SelfDistillationLoss) -> None:
 
 
 def _refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    if getattr(model.data_preprocessor, 'batch_augments', None) is not None:
+    preprocessor = _model(runner).data_preprocessor
+    if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
             f'batch_augments mix the images of a batch, so that {_name(loss)} '
             "has no class to pair them by: remove it from the model's "
             'train_cfg'
         )
+
+
+def _model(runner: Runner) -> BaseModel:
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
 
 
 def _name(loss: SelfDistillationLoss) -> str:

@@ -390,6 +390,23 @@ def test_loaders_that_do_not_fit_are_refused(
     assert not (tmp_path / 'epsd').exists()
 
 
+def test_a_label_that_the_head_has_no_logit_for_is_named(pictures, tmp_path):
+    cfg = tiny_classifier_cfg(pictures, tmp_path, epsd(PSKDLoss))
+    cfg.model.head.num_classes = 3
+    runner = prepared(cfg)
+    with pytest.raises(ValueError, match='image 18 .* label 3.* 3 classes'):
+        hook_of(runner).before_train(runner)
+
+
+def test_a_data_set_smaller_than_a_batch_is_named(pictures, tmp_path):
+    cfg = tiny_classifier_cfg(pictures, tmp_path, epsd(CSKDLoss), 1, PAIRS)
+    cfg.train_dataloader.batch_size = 25
+    cfg.train_dataloader.batch_sampler.drop_last = True
+    runner = prepared(cfg)
+    with pytest.raises(ValueError, match='24 images .* no batch of 25'):
+        hook_of(runner).before_train(runner)
+
+
 def test_mixed_images_have_no_class_to_pair_by(pictures, tmp_path):
     cfg = tiny_classifier_cfg(pictures, tmp_path, epsd(CSKDLoss), 1, PAIRS)
     cfg.model.train_cfg = dict(augments=dict(type='Mixup', alpha=0.2))

@@ -2,8 +2,9 @@
 
 For each criterion the largest compression 10^a, with a on a grid of 0.25, at
 which every layer keeps a weight. Nothing is trained and no data set is read:
-SNIP, the only criterion here that looks at images, gets random ones, once with
-batch norm in training mode and once, as SNIP-eval, in evaluation mode.
+SNIP and GraSP, the criteria here that look at images, get random ones, once
+with batch norm in training mode and once, as SNIP-eval and GraSP-eval, in
+evaluation mode.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from epsd_mm.pruning import (
     SNIP,
     Criterion,
+    GraSP,
     Magnitude,
     Masks,
     ModuleObjective,
@@ -41,6 +43,8 @@ CRITERIA: dict[str, tuple[Callable[[], Criterion], bool]] = {
     'Random': (Random, True),
     'SNIP': (SNIP, True),
     'SNIP-eval': (SNIP, False),
+    'GraSP': (GraSP, True),
+    'GraSP-eval': (GraSP, False),
     'SynFlow': (SynFlow, True),
 }
 #: SynFlow's authors, on CIFAR-100 (VGG) and CIFAR-10 (ResNet), with training.
@@ -49,11 +53,15 @@ PUBLISHED = {
     ('vgg16-bn', 'Random'): '3.25',
     ('vgg16-bn', 'SNIP'): '3.50',
     ('vgg16-bn', 'SNIP-eval'): '3.50',
+    ('vgg16-bn', 'GraSP'): '3.50',
+    ('vgg16-bn', 'GraSP-eval'): '3.50',
     ('vgg16-bn', 'SynFlow'): '6.00',
     ('resnet18', 'Magnitude'): '1.00',
     ('resnet18', 'Random'): '>= 2.00',
     ('resnet18', 'SNIP'): '>= 2.00',
     ('resnet18', 'SNIP-eval'): '>= 2.00',
+    ('resnet18', 'GraSP'): '>= 2.00',
+    ('resnet18', 'GraSP-eval'): '>= 2.00',
     ('resnet18', 'SynFlow'): '>= 2.00',
 }
 
@@ -75,7 +83,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='seeds of the initial weights and of everything that is drawn',
     )
     parser.add_argument(
-        '--images', type=int, default=32, help='random images for SNIP'
+        '--images', type=int, default=32, help='random images a criterion sees'
     )
     parser.add_argument('--out', type=Path, help='write results as JSON')
     return parser.parse_args(argv)
