@@ -1,0 +1,64 @@
+"""Finished runs side by side."""
+
+import json
+
+import pytest
+
+
+def finished(folder, top1, report=None, logs=1):
+    """A work dir with the logs that a run leaves; earlier epochs differ."""
+    for part in range(logs):
+        path = folder / f'2026010{part}' / 'vis_data' / 'scalars.json'
+        path.parent.mkdir(parents=True)
+        lines = [
+            dict(loss=2.0 - part, time=0.5, epoch=1, iter=10, step=10),
+            {'accuracy/top1': 99.0, 'calibration/ece': 0.5, 'step': 1},
+            dict(loss=1.0 - part, time=0.25, epoch=2, iter=20, step=20),
+            {'accuracy/top1': top1, 'calibration/ece': 0.125, 'step': 2},
+        ]
+        path.write_text('\n'.join(map(json.dumps, lines)))
+    if report:
+        (folder / 'epsd').mkdir()
+        (folder / 'epsd' / 'report.json').write_text(json.dumps(report))
+    return folder
+
+
+REPORT = dict(
+    sparsity=0.9,
+    seconds=12.5,
+    stability=0.75,
+    steps=[dict(growth=1.5), dict(growth=0.5)],
+    terms=[dict(task=2.0, sd=0.25), dict(task=2.0, sd=-0.75)],
+    overlap_with_plain=0.8,
+    overlap_noise_floor=0.7,
+)
+
+
+def table(text):
+    """Rows of a Markdown table by the first cell."""
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip('| \n').split(' | ')]
+        for line in text.splitlines()
+    ]
+    return {row[0]: dict(zip(head, row)) for row in rows}
+
+
+def test_the_last_evaluation_counts_not_the_best(run, tmp_path, capsys):
+    sparse = finished(tmp_path / 'set' / 'epsd', 50.0, REPORT)
+    dense = finished(tmp_path / 'set' / 'dense', 60.0, logs=2)
+    run('analysis_tools/compare_runs', sparse, dense)
+    rows = table(capsys.readouterr().out)
+    assert rows['set/epsd']['top-1'] == '50'
+    assert rows['set/dense']['top-1'] == '60'
+    assert rows['set/epsd']['ECE'] == '0.125'
+    assert rows['set/epsd']['last loss'] == '1.500'
+    assert rows['set/dense']['last loss'] == '1.000'
+    assert rows['set/epsd']['largest growth'] == '1.5'
+    assert rows['set/epsd']['mean |SD| at scoring'] == '0.5'
+    assert rows['set/epsd']['plain with plain'] == '0.7'
+    assert not rows['set/dense'].get('sparsity')
+
+
+def test_a_run_without_evaluation_is_named(run, tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing holds no log'):
+        run('analysis_tools/compare_runs', tmp_path / 'nothing')
