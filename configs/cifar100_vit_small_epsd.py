@@ -14,5 +14,3 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=10, by_epoch=True),
     dict(type='CosineAnnealingLR', begin=10, end=200, by_epoch=True),
 ]
-# Attention starts in small numbers: shorter inner steps than a CNN takes.
-default_hooks = dict(epsd=dict(criterion=dict(lr=0.01)))

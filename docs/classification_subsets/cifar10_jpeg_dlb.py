@@ -44,11 +44,11 @@ val_evaluator = [dict(type='Accuracy', topk=(1, 5)), dict(type='Calibration')]
 test_evaluator = val_evaluator
 
 # Too few epochs for the authors' recipe: one cycle instead.
-train_cfg = dict(max_epochs=10, val_interval=10)
+train_cfg = dict(max_epochs=4, val_interval=4)
 param_scheduler = dict(
     _delete_=True,
     type='CosineAnnealingLR',
-    T_max=10,
+    T_max=4,
     by_epoch=True,
     convert_to_iter_based=True,
 )

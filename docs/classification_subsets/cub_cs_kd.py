@@ -45,10 +45,5 @@ param_scheduler = dict(
 )
 default_hooks = dict(
     logger=dict(interval=10),
-    epsd=dict(
-        # With 0.1 the meta-gradient grows a hundredfold on its way back.
-        criterion=dict(lr=0.01),
-        sd_loss=dict(loss_weight=3.0),
-        compare_plain=True,
-    ),
+    epsd=dict(sd_loss=dict(loss_weight=3.0), compare_plain=True),
 )

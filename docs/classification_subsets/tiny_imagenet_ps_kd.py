@@ -1,11 +1,18 @@
-"""ResNet-20 and PS-KD on 40 of Tiny-ImageNet's 200 classes, at 64x64."""
+"""A narrow ResNet-18 and PS-KD on 40 classes of Tiny-ImageNet, at 64x64."""
 
 _base_ = [
-    '../../configs/_base_/models/resnet32_cifar.py',
+    'mmpretrain::_base_/models/resnet18.py',
     '../../configs/_base_/datasets/tiny_imagenet.py',
     '../../configs/_base_/methods/ps_kd.py',
 ]
-model = dict(backbone=dict(depth=20), head=dict(num_classes=40))
+model = dict(
+    backbone=dict(
+        stem_channels=32,
+        base_channels=32,
+        zero_init_residual=False,
+    ),
+    head=dict(num_classes=40, in_channels=256),
+)
 data_preprocessor = dict(num_classes=40)
 train_dataloader = dict(num_workers=0)
 val_dataloader = dict(num_workers=0)
@@ -20,4 +27,7 @@ param_scheduler = dict(
     by_epoch=True,
     convert_to_iter_based=True,
 )
-default_hooks = dict(logger=dict(interval=20), epsd=dict(compare_plain=True))
+default_hooks = dict(
+    logger=dict(interval=20),
+    epsd=dict(compare_plain=True),
+)

@@ -231,6 +231,27 @@ def test_batches_that_do_not_overlap_are_refused_in_scoring():
         objective.record(trainable(model), batch)
 
 
+def test_without_inner_steps_ps_kd_ranks_as_the_plain_loss_does():
+    """Its gradient by the logits is −α times that of the cross-entropy."""
+    batch = classification_batch(seed=3)
+    gradients = []
+    for weights in (dict(task=1.0, sd=0.0), dict(task=0.0, sd=1.0)):
+        model = to_float64(tiny_classifier())
+        objective = distilling(model, PSKDLoss(alpha=0.8), **weights)
+        found = meta_gradient(
+            objective,
+            trainable(model),
+            iter([[b] for b in objective.begin([batch])]),
+            steps=0,
+            lr=0.1,
+        )
+        gradients.append(found.gradient)
+    plain, distilled = gradients
+    scaled = {name: -0.8 * g for name, g in plain.items()}
+    # The history rounds to half precision.
+    assert relative_error(distilled, scaled) < 2e-3
+
+
 def test_scoring_with_a_teacher_leaves_no_trace():
     model = scoring_copy(tiny_classifier())
     before = copy.deepcopy(model.state_dict())
