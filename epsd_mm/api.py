@@ -17,12 +17,6 @@ from .pruning import (
     find_masks,
     prunable_parameters,
 )
-from .registry import (
-    build_allocation,
-    build_criterion,
-    build_pattern,
-    build_sd_loss,
-)
 
 
 def prune(
@@ -56,7 +50,8 @@ def prune(
         model: Any module, or an OpenMMLab model.
         batches: Batches as ``loss`` or the OpenMMLab model takes them, such
             as a data loader. Each draw takes the next ones; what ends is
-            iterated again. Criteria that need no data do without.
+            iterated again. Criteria that need none, such as ``Magnitude``,
+            take none.
         sparsity: Fraction of the prunable weights to remove, in (0, 1).
         criterion: Name, config or object.
         loss: ``loss(model, batch)``, a scalar. Required for a plain module
@@ -87,29 +82,30 @@ def prune(
     """
     if criterion is None:
         raise ValueError('criterion=None prunes nothing: name a criterion')
-    settings = Settings(
+    settings = Settings.build(
         sparsity=sparsity,
-        criterion=build_criterion(criterion),
-        sd_loss=build_sd_loss(sd_loss),
+        criterion=criterion,
+        sd_loss=sd_loss,
         score_weights=score_weights,
         draws=draws,
         batches_per_step=batches_per_step,
         include=include,
         exclude=exclude,
-        allocation=build_allocation(allocation),
-        pattern=build_pattern(pattern),
+        allocation=allocation,
+        pattern=pattern,
         allow_empty_layers=allow_empty_layers,
         seed=seed,
     )
+    name = type(settings.criterion).__name__
     if settings.data_free and sd_loss is not None:
         raise ValueError(
-            f'sd_loss={sd_loss!r} has no effect: '
-            f'{type(settings.criterion).__name__} looks at no loss'
+            f'sd_loss={sd_loss!r} has no effect: {name} looks at no loss'
         )
     if settings.needs_batches and batches is None:
+        raise ValueError(f'{name} needs batches: give a data loader or a list')
+    if batches is not None and not settings.needs_batches:
         raise ValueError(
-            f'{type(settings.criterion).__name__} needs batches: give a data '
-            'loader or a list'
+            f'batches have no effect: {name} looks at none, remove them'
         )
     if dist.get_world_size() > 1:
         raise RuntimeError(

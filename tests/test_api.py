@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import VisionTransformer, resnet18
 
 import epsd_mm
 from epsd_mm.distillation import CSKDLoss
@@ -19,12 +20,20 @@ from tests.helpers.models import (
     tiny_faster_rcnn,
     trainable,
 )
+from tests.helpers.nets import (
+    ConvNeXt,
+    InvertedResidual,
+    Net,
+    Tied,
+    cross_entropy,
+)
 from tests.helpers.oracles import (
     best,
     classifier_loss,
     gradient_at,
     synaptic_flow,
 )
+from tests.helpers.selections import erdos_renyi_kernel, groups
 
 EIGHT = [
     'Random',
@@ -36,7 +45,8 @@ EIGHT = [
     dict(type='IterSNIP', rounds=3),
     dict(type='FORCE', rounds=3),
 ]
-DATA_FREE = ('Random', 'Magnitude', 'SynFlow')
+NO_BATCHES = ('Random', 'Magnitude')
+DATA_FREE = (*NO_BATCHES, 'SynFlow')
 
 
 def name_of(criterion):
@@ -48,24 +58,6 @@ def name_of(criterion):
 every_criterion = pytest.mark.parametrize('criterion', EIGHT, ids=name_of)
 
 
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(2, 6, 3)
-        self.norm = nn.BatchNorm2d(6)
-        self.drop = nn.Dropout(0.3)
-        self.body = nn.Conv2d(6, 5, 3, bias=False)
-        self.head = nn.Linear(5, 3)
-
-    def forward(self, x):
-        x = self.drop(self.norm(self.stem(x)).relu())
-        return self.head(self.body(x).relu().mean(dim=(2, 3)))
-
-
-def cross_entropy(model, batch):
-    return nn.functional.cross_entropy(model(batch[0]), batch[1])
-
-
 def pictures(count=4, size=6):
     return [
         (torch.randn(size, 2, 6, 6), torch.randint(0, 3, (size,)))
@@ -74,7 +66,9 @@ def pictures(count=4, size=6):
 
 
 def prune(model, batches, criterion, **options):
-    """With the loss where the criterion looks at one."""
+    """With the loss and the batches where the criterion looks at some."""
+    if name_of(criterion) in NO_BATCHES:
+        batches = None
     plain = not hasattr(model, 'data_preprocessor')
     if plain and name_of(criterion) not in DATA_FREE:
         options.setdefault('loss', cross_entropy)
@@ -245,7 +239,7 @@ class Refusing(nn.Module):
         (dict(criterion='SNIP'), 'SNIP needs loss='),
         (dict(), 'ProsPr needs loss='),
         (
-            dict(criterion='Magnitude', loss=cross_entropy),
+            dict(criterion='Magnitude', batches=None, loss=cross_entropy),
             'Magnitude looks at no loss: remove loss',
         ),
         (
@@ -259,8 +253,9 @@ class Refusing(nn.Module):
     ],
 )
 def test_a_loss_that_is_missing_or_out_of_place(options, said):
+    options = dict(batches=pictures(), sparsity=0.5) | options
     with pytest.raises(TypeError, match=said):
-        epsd_mm.prune(Refusing(), pictures(), sparsity=0.5, **options)
+        epsd_mm.prune(Refusing(), **options)
 
 
 def test_a_loss_beside_an_openmmlab_model():
@@ -295,6 +290,10 @@ def test_self_distillation_without_effect_is_refused():
         (dict(exclude=['neck.*']), "'neck.*' matches no prunable weight"),
         (dict(score_weights=dict(sd=2.0)), 'there is no sd_loss'),
         (dict(batches=None), 'SNIP needs batches: give a data loader'),
+        (
+            dict(allocation={'*': 0.9}, pattern='2:4'),
+            "density 0.5, so that '\*': 0.9 cannot be met",
+        ),
     ],
 )
 def test_options_that_make_no_sense(options, said):
@@ -312,11 +311,17 @@ def test_draws_of_nothing_are_refused(option):
         prune(Net(), None, 'Magnitude', **{option: 3})
 
 
-@pytest.mark.parametrize('criterion', ['Random', 'Magnitude'])
-def test_what_needs_no_data_does_without(criterion):
-    model = Net()
-    total = prune(model, None, criterion).total
-    assert total == sum(p.numel() for p in prunable_parameters(model).values())
+@pytest.mark.parametrize('criterion', NO_BATCHES)
+@pytest.mark.parametrize('build', [Net, tiny_classifier])
+def test_batches_that_nothing_looks_at_are_refused(criterion, build):
+    model = build()
+    data = iter([1, 2])
+    with pytest.raises(ValueError, match=f'no effect: {criterion} looks at'):
+        epsd_mm.prune(model, data, sparsity=0.5, criterion=criterion)
+    assert next(data) == 1
+    options = dict(sparsity=0.5, allow_empty_layers=True)
+    masks = epsd_mm.prune(model, criterion=criterion, **options)
+    assert masks.kept == round(0.5 * masks.total)
 
 
 @pytest.mark.parametrize('count', [0, 1, 2])
@@ -432,18 +437,6 @@ def test_synflow_says_what_it_cannot_sum_or_see(model, data, said):
     assert [module.training for module in model.modules()] == modes
 
 
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one = nn.Linear(4, 4)
-        self.two = nn.Linear(4, 4)
-        self.two.weight = self.one.weight
-        self.out = nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.out(self.two(self.one(x).tanh()).tanh())
-
-
 @every_criterion
 def test_tied_weights_count_once_and_go_together(criterion):
     model = Tied()
@@ -548,3 +541,124 @@ def test_gradients_are_computed_where_they_are_switched_off():
         with torch.set_grad_enabled(grad):
             masks.append(prune(model, pictures(), 'SNIP'))
     assert equal(*masks)
+
+
+def transformer():
+    """torchvision's, with 8 channels, and a classifier that is not zero."""
+    model = VisionTransformer(8, 4, 2, 2, 8, 16, num_classes=3)
+    nn.init.normal_(model.heads.head.weight)
+    return model
+
+
+LAYER = 'encoder.layers.encoder_layer_'
+BUILDERS = {
+    ConvNeXt: ['stem', 'depthwise', 'widen', 'narrow', 'head'],
+    InvertedResidual: ['widen', 'depthwise', 'narrow', 'head'],
+    transformer: [
+        'conv_proj',
+        f'{LAYER}0.self_attention.in_proj',
+        f'{LAYER}0.self_attention.out_proj',
+        f'{LAYER}0.mlp.0',
+        f'{LAYER}0.mlp.3',
+        f'{LAYER}1.self_attention.in_proj',
+        f'{LAYER}1.self_attention.out_proj',
+        f'{LAYER}1.mlp.0',
+        f'{LAYER}1.mlp.3',
+        'heads.head',
+    ],
+}
+
+
+def colours(count=4, size=8):
+    """Batches of six images with three channels, and labels."""
+    return [
+        (torch.randn(6, 3, size, size), torch.randint(0, 3, (6,)))
+        for _ in range(count)
+    ]
+
+
+@every_criterion
+@pytest.mark.parametrize('build', BUILDERS)
+def test_nets_of_other_libraries_are_pruned_as_a_whole(build, criterion):
+    """Depthwise layers and attention too; norms and layer scale stay."""
+    model, data = build(), colours()
+    before = Everything(model)
+    masks = prune(model, data, criterion)
+    before.differs_by(masks)
+    layers = [name.replace('_weight', '.weight') for name in masks]
+    assert layers == [f'{layer}.weight' for layer in BUILDERS[build]]
+    assert masks.kept == round(0.4 * masks.total)
+
+
+def test_torchvisions_own_resnet_is_pruned():
+    model, data = resnet18(num_classes=3), colours(1, 32)
+    before = Everything(model)
+    masks = prune(model, data, 'SNIP', sparsity=0.9, draws=1)
+    before.differs_by(masks)
+    assert len(masks) == 21
+    assert masks.kept == round(0.1 * masks.total)
+    assert masks.total == sum(
+        p.numel() for p in model.parameters() if p.ndim > 1
+    )
+
+
+def test_attention_is_ranked_by_the_formula():
+    model, (batch,) = transformer().double(), colours(1)
+    batch = batch[0].double(), batch[1]
+    twin = copy.deepcopy(model)
+    cross_entropy(twin, batch).backward()
+    scores = {
+        name: (p * p.grad).detach().abs()
+        for name, p in twin.named_parameters()
+        if name in prunable_parameters(twin)
+    }
+    assert sum('in_proj_weight' in name for name in scores) == 2
+    total = sum(score.numel() for score in scores.values())
+    want = best(scores, round(0.2 * total))
+    assert equal(prune(model, [batch], 'SNIP', sparsity=0.8, draws=1), want)
+
+
+def test_attention_stays_masked_while_it_trains():
+    model = transformer()
+    masks = prune(model, None, 'Magnitude')
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    epsd_mm.MaskKeeper(model, masks).watch(optimizer)
+    before = copy.deepcopy(model.state_dict())
+    for batch in colours():
+        optimizer.zero_grad()
+        cross_entropy(model, batch).backward()
+        optimizer.step()
+    name = f'{LAYER}0.self_attention.in_proj_weight'
+    weight = model.state_dict()[name]
+    assert not weight[~masks[name]].any()
+    assert (weight != before[name])[masks[name]].all()
+
+
+@pytest.mark.parametrize(
+    'option',
+    [dict(allocation='erk'), dict(pattern='channels'), dict(pattern='2:4')],
+    ids=str,
+)
+def test_attention_takes_allocations_and_patterns(option):
+    model = transformer()
+    options = dict(sparsity=0.5, exclude=['conv_proj.*'])
+    masks = prune(model, colours(1), 'SNIP', draws=1, **options, **option)
+    shapes = {name: mask.shape for name, mask in masks.items()}
+    densities = erdos_renyi_kernel(shapes, masks.kept)
+    attention = {n: m for n, m in masks.items() if 'in_proj' in n}
+    assert {mask.shape for mask in attention.values()} == {(24, 8)}
+    for name, mask in attention.items():
+        if 'allocation' in option:
+            wanted = densities[name] * mask.numel()
+            assert abs(int(mask.sum()) - wanted) < 1 + 1e-6
+        elif option['pattern'] == 'channels':
+            assert torch.equal(mask.all(dim=1), mask.any(dim=1))
+        else:
+            assert {sum(group) for group in groups(mask, 4)} == {2}
+
+
+def test_a_classifier_that_starts_at_zero_is_named():
+    """As torchvision's transformer has it: no gradient passes."""
+    model = VisionTransformer(8, 4, 2, 2, 8, 16, num_classes=3)
+    with pytest.raises(ValueError, match='in 10 of 10 layers.*heads.head'):
+        prune(model, colours(), 'SNIP')

@@ -7,8 +7,21 @@ from typing import Any
 from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.pruning import Allocation, Criterion, Masks, Pattern
 from epsd_mm.pruning.allocation import check_sparsity
+from epsd_mm.pruning.selection import check_combination
+from epsd_mm.registry import (
+    build_allocation,
+    build_criterion,
+    build_pattern,
+    build_sd_loss,
+)
 
 DEFAULT_DRAWS = 8
+_BUILDERS = dict(
+    criterion=build_criterion,
+    sd_loss=build_sd_loss,
+    allocation=build_allocation,
+    pattern=build_pattern,
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,15 @@ class Settings:
     seed: int | None = None
     masks: Masks | None = None
 
+    @classmethod
+    def build(cls, **options: Any) -> 'Settings':
+        """Settings whose parts may be names or config dicts."""
+        built = {name: b(options.get(name)) for name, b in _BUILDERS.items()}
+        return cls(**{**options, **built})
+
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
+        check_combination(self.allocation, self.pattern)
         _check_score_weights(self.score_weights)
         for name in ('draws', 'batches_per_step'):
             value = getattr(self, name)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
+
+from epsd_mm.pruning.prunable import layer_weights
 
 
 def layer_sparsity(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -21,11 +22,12 @@ def layer_sparsity(model: nn.Module) -> dict[str, tuple[int, int]]:
     Returns:
         Number of weights that are not zero and of all weights, by layer.
     """
-    return {
-        name: (int(module.weight.count_nonzero()), module.weight.numel())
-        for name, module in model.named_modules()
-        if isinstance(module, (_ConvNd, nn.Linear))
-    }
+    layers = {}
+    for name, module in model.named_modules():
+        if weights := layer_weights(module):
+            kept = sum(int(w.count_nonzero()) for w in weights)
+            layers[name] = kept, sum(w.numel() for w in weights)
+    return layers
 
 
 def sparsity_table(model: nn.Module, width: int = 100) -> str:

@@ -142,7 +142,7 @@ class NM(Pattern):
             raise ValueError(
                 f'{name!r} has {shape[1]} input channels, which groups of '
                 f'{self.m} do not divide: exclude the layer, or leave the '
-                'first convolution dense (allocation=dict(type="uniform", '
+                'first convolution dense (allocation=dict(type="global", '
                 'dense_first=True))'
             )
         return self.m

@@ -8,12 +8,37 @@ from torch.nn.modules.conv import _ConvNd
 
 Patterns = Sequence[str] | None
 
+#: Of attention either the first, or the others where queries, keys and
+#: values differ in width; what is absent is None.
+_PROJECTIONS = (
+    'in_proj_weight',
+    'q_proj_weight',
+    'k_proj_weight',
+    'v_proj_weight',
+)
+
+
+def layer_weights(module: nn.Module) -> list[nn.Parameter]:
+    """Weights by which a module itself convolves or multiplies its inputs.
+
+    One of a convolution or linear layer. ``nn.MultiheadAttention`` projects
+    queries, keys and values without such layers: one matrix, or three.
+    Of any other module none, whatever its parts are.
+    """
+    if isinstance(module, (_ConvNd, nn.Linear)):
+        return [module.weight]
+    if isinstance(module, nn.MultiheadAttention):
+        weights = (getattr(module, name) for name in _PROJECTIONS)
+        return [weight for weight in weights if weight is not None]
+    return []
+
 
 def prunable_parameters(
     model: nn.Module, include: Patterns = None, exclude: Patterns = None
 ) -> dict[str, nn.Parameter]:
     """Weights of convolution and linear layers that require a gradient.
 
+    The projections of ``nn.MultiheadAttention`` are linear layers too.
     Biases and normalisation layers are never prunable; frozen weights are
     not, because no gradient ranks them. A weight that several layers share
     appears once, under its first name.
@@ -30,12 +55,12 @@ def prunable_parameters(
     Raises:
         ValueError: A pattern matches no candidate, or nothing is left.
     """
-    layers = (
-        module.weight
+    weights = {
+        weight
         for module in model.modules()
-        if isinstance(module, (_ConvNd, nn.Linear))
-    )
-    weights = {weight for weight in layers if weight.requires_grad}
+        for weight in layer_weights(module)
+        if weight.requires_grad
+    }
     candidates = {
         name: param
         for name, param in model.named_parameters()

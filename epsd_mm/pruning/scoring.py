@@ -175,7 +175,8 @@ def check_nonzero(
         f'{what}Their gradient is zero at initialisation. A residual network '
         'trained from scratch needs zero_init_residual=False (with True, the '
         'last norm of each block starts at 0 and cuts its branch off); a '
-        'layer that few images use needs more draws or batches_per_step, and '
+        'classifier that starts at zero cuts off all before it; a layer '
+        'that few images use needs more draws or batches_per_step, and '
         'images with objects that are not ignored; otherwise leave these '
         'layers dense with exclude=[...]'
     )

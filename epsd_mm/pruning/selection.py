@@ -52,10 +52,11 @@ def select(
 
     Raises:
         ValueError: The sparsity is outside [0, 1) or cannot be reached,
-            scores are not finite, or a layer does not divide into the units
-            of the pattern.
+            scores are not finite, a layer does not divide into the units
+            of the pattern, or allocation and pattern contradict.
     """
     check_sparsity(sparsity)
+    check_combination(allocation, pattern)
     allocation, pattern = allocation or Global(), pattern or Weights()
     shapes = {name: tuple(s.shape) for name, s in scores.items()}
     dense = allocation.dense(shapes)
@@ -71,7 +72,7 @@ def select(
             name: _n_of_m(name, s, pattern, within)
             for name, s in ranked.items()
         }
-        _check_n_of_m(chosen, shapes, sparsity, allocation, pattern)
+        _check_n_of_m(chosen, shapes, sparsity, pattern)
     else:
         chosen = _chosen(
             ranked, shapes, sparsity, allocation, pattern, within, exact
@@ -84,6 +85,38 @@ def select(
             for name, shape in shapes.items()
         }
     )
+
+
+def check_combination(
+    allocation: Allocation | None, pattern: Pattern | None
+) -> None:
+    """Raise where an allocation asks for what a pattern does not leave.
+
+    N:M settles the density of every layer, so that the allocations agree;
+    a number that says otherwise cannot be met.
+
+    Raises:
+        ValueError: Sparsities or a floor beside N:M are not its own.
+    """
+    if not isinstance(pattern, NM):
+        return
+    density, wrong = pattern.n / pattern.m, ''
+    if isinstance(allocation, ByPattern):
+        asked = allocation.sparsities.items()
+        wrong = ', '.join(
+            f'{name!r}: {s}'
+            for name, s in asked
+            if abs(1 - s - density) > 1e-9
+        )
+    elif allocation is not None and allocation.min_density > density:
+        wrong = f'min_density={allocation.min_density}'
+    if wrong:
+        raise ValueError(
+            f'{pattern.n}:{pattern.m} gives every layer density {density}, '
+            f'so that {wrong} cannot be met: remove it, and name layers to '
+            'leave dense in exclude=[...] or in '
+            'allocation=dict(type="global", dense_first=True)'
+        )
 
 
 def _chosen(
@@ -120,8 +153,7 @@ def _chosen(
     rest = max(layer.size for layer in layers.values()) - 1
     if exact:
         _check_reachable(together, keep, sparsity, total, rest)
-    else:
-        keep = _within_bounds(together, keep)
+    keep = _within_bounds(together, keep)
     units = _ranked_together(pooled, together, keep)
     for name, count in counts.items():
         units[name] = _top(pooled(name), count)
@@ -275,22 +307,10 @@ def _check_n_of_m(
     chosen: dict[str, Tensor],
     shapes: dict,
     sparsity: float,
-    allocation: Allocation,
     pattern: NM,
 ) -> None:
     if pattern.is_relaxed:
         return
-    density = pattern.n / pattern.m
-    sparsities: Iterable[float] = ()
-    if isinstance(allocation, ByPattern):
-        sparsities = allocation.matching(chosen).values()
-    if allocation.min_density > density or any(
-        abs(1 - s - density) > 1e-9 for s in sparsities
-    ):
-        raise ValueError(
-            f'{pattern.n}:{pattern.m} gives every layer density {density}: '
-            'the allocation must not ask for another'
-        )
     total = sum(math.prod(shape) for shape in shapes.values())
     removed = sum(int((~mask).sum()) for mask in chosen.values()) / total
     if abs(removed - sparsity) > 1e-4:

@@ -197,7 +197,7 @@ def synaptic_flow(model, masks, shape):
     for name, mask in masks.items():
         params[name].data *= mask
     twin(torch.ones(shape, dtype=torch.float64)).sum().backward()
-    return {n: params[n].detach() * params[n].grad for n in masks}
+    return {n: (params[n].detach() * params[n].grad).abs() for n in masks}
 
 
 def in_rounds(scores_of, shapes, sparsity, rounds, kind, regrow=False):

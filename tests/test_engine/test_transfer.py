@@ -232,6 +232,47 @@ def test_scoring_sees_the_given_masks(
     assert hook.masks.keys() == given.keys() | fresh.keys()
 
 
+def test_given_masks_hold_for_frozen_weights_beside_a_criterion(
+    data_root, masks_file, tmp_path, monkeypatch
+):
+    """As in mmdet's own configs, which freeze the stem and a stage."""
+
+    def run(work_dir, **changes):
+        epsd = dict(SNIP, masks=masks_file, prefix='backbone')
+        cfg = tiny_detector_cfg(data_root, work_dir, epsd, epochs=2)
+        cfg.model.backbone.frozen_stages = 1
+        cfg.update(changes)
+        runner = runner_of(cfg)
+        runner.train()
+        return runner.model, hook_of(runner).masks
+
+    model, masks = run(tmp_path / 'whole')
+    given = Masks.load(masks_file).part('backbone')
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
+    frozen = given.keys() & frozen
+    assert {n.split('.')[1] for n in frozen} == {'conv1', 'layer1'}
+    assert masks.part('backbone') == given
+    fresh = Masks({n: mask for n, mask in masks.items() if n not in given})
+    assert fresh.keys() == prunable_parameters(model).keys() - given.keys()
+    assert fresh.kept == round(0.4 * fresh.total)
+    first, last = (
+        checkpoint_of(tmp_path / 'whole', epoch) for epoch in (1, 2)
+    )
+    for saved in (first, last):
+        assert Masks.unpack(saved['epsd']['masks']) == masks
+        assert zeros_under(masks, saved['state_dict'])
+    for name, weight in first['state_dict'].items():
+        if name in frozen:
+            assert torch.equal(weight, last['state_dict'][name])
+    monkeypatch.setattr(
+        epsd_hook, 'score_runner', lambda *unused: pytest.fail('scored')
+    )
+    start = str(tmp_path / 'whole' / 'epoch_1.pth')
+    model, resumed = run(tmp_path / 'again', load_from=start, resume=True)
+    assert resumed == masks
+    assert zeros_under(masks, model.state_dict())
+
+
 def test_shapes_that_do_not_fit_are_named(data_root, masks_file, tmp_path):
     epsd = dict(type='EPSDHook', masks=masks_file, prefix='backbone')
     wider = dict(stem_channels=8)
@@ -319,6 +360,9 @@ def test_shapes_of_masks_without_a_criterion_have_no_effect(option):
         (dict(allocation='evci'), "unknown allocation 'evci'"),
         (dict(allocation={'*': 2}), 'sparsity=2'),
         (dict(pattern='4:2'), 'n=4 and m=2'),
+        (dict(pattern='2:4', allocation='erk'), 'ERK .* has no effect'),
+        (dict(pattern='2:4', allocation='uniform'), 'Uniform .* no effect'),
+        (dict(pattern='2:4', allocation={'*': 0.5}), 'ByPattern .* no effect'),
     ],
 )
 def test_wrong_shapes_of_masks_are_refused_when_it_is_built(option, words):

@@ -28,6 +28,19 @@ def test_frozen_and_transposed_layers_count():
     assert layer_sparsity(model) == {'0': (24, 24), '1': (4, 4)}
 
 
+def test_attention_counts_with_its_projections():
+    packed = nn.MultiheadAttention(4, 2)
+    packed.in_proj_weight.data[:4] = 0
+    apart = nn.MultiheadAttention(4, 2, kdim=6, vdim=5)
+    apart.k_proj_weight.data.zero_()
+    assert layer_sparsity(nn.ModuleDict(dict(a=packed, b=apart))) == {
+        'a': (32, 48),
+        'a.out_proj': (16, 16),
+        'b': (36, 60),
+        'b.out_proj': (16, 16),
+    }
+
+
 def test_a_shared_layer_counts_once():
     shared = nn.Linear(2, 2)
     assert len(layer_sparsity(nn.Sequential(shared, shared))) == 1

@@ -22,6 +22,7 @@ from epsd_mm.pruning import (
     prunable_parameters,
 )
 from epsd_mm.pruning.criteria import prospr
+from tests.helpers.nets import Tied, cross_entropy
 from tests.helpers.oracles import (
     call,
     gradient_at,
@@ -263,10 +264,6 @@ class ConvNet(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
-def cross_entropy(model, batch):
-    return nn.functional.cross_entropy(model(batch[0]), batch[1])
-
-
 def pictures(seed, count=6):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, 2, 5, 5, generator=generator).double()
@@ -409,6 +406,13 @@ def test_synflow_of_positive_weights_buffers_and_shifts():
         assert relative_error(got, want) < 1e-9
 
 
+def test_synflow_of_a_net_that_is_not_positive(net):
+    """Normalisation turns some flows round: their size counts."""
+    want = synaptic_flow(net, ones(net), (1, 3))
+    got = scores(SynFlow(), net, [torch.zeros(1, 3)])
+    assert relative_error(got, want) < 1e-9
+
+
 @pytest.mark.parametrize(
     'inputs',
     [
@@ -536,20 +540,6 @@ def test_synflow_empties_no_layer_where_magnitude_does():
 
     assert emptied(SynFlow(50)) == []
     assert emptied(Magnitude()) == ['2.weight', '4.weight']
-
-
-class Tied(nn.Module):
-    """One weight in two layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.one = nn.Linear(4, 4)
-        self.two = nn.Linear(4, 4)
-        self.two.weight = self.one.weight
-        self.out = nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.out(self.two(self.one(x).tanh()).tanh())
 
 
 @pytest.mark.parametrize(

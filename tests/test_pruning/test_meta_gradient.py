@@ -6,6 +6,7 @@ from torch import nn
 
 from epsd_mm.pruning import ModuleObjective, Objective, Step, meta_gradient
 from epsd_mm.pruning.gradients import ReplayError
+from tests.helpers.nets import cross_entropy
 from tests.helpers.oracles import relative_error, unrolled_gradient
 
 
@@ -105,11 +106,6 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.body(x).mean(dim=(2, 3))
-
-
-def cross_entropy(model, batch):
-    pictures, labels = batch
-    return nn.functional.cross_entropy(model(pictures), labels)
 
 
 def net(**kwargs):

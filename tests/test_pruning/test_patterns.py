@@ -72,12 +72,12 @@ def test_groups_of_a_layer_that_does_not_divide():
     assert 'groups of 4 do not divide' in message
     assert 'exclude' in message and 'dense_first=True' in message
     sparsity = 0.5 * scores['conv'].numel() / (8 * 3 * 9 + 8 * 8 * 9)
-    masks = select(scores, sparsity, Uniform(dense_first=True), NM(2, 4))
+    masks = select(scores, sparsity, Global(dense_first=True), NM(2, 4))
     assert masks['stem'].all()
     assert {sum(group) for group in groups(masks['conv'], 4)} == {2}
 
 
-@pytest.mark.parametrize('allocation', [None, Uniform(dense_first=True)])
+@pytest.mark.parametrize('allocation', [None, Global(dense_first=True)])
 def test_a_sparsity_that_contradicts_the_groups_is_told_the_right_one(
     allocation,
 ):
@@ -90,32 +90,34 @@ def test_a_sparsity_that_contradicts_the_groups_is_told_the_right_one(
 
 
 @pytest.mark.parametrize(
-    'allocation',
+    'allocation, given',
     [
-        Global(min_density=0.6),
-        ByPattern({'a': 0.4}),
-        ByPattern({'a': 0.5, 'b': 0.6}),
+        (Global(min_density=0.6), 'min_density=0.6'),
+        (ByPattern({'a': 0.4}), "'a': 0.4"),
+        (ByPattern({'a': 0.5, 'b': 0.6}), "'b': 0.6"),
     ],
     ids=['floors', 'a pattern', 'one of two patterns'],
 )
-def test_an_allocation_that_contradicts_the_groups(allocation):
+def test_an_allocation_that_contradicts_the_groups(allocation, given):
     scores = dict(a=torch.rand(4, 4), b=torch.rand(4, 4))
-    with pytest.raises(ValueError, match='every layer density 0.5'):
+    with pytest.raises(ValueError, match='every layer density 0.5') as e:
         select(scores, 0.5, allocation, NM(2, 4))
+    assert f'so that {given} cannot be met: remove it' in str(e.value)
 
 
 @pytest.mark.parametrize(
     'allocation',
     [
+        Global(),
         Uniform(),
         ERK(),
         Global(min_density=0.5),
         ByPattern({'*': 0.5}),
     ],
-    ids=['uniform', 'erk', 'floors', 'a pattern'],
+    ids=['global', 'uniform', 'erk', 'floors', 'a pattern'],
 )
 def test_allocations_do_not_change_the_groups(allocation):
-    scores = dict(a=torch.rand(4, 4), b=torch.rand(8, 8))
+    scores = dict(a=torch.rand(4, 4), b=torch.rand(8, 4, 3, 3))
     masks = select(scores, 0.5, allocation, NM(2, 4))
     assert masks == select(scores, 0.5, pattern=NM(2, 4))
 

@@ -53,6 +53,55 @@ def test_a_weight_that_a_table_shares_with_a_layer_is_prunable():
     assert names(model) == ['table.weight']
 
 
+class Attention(nn.Module):
+    """Queries, keys and values of one width, and of three."""
+
+    def __init__(self):
+        super().__init__()
+        self.own = nn.MultiheadAttention(4, 2)
+        self.cross = nn.MultiheadAttention(
+            4, 2, kdim=6, vdim=5, add_bias_kv=True
+        )
+
+
+ATTENTION = {
+    'own.in_proj_weight': (12, 4),
+    'own.out_proj.weight': (4, 4),
+    'cross.q_proj_weight': (4, 4),
+    'cross.k_proj_weight': (4, 6),
+    'cross.v_proj_weight': (4, 5),
+    'cross.out_proj.weight': (4, 4),
+}
+
+
+def test_the_projections_of_attention_are_weights_of_linear_layers():
+    found = prunable_parameters(Attention())
+    assert {name: tuple(p.shape) for name, p in found.items()} == ATTENTION
+    assert list(found) == list(ATTENTION)
+
+
+def test_projections_go_by_patterns():
+    model, all_names = Attention(), list(ATTENTION)
+    assert names(model, include=['*.in_proj_weight']) == all_names[:1]
+    assert names(model, exclude=['cross.?_proj_weight']) == [
+        *all_names[:2],
+        all_names[-1],
+    ]
+    for bias in ('own.in_proj_bias', 'cross.bias_k'):
+        assert bias in dict(model.named_parameters())
+        with pytest.raises(ValueError, match='matches no prunable weight'):
+            prunable_parameters(model, include=[bias])
+
+
+def test_frozen_and_shared_projections():
+    model = Attention()
+    model.cross.requires_grad_(False)
+    assert names(model) == list(ATTENTION)[:2]
+    model.again = nn.MultiheadAttention(4, 2)
+    model.again.in_proj_weight = model.own.in_proj_weight
+    assert names(model) == [*list(ATTENTION)[:2], 'again.out_proj.weight']
+
+
 def test_patterns():
     assert names(Net(), include=['body.*']) == ALL[1:3]
     assert names(Net(), exclude=['stem.*', 'head.*']) == ALL[1:3]

@@ -33,6 +33,7 @@ from epsd_mm.pruning import (
     find_masks,
     prunable_parameters,
 )
+from tests.helpers.nets import Net, cross_entropy
 from tests.helpers.oracles import best, normalised_sum
 
 CRITERIA = [
@@ -47,24 +48,6 @@ CRITERIA = [
 ]
 IDS = [type(criterion).__name__ for criterion in CRITERIA]
 every_criterion = pytest.mark.parametrize('criterion', CRITERIA, ids=IDS)
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(2, 6, 3)
-        self.norm = nn.BatchNorm2d(6)
-        self.drop = nn.Dropout(0.3)
-        self.body = nn.Conv2d(6, 5, 3, bias=False)
-        self.head = nn.Linear(5, 3)
-
-    def forward(self, x):
-        x = self.drop(self.norm(self.stem(x)).relu())
-        return self.head(self.body(x).relu().mean(dim=(2, 3)))
-
-
-def cross_entropy(model, batch):
-    return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
 def drawn_batches(draw):

@@ -115,6 +115,19 @@ def test_every_allocation_of_every_pattern_meets_the_total(selection):
     assert 0 <= missing < largest_unit(scores, pattern)
 
 
+@pytest.mark.parametrize('left', [2, 1])
+def test_what_no_large_unit_takes_is_more_than_small_ones_have(left):
+    """Of 46 weights 36 go to large channels, the small ones have 4."""
+    scores = dict(large=torch.rand(4, 18), small=torch.rand(2, 2))
+    within = Masks({n: torch.ones(s.shape).bool() for n, s in scores.items()})
+    within['small'][left:] = False
+    masks = select(
+        scores, 30 / 76, ByPattern({'large': 0.5}), Channels(), within
+    )
+    assert int(masks['large'].sum()) == 36
+    assert torch.equal(masks['small'], within['small'])
+
+
 @settings(max_examples=60, deadline=None)
 @given(selections())
 def test_the_best_whole_units_of_every_layer_are_kept(selection):

@@ -15,6 +15,7 @@ TOOLS = Path(__file__).parents[2] / 'tools'
 def tool(monkeypatch):
     """``tool('train')`` is tools/train.py as a module."""
     monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.syspath_prepend(str(TOOLS / 'analysis_tools'))
 
     def load(name):
         spec = importlib.util.spec_from_file_location(

@@ -1,22 +1,21 @@
 """The compression at which a criterion first empties a layer."""
 
+import copy
 import json
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import epsd_mm
 from epsd_mm.pruning import Magnitude, Schedule, SynFlow, prunable_parameters
 
 SMALL = [4], [4], [8], [8], [8, 8]
 
 
 @pytest.fixture
-def collapse(tool, monkeypatch):
-    folder = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
-    monkeypatch.syspath_prepend(folder)
+def collapse(tool):
     return tool('analysis_tools/layer_collapse')
 
 
@@ -74,6 +73,29 @@ def test_synflow_reaches_further_than_magnitude(collapse):
     synflow = collapse.Trial(net, 4, SynFlow(rounds=20), seed=0).run(images=1)
     assert synflow['largest'] > magnitude['largest']
     assert synflow['largest'] <= synflow['limit']
+
+
+@pytest.mark.parametrize('name', ['SNIP', 'GraSP', 'GraSP-eval'])
+def test_pruning_collapses_where_the_table_says(collapse, name):
+    make, training = collapse.CRITERIA[name]
+    net = collapse.vgg16_bn(4, SMALL).train(training)
+    result = collapse.Trial(net, 4, make(), seed=0).run(images=8)
+
+    def pruned(exponent):
+        return epsd_mm.prune(
+            copy.deepcopy(net),
+            [collapse.random_batch(8, 4, 0)],
+            sparsity=1 - 10**-exponent,
+            criterion=name.removesuffix('-eval'),
+            loss=collapse.loss,
+            draws=1,
+            allow_empty_layers=True,
+        )
+
+    assert 0 < result['largest'] < result['limit']
+    assert not pruned(result['largest']).empty_layers()
+    emptied = pruned(result['largest'] + 0.25).empty_layers()
+    assert emptied and result['emptied_next'] == emptied
 
 
 def test_what_a_round_empties_is_named(collapse):

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 
+import resident_memory
 import torch
 import workloads
 
@@ -96,7 +97,8 @@ def run_apart(name: str, steps: int, *method: str) -> dict:
     if method:
         environment['MALLOC_MMAP_THRESHOLD_'] = '65536'
     done = subprocess.run(
-        [sys.executable, *sys.argv, '--measure', name, str(steps), *method],
+        [sys.executable, __file__, *sys.argv[1:]]
+        + ['--measure', name, str(steps), *method],
         capture_output=True,
         text=True,
         env=environment,
@@ -215,22 +217,14 @@ def reset_peak(device: str) -> int:
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
     ctypes.CDLL(None).malloc_trim(0)
-    with open('/proc/self/clear_refs', 'w') as f:
-        f.write('5')
-    return resident('VmRSS')
+    return resident_memory.reset_peak()
 
 
 def peak(device: str) -> int:
     if device != 'cpu':
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
-    return resident('VmHWM')
-
-
-def resident(field: str) -> int:
-    with open('/proc/self/status') as f:
-        (line,) = [line for line in f if line.startswith(field)]
-    return int(line.split()[1]) * 1024
+    return resident_memory.peak()
 
 
 def show_progress(row: dict) -> None:

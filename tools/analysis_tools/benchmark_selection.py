@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import resident_memory
 import torch
 
 LAYERS = 60
@@ -55,7 +56,7 @@ def main() -> None:
     print(f'{args.weights:.3g} scores in {LAYERS} layers, {size >> 20} MiB')
     for way in WAYS:
         done = subprocess.run(
-            [sys.executable, *sys.argv, '--measure', way],
+            [sys.executable, __file__, *sys.argv[1:], '--measure', way],
             capture_output=True,
             text=True,
             check=True,
@@ -75,22 +76,14 @@ def measure(args: argparse.Namespace) -> dict:
     size = int(args.weights) // LAYERS
     scores = {f'layer{i}': torch.rand(size).pow_(8) for i in range(LAYERS)}
     WAYS[args.measure]({'warm': torch.rand(1000)}, args.sparsity)
-    with open('/proc/self/clear_refs', 'w') as f:
-        f.write('5')
-    before = resident('VmRSS')
+    before = resident_memory.reset_peak()
     started = time.perf_counter()
     kept = WAYS[args.measure](scores, args.sparsity)
     return dict(
         seconds=time.perf_counter() - started,
-        peak=resident('VmHWM') - before,
+        peak=resident_memory.peak() - before,
         kept=kept,
     )
-
-
-def resident(field: str) -> int:
-    with open('/proc/self/status') as f:
-        (line,) = [line for line in f if line.startswith(field)]
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == '__main__':

@@ -194,6 +194,7 @@ class Watched(Criterion):
     def __init__(self, criterion: Criterion) -> None:
         self.criterion = criterion
         self.schedule = criterion.schedule
+        self.signed = criterion.signed
 
     def scores(self, objective, params, masks, batches):
         if empty := masks.empty_layers():

@@ -24,12 +24,6 @@ from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
 from epsd_mm.pruning.objective import RandomState
-from epsd_mm.registry import (
-    build_allocation,
-    build_criterion,
-    build_pattern,
-    build_sd_loss,
-)
 
 
 @HOOKS.register_module()
@@ -62,8 +56,8 @@ class EPSDHook(Hook):
             ``type`` and options (``min_density``, ``dense_first``,
             ``dense_last``).
         pattern: What is kept together: single weights by default,
-            ``'2:4'``, ``'channels'``, or
-            ``dict(type='blocks', rows=4, columns=1)``.
+            ``'2:4'`` (which settles the density of each layer),
+            ``'channels'``, or ``dict(type='blocks', rows=4, columns=1)``.
         include: Patterns of parameter names, such as ``'backbone.*'``; only
             matching weights are pruned.
         exclude: Patterns of weights that stay dense.
@@ -105,15 +99,15 @@ class EPSDHook(Hook):
     ) -> None:
         if masks is not None and not sparsity and criterion == 'ProsPr':
             criterion = None
-        self.settings = Settings(
+        self.settings = Settings.build(
             sparsity=sparsity,
-            criterion=build_criterion(criterion),
-            sd_loss=build_sd_loss(sd_loss),
+            criterion=criterion,
+            sd_loss=sd_loss,
             score_weights=score_weights,
             draws=draws,
             batches_per_step=batches_per_step,
-            allocation=build_allocation(allocation),
-            pattern=build_pattern(pattern),
+            allocation=allocation,
+            pattern=pattern,
             include=include,
             exclude=exclude,
             allow_empty_layers=allow_empty_layers,

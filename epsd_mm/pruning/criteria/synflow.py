@@ -40,7 +40,7 @@ class SynFlow(Criterion):
             outputs.sum(), list(weights.values()), allow_unused=True
         )
         return {
-            name: weight.detach() * flow
+            name: (weight.detach() * flow).abs_()
             for (name, weight), flow in zip(weights.items(), gradient)
             if name in masks and flow is not None
         }
