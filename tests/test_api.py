@@ -292,7 +292,7 @@ def test_self_distillation_without_effect_is_refused():
         (dict(batches=None), 'SNIP needs batches: give a data loader'),
         (
             dict(allocation={'*': 0.9}, pattern='2:4'),
-            "density 0.5, so that '\*': 0.9 cannot be met",
+            r"density 0.5, so that '\*': 0.9 cannot be met",
         ),
     ],
 )

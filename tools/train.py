@@ -46,7 +46,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--variant',
         choices=VARIANTS,
-        default='epsd',
         help='train what the config is compared with instead: '
         + '; '.join(f'{name}: {what}' for name, what in VARIANTS.items()),
     )
@@ -57,9 +56,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
     cfg = load_config(args)
-    if args.variant != 'epsd':
+    if args.variant is not None:
         apply_variant(cfg, args.variant)
-        if args.work_dir is None:
+        refuse_ignored(args, cfg)
+        if args.work_dir is None and args.variant != 'epsd':
             cfg.work_dir += f'_{args.variant}'
     if args.amp:
         if get_device() == 'cpu':
@@ -82,6 +82,22 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     return cfg
+
+
+def refuse_ignored(args: argparse.Namespace, cfg: Config) -> None:
+    """Raise where a variant removes what the command line sets."""
+    for name in args.cfg_options or {}:
+        part = cfg
+        for key in name.split('.'):
+            if isinstance(part, (list, tuple)):
+                part = part[int(key)] if int(key) < len(part) else {}
+            elif key in (part or {}):
+                part = part[key]
+            else:
+                raise ValueError(
+                    f'--cfg-options {name} has no effect on the variant '
+                    f'{args.variant}: remove it'
+                )
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """What identifies the images of a data set across epochs."""
 
-from collections.abc import Hashable, Sized
+from collections.abc import Hashable, Mapping, Sized
+from hashlib import blake2b
 
 from epsd_mm.distillation.observation import image_key
 
@@ -37,3 +38,14 @@ def sample_keys(dataset: Sized) -> dict[Hashable, int | None]:
             )
         found[key] = info.get('gt_label')
     return found
+
+
+def fingerprint(labels: Mapping[Hashable, int | None]) -> str:
+    """One string for a data set, whatever the order of its images.
+
+    Args:
+        labels: What :func:`sample_keys` gives.
+    """
+    lines = sorted(f'{key}|{label}' for key, label in labels.items())
+    text = '\n'.join(lines).encode('utf-8', 'surrogateescape')
+    return blake2b(text, digest_size=16).hexdigest()

@@ -5,13 +5,12 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from epsd_mm.datasets.image_table import image_table
-from epsd_mm.datasets.sample_keys import sample_keys
+from epsd_mm.datasets.sample_keys import fingerprint, sample_keys
 from epsd_mm.datasets.samplers import (
     ClassPairBatchSampler,
     OverlapBatchSampler,
 )
-from epsd_mm.distillation import History, SelfDistillationLoss, Teacher
-from epsd_mm.distillation.teachers.history import digest
+from epsd_mm.distillation import SelfDistillationLoss
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
 
@@ -35,8 +34,14 @@ def refuse_sharding(runner: Runner) -> None:
                 )
 
 
-def check_data(runner: Runner, loss: SelfDistillationLoss | None) -> None:
-    """Raise where training data fit neither the model nor the loss.
+def check_data(
+    runner: Runner, loss: SelfDistillationLoss | None
+) -> str | None:
+    """Raise where training data do not fit the model or the loss.
+
+    Returns:
+        A fingerprint of the training set for a loss that remembers its
+        images, else None.
 
     Raises:
         ValueError: Gives the line of the config to change.
@@ -45,9 +50,10 @@ def check_data(runner: Runner, loss: SelfDistillationLoss | None) -> None:
     _check_labels(runner)
     sampler = runner.train_dataloader.batch_sampler
     teacher = None if loss is None else loss.build_teacher()
+    if loss is not None:
+        _refuse_mixing(runner, loss)
     if getattr(teacher, 'needs_pairs', False):
         _require(ClassPairBatchSampler, runner, loss)
-        _refuse_mixing(runner, loss)
     elif isinstance(sampler, ClassPairBatchSampler):
         raise ValueError(
             'ClassPairBatchSampler appends a partner to each image, but '
@@ -59,26 +65,8 @@ def check_data(runner: Runner, loss: SelfDistillationLoss | None) -> None:
     if getattr(teacher, 'needs_overlap', False):
         _require(OverlapBatchSampler, runner, loss)
     if getattr(teacher, 'learns', False):
-        sample_keys(runner.train_dataloader.dataset)
-
-
-def check_memory(runner: Runner, teacher: Teacher) -> None:
-    """Raise where a teacher remembers samples that are not trained on.
-
-    Raises:
-        ValueError: Says how many.
-    """
-    if not isinstance(teacher, History):
-        return
-    labels = sample_keys(runner.train_dataloader.dataset)
-    unknown = teacher.unknown_to(digest(labels.keys(), labels.values()))
-    if unknown:
-        raise ValueError(
-            f'{unknown} of {len(teacher)} remembered predictions belong to '
-            'no image of the training set: the checkpoint was trained on '
-            'another data set, or the files have moved; take its weights '
-            'with load_from instead of resume'
-        )
+        return fingerprint(sample_keys(runner.train_dataloader.dataset))
+    return None
 
 
 def _check_length(loader: DataLoader) -> None:
@@ -124,9 +112,10 @@ def _refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
     preprocessor = _model(runner).data_preprocessor
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
-            f'batch_augments mix the images of a batch, so that {_name(loss)} '
-            "has no class to pair them by: remove it from the model's "
-            'train_cfg'
+            f'batch_augments mix the images of a batch, but {_name(loss)} '
+            'compares predictions of single images: remove augments from '
+            "the model's train_cfg, or batch_augments from its "
+            'data_preprocessor'
         )
 
 

@@ -1,11 +1,12 @@
 """The training objective of an OpenMMLab model, with exact replay."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 from torch.func import functional_call
@@ -86,6 +87,8 @@ class ModelObjective(Objective):
         return batches
 
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
+        if self.sd and self.distillation.teacher.needs_pairs:
+            _check_partners(batch['data_samples'])
         data = self.model.data_preprocessor(batch, True)
         if self.sd:
             if self.distillation.teacher.needs_past:
@@ -171,3 +174,24 @@ class ModelObjective(Objective):
         }
         state = {**buffers, **params, **fixed}
         return functional_call(self.model, state, (), kwargs=data)
+
+
+def _check_partners(samples: Sequence) -> None:
+    """Raise where the second half of a batch are no partners of the first.
+
+    A replaced image, as for a damaged one, may differ.
+    """
+    half = len(samples) // 2
+    pairs = list(zip(samples[:half], samples[half:]))
+    if not all('gt_label' in sample for sample in samples):
+        return
+    alike = sum(
+        bool(torch.equal(main.gt_label, other.gt_label))
+        for main, other in pairs
+    )
+    if alike < len(pairs) / 2:
+        raise ValueError(
+            f'only {alike} of {len(pairs)} images of the second half of a '
+            'batch have the class of their image in the first: batches must '
+            'hold partners as those of ClassPairBatchSampler do'
+        )

@@ -4,19 +4,18 @@ import copy
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.runner import Runner
+from torch import nn
 
-from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.pruning import (
     Found,
     Masks,
-    Schedule,
     find_masks,
     prunable_parameters,
 )
@@ -112,12 +111,27 @@ def scoring_copy(model: BaseModel) -> BaseModel:
         from epsd_mm.ops import replace_roi_align
 
         replace_roi_align(twin)
-    for param in twin.parameters():
-        if param.dim() == 4 and param.device.type == 'cpu':
-            param.data = param.data.contiguous(
-                memory_format=torch.channels_last
-            )
+    if not any(_overruns_channels_last(m) for m in twin.modules()):
+        for param in twin.parameters():
+            if param.dim() == 4 and param.device.type == 'cpu':
+                param.data = param.data.contiguous(
+                    memory_format=torch.channels_last
+                )
     return twin.train()
+
+
+def _overruns_channels_last(module: nn.Module) -> bool:
+    """Whether torch writes out of bounds in a module's backward pass.
+
+    Torch 2.13 does on the CPU, channels last, in 1x1 convolutions with a
+    stride and fewer than 16 input channels, and ends the process.
+    """
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and module.stride != (1, 1)
+        and module.in_channels < 16
+    )
 
 
 def peak_memory(device: torch.device) -> dict[str, Any]:
@@ -234,19 +248,28 @@ class ScoringJob:
                 f'{found.masks.kept:,} are kept: names and indices settle '
                 'which of the others are. More draws rank more weights'
             )
+        if self._repeats_plain:
+            self.logger.warning(
+                f'{type(self.settings.criterion).__name__} makes no inner '
+                'step, and before the first one the gradient of '
+                f'{type(self.settings.sd_loss).__name__} is a multiple of '
+                'the plain one: these are the masks of the plain loss'
+            )
+
+    @property
+    def _repeats_plain(self) -> bool:
+        """Whether a loss with a past cannot yet differ from the plain one."""
+        criterion = self.settings.criterion
+        if not self.settings.sd or not self.distillation.teacher.needs_past:
+            return False
+        once = criterion.evaluations == criterion.schedule.rounds == 1
+        return once and not criterion.signed
 
     def describe(self, found: Found) -> dict:
         """What was done and what came of it, in plain numbers."""
         settings, masks = self.settings, found.masks
         return dict(
-            criterion=type(settings.criterion).__name__,
-            settings=_plain(settings.criterion),
-            allocation=_described(settings.allocation),
-            pattern=_described(settings.pattern),
-            sd_loss=describe_loss(settings.sd_loss),
-            score_weights=dict(task=settings.task, sd=settings.sd),
-            draws=settings.draw_count,
-            batches_per_step=settings.batches_per_step,
+            **settings.describe(),
             seed=settings.seed,
             sparsity=masks.sparsity,
             kept=masks.kept,
@@ -271,21 +294,3 @@ def no_trace(device: torch.device):
         hub.log_scalars.update(scalars)
         hub.runtime_info.clear()
         hub.runtime_info.update(info)
-
-
-def describe_loss(loss: SelfDistillationLoss | None) -> dict | None:
-    """A self-distillation loss and its settings, in plain values."""
-    if loss is None:
-        return None
-    return dict(type=type(loss).__name__, **loss.settings)
-
-
-def _described(part: Any) -> dict | None:
-    return part and dict(type=type(part).__name__, **_plain(part))
-
-
-def _plain(part: Any) -> dict:
-    settings = {k: v for k, v in vars(part).items() if k[0] != '_'}
-    if isinstance(settings.get('schedule'), Schedule):
-        settings['schedule'] = asdict(settings['schedule'])
-    return settings

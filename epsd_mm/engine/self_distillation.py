@@ -15,7 +15,7 @@ from epsd_mm.distillation.observers import build_observer
 
 @dataclass(frozen=True)
 class Recall:
-    """What a teacher answered: logits (n, C), and where there are any."""
+    """What a teacher answered: rows (n, C), and where there are any."""
 
     rows: Tensor
     found: Tensor
@@ -44,6 +44,12 @@ class SelfDistillation:
         self.loss = loss
         self.observer = build_observer(model)
         self.teacher = loss.build_teacher()
+        if self.teacher.learns and not self.observer.has_keys:
+            raise TypeError(
+                f'{type(loss).__name__} compares a sample with its own past, '
+                f'but the objects of {type(model).__name__} have no keys '
+                'yet: detectors train with CSKDLoss'
+            )
         self.enabled = True
         self.progress = 1.0
         self.recalled: Recall | None = None

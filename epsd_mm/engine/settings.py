@@ -1,11 +1,18 @@
 """The settings of a job, checked when they are given."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from epsd_mm.distillation.losses import SelfDistillationLoss
-from epsd_mm.pruning import Allocation, Criterion, Masks, Pattern
+from epsd_mm.pruning import (
+    Allocation,
+    Criterion,
+    Masks,
+    Pattern,
+    Schedule,
+)
 from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.pruning.selection import check_combination
 from epsd_mm.registry import (
@@ -82,6 +89,19 @@ class Settings:
                 'there is no sd_loss', 'score_weights', 'compare_plain'
             )
 
+    def describe(self) -> dict[str, Any]:
+        """How masks are made and what trains, in plain values."""
+        return dict(
+            criterion=self.criterion and type(self.criterion).__name__,
+            settings=self.criterion and _plain(self.criterion),
+            allocation=_described(self.allocation),
+            pattern=_described(self.pattern),
+            sd_loss=self.sd_loss and self._described_loss(),
+            score_weights=dict(task=self.task, sd=self.sd),
+            draws=self.draw_count,
+            batches_per_step=self.batches_per_step,
+        )
+
     @property
     def data_free(self) -> bool:
         """Whether scores depend on no image."""
@@ -123,6 +143,9 @@ class Settings:
         """Weight of the self-distillation term in the scored objective."""
         return self._weights['sd'] if self.sd_loss else 0.0
 
+    def _described_loss(self) -> dict:
+        return dict(type=type(self.sd_loss).__name__, **self.sd_loss.settings)
+
     @property
     def _weights(self) -> dict:
         return dict(task=1.0, sd=1.0) | (self.score_weights or {})
@@ -157,6 +180,17 @@ class Settings:
             )
 
 
+def _described(part: Any) -> dict | None:
+    return part and dict(type=type(part).__name__, **_plain(part))
+
+
+def _plain(part: Any) -> dict:
+    settings = {k: v for k, v in vars(part).items() if k[0] != '_'}
+    if isinstance(settings.get('schedule'), Schedule):
+        settings['schedule'] = asdict(settings['schedule'])
+    return settings
+
+
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
 
 
@@ -165,7 +199,7 @@ def _check_score_weights(weights: Any) -> None:
         return
     right = isinstance(weights, dict) and not set(weights) - {'task', 'sd'}
     right = right and all(
-        isinstance(weight, (int, float)) and weight >= 0
+        isinstance(weight, (int, float)) and 0 <= weight < math.inf
         for weight in weights.values()
     )
     if not right or not any((dict(task=1.0, sd=1.0) | weights).values()):

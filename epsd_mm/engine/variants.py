@@ -20,7 +20,8 @@ def apply_variant(cfg: Config, variant: str) -> None:
     """Turn a config of EPSD into one it is compared with, in place.
 
     Model, data, recipe and seed stay. A plain run takes its batches from
-    the batch sampler that the one of self-distillation wraps.
+    the batch sampler that the one of self-distillation wraps; of DLB's
+    overlapping batches those are the fresh halves, in as many steps.
 
     Args:
         cfg: A config with an ``EPSDHook`` that has an ``sd_loss``.
@@ -54,7 +55,7 @@ def apply_variant(cfg: Config, variant: str) -> None:
             {name: hook[name] for name in _OF_TRAINING}, criterion=None
         )
     elif variant == 'dense':
-        del owner[key]
+        owner[key] = ConfigDict(type='DenseHook')
         _plain_batches(cfg)
 
 
@@ -75,5 +76,8 @@ def _plain_batches(cfg: Config) -> None:
     sampler = loader.get('batch_sampler')
     if sampler is not None and sampler.get('type') in _SAMPLERS:
         loader.batch_sampler = sampler.get('base')
+        if sampler.type == 'OverlapBatchSampler':
+            # As many steps an epoch, each with the fresh half.
+            loader.batch_size //= 2
         if sampler.get('drop_last') is not None:
             loader.drop_last = sampler.drop_last

@@ -149,11 +149,21 @@ def test_other_classes_are_another_data_set():
             ask(observe(['a'], logits(1, classes=6)))
 
 
-def test_the_same_key_with_another_label_is_another_sample():
+def test_a_label_that_changes_changes_no_key():
+    """As label noise in a pipeline does."""
     history = History()
     history.remember(observe([0], logits(1), torch.tensor([1])))
     asked = observe([0], logits(1), torch.tensor([2]))
-    assert not history.recall(asked)[1].any()
+    assert history.recall(asked)[1].all() and len(history) == 1
+
+
+def test_names_of_files_need_not_be_utf_8():
+    history, name = (
+        History(),
+        b'caf\xe9.jpg'.decode('utf-8', 'surrogateescape'),
+    )
+    history.remember(observe([name], logits(1)))
+    assert history.recall(observe([name], logits(1)))[1].all()
 
 
 @pytest.mark.parametrize('keys', [None, ['a', None]])

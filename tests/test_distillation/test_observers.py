@@ -182,7 +182,7 @@ def test_mixed_labels_are_refused():
     batch = classification_batch()
     for sample in batch['data_samples']:
         sample.set_gt_score(torch.full((4,), 0.25))
-    with pytest.raises(TypeError, match='gt_score.*batch_augments'):
+    with pytest.raises(TypeError, match='gt_score.*remove augments'):
         watch(model, batch)
 
 

@@ -167,6 +167,9 @@ def test_it_can_be_differentiated_twice(case):
         (dict(top_k=0), 'top_k=0'),
         (dict(top_k=2.0), 'top_k=2.0'),
         (dict(loss_weight=0), 'loss_weight=0'),
+        (dict(loss_weight=float('inf')), 'loss_weight=inf'),
+        (dict(alpha='0.3'), "alpha='0.3'"),
+        (dict(alpha=True), 'alpha=True'),
     ],
 )
 def test_wrong_settings_are_named(options, words):

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +11,12 @@ from epsd_mm.distillation import CSKDLoss, DLBLoss, PSKDLoss
 from epsd_mm.engine.objective import ModelObjective
 from epsd_mm.engine.scoring import scoring_copy
 from epsd_mm.engine.self_distillation import SelfDistillation
-from epsd_mm.pruning import Masks, meta_gradient
+from epsd_mm.pruning import meta_gradient
 from tests.helpers.datasets import picture_folder
 from tests.helpers.models import (
     classification_batch,
     tiny_classifier,
+    tiny_faster_rcnn,
     to_float64,
     trainable,
 )
@@ -252,6 +252,34 @@ def test_without_inner_steps_ps_kd_ranks_as_the_plain_loss_does():
     assert relative_error(distilled, scaled) < 2e-3
 
 
+def test_masks_that_are_those_of_the_plain_loss_are_warned_of(
+    pictures, tmp_path
+):
+    options = epsd(PSKDLoss, criterion='SNIP')
+    for folder, sampler in (('ps_kd', None), ('dlb', OVERLAP)):
+        cfg = tiny_classifier_cfg(
+            pictures, tmp_path / folder, options, 1, sampler
+        )
+        runner = prepared(cfg)
+        hook_of(runner).before_train(runner)
+        (log,) = (tmp_path / folder).glob('*/*.log')
+        warned = 'these are the masks of the plain loss' in log.read_text()
+        assert warned == (folder == 'ps_kd')
+        options = epsd(DLBLoss, criterion='SNIP')
+
+
+def test_halves_that_are_no_partners_are_refused_in_scoring():
+    model = tiny_classifier()
+    objective = distilling(model, CSKDLoss())
+    with pytest.raises(ValueError, match='only 0 of 2 images.*ClassPair'):
+        objective.record(trainable(model), classification_batch())
+
+
+def test_detectors_are_refused_by_losses_with_a_past():
+    with pytest.raises(TypeError, match='detectors train with CSKDLoss'):
+        SelfDistillation(tiny_faster_rcnn(), PSKDLoss())
+
+
 def test_scoring_with_a_teacher_leaves_no_trace():
     model = scoring_copy(tiny_classifier())
     before = copy.deepcopy(model.state_dict())
@@ -385,7 +413,7 @@ def test_a_memory_of_another_data_set_is_an_error(pictures, tmp_path):
     other = picture_folder(tmp_path / 'other')
     cfg = tiny_classifier_cfg(other, tmp_path / 'run', epsd(PSKDLoss), 2)
     cfg.resume = True
-    with pytest.raises(ValueError, match='24 of 24 remembered.*another data'):
+    with pytest.raises(ValueError, match='other images.*another data set'):
         runner_of(cfg).train()
 
 
@@ -428,11 +456,12 @@ def test_a_data_set_smaller_than_a_batch_is_named(pictures, tmp_path):
         hook_of(runner).before_train(runner)
 
 
-def test_mixed_images_have_no_class_to_pair_by(pictures, tmp_path):
-    cfg = tiny_classifier_cfg(pictures, tmp_path, epsd(CSKDLoss), 1, PAIRS)
+def test_mixed_images_are_refused_before_scoring(pictures, tmp_path):
+    options = epsd(DLBLoss, score_weights=dict(task=1.0, sd=0.0))
+    cfg = tiny_classifier_cfg(pictures, tmp_path, options, 1, OVERLAP)
     cfg.model.train_cfg = dict(augments=dict(type='Mixup', alpha=0.2))
     runner = prepared(cfg)
-    with pytest.raises(ValueError, match='batch_augments mix.*CSKDLoss'):
+    with pytest.raises(ValueError, match='batch_augments mix.*DLBLoss'):
         hook_of(runner).before_train(runner)
 
 
@@ -453,9 +482,9 @@ def test_a_repeated_data_set_repeats_keys_rightly(pictures, tmp_path):
     cfg.train_dataloader.dataset = dict(
         type='RepeatDataset', dataset=inner, times=2
     )
-    runner = prepared(cfg)
-    hook_of(runner).before_train(runner)
-    assert isinstance(hook_of(runner).masks, Masks)
+    runner = runner_of(cfg)
+    runner.train()
+    assert len(hook_of(runner)._distillation.teacher) == 24
 
 
 def test_beside_smoothed_labels_ps_kd_is_never_negative():
@@ -490,4 +519,3 @@ def test_plain_cross_entropy_is_told_from_other_losses(options, weight):
     observer.observer.stop()
     observed = observer.observer.observe(data['data_samples'])
     assert observed.cross_entropy == weight
-    assert replace(observed, keys=None).keys is None

@@ -65,7 +65,7 @@ def test_what_each_variant_does(name, prunes, distils, scored_sd, cfg):
 def test_dense_has_neither_hook_nor_partners(cfg):
     runner = runner_of(variant(cfg, 'dense'))
     names = [type(hook).__name__ for hook in runner.hooks]
-    assert 'EPSDHook' not in names
+    assert 'EPSDHook' not in names and 'DenseHook' in names
     assert len(next(iter(runner.train_dataloader))['inputs']) == 4
 
 
@@ -88,6 +88,34 @@ def test_the_sampler_that_was_wrapped_comes_back():
     assert kept.type == 'ClassPairBatchSampler'
 
 
+def test_a_dense_run_refuses_to_resume_a_pruned_one(cfg):
+    runner_of(variant(cfg, 'simple-combination')).train()
+    dense = variant(cfg, 'dense')
+    dense.resume = True
+    with pytest.raises(ValueError, match='this one is dense'):
+        runner_of(dense).train()
+
+
+def test_a_run_refuses_to_resume_another_variant(cfg):
+    runner_of(cfg).train()
+    other = variant(cfg, 'simple-combination')
+    other.resume = True
+    with pytest.raises(ValueError, match='trained with score_weights'):
+        runner_of(other).train()
+
+
+def test_fresh_halves_make_as_many_steps(cfg):
+    cfg.default_hooks.epsd.sd_loss = dict(type='DLBLoss')
+    cfg.train_dataloader.batch_sampler.type = 'OverlapBatchSampler'
+    cfg.train_dataloader.batch_size = 8
+    lengths = []
+    for name in ('epsd', 'dense'):
+        other = variant(cfg, name)
+        other.experiment_name = other.visualizer.name = f'{name}-steps'
+        lengths.append(len(runner_of(other).train_dataloader))
+    assert lengths == [6, 6]
+
+
 def test_a_dropped_last_batch_stays_dropped(cfg):
     cfg.train_dataloader.batch_sampler.drop_last = True
     assert variant(cfg, 'dense').train_dataloader.drop_last
@@ -95,7 +123,8 @@ def test_a_dropped_last_batch_stays_dropped(cfg):
 
 def test_custom_hooks_work_too(cfg):
     cfg.custom_hooks = [dict(type='EMAHook'), cfg.default_hooks.pop('epsd')]
-    assert variant(cfg, 'dense').custom_hooks == [dict(type='EMAHook')]
+    dense = [dict(type='EMAHook'), dict(type='DenseHook')]
+    assert variant(cfg, 'dense').custom_hooks == dense
     sd_only = variant(cfg, 'sd-only').custom_hooks[1]
     assert sd_only == dict(
         type='EPSDHook', sd_loss=EPSD['sd_loss'], criterion=None

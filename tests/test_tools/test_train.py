@@ -47,6 +47,26 @@ def test_auto_scale_lr_needs_a_base_batch_size(tool, tmp_path):
         configure(tool, plain, '--auto-scale-lr')
 
 
+def test_a_variant_takes_a_folder_of_its_own(tool):
+    cfg = configure(tool, VOC, '--variant', 'sd-only')
+    assert cfg.work_dir.endswith('voc_faster_rcnn_epsd_sd-only')
+    assert cfg.default_hooks.epsd.criterion is None
+    assert configure(tool, VOC).default_hooks.epsd.sparsity == 0.9
+
+
+def test_options_that_a_variant_removes_are_refused(tool):
+    option = ('--cfg-options', 'default_hooks.epsd.sparsity=0.95')
+    with pytest.raises(ValueError, match='epsd.sparsity has no effect on'):
+        configure(tool, VOC, '--variant', 'sd-only', *option)
+    kept = configure(tool, VOC, '--variant', 'prune-only', *option)
+    assert kept.default_hooks.epsd.sparsity == 0.95
+
+
+def test_a_config_without_the_hook_has_no_variants(run):
+    with pytest.raises(SystemExit, match='error: .* no EPSDHook'):
+        run('train', DEMO, '--variant', 'dense')
+
+
 def test_absent_data_says_which_command_fills_it(run, tmp_path):
     with pytest.raises(SystemExit) as error:
         run(

@@ -1,5 +1,6 @@
 """ImageNet, the classification set of ILSVRC 2012."""
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -108,9 +109,23 @@ class ImageNet(Layout):
         shutil.rmtree(staging / 'devkit', ignore_errors=True)
 
     def needs(self, leaf: Mapping) -> list[str]:
-        if leaf.get('split') and not leaf.get('data_prefix'):
-            return [leaf['split']]
-        return []
+        split = leaf.get('split')
+        if not split or leaf.get('data_prefix'):
+            return []
+        found = Overlay(os.path.expanduser(leaf.get('data_root') or '.'))
+        if 0 < len(found.listing(split)) < self.published['train classes']:
+            # Without a list mmpretrain wants the folders of all classes.
+            return [split, f'meta/{split}.txt']
+        return [split]
+
+    def alternative(self, leaf: Mapping, place: str | Path) -> str:
+        split = leaf.get('split')
+        return (
+            f', or, for a subset, write meta/{split}.txt with a line '
+            '`wnid/name label` for each image'
+            if split
+            else ''
+        )
 
 
 def _is_image(name: str) -> bool:

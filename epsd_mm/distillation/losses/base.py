@@ -1,5 +1,6 @@
 """What every self-distillation loss offers."""
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
@@ -17,12 +18,7 @@ class SelfDistillationLoss(nn.Module, ABC):
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        if not loss_weight > 0:
-            raise ValueError(
-                f'loss_weight={loss_weight!r} must be positive; without the '
-                'term, set sd_loss=None'
-            )
-        self.loss_weight = loss_weight
+        self.loss_weight = positive('loss_weight', loss_weight)
 
     @property
     def settings(self) -> dict:
@@ -53,12 +49,16 @@ class SelfDistillationLoss(nn.Module, ABC):
         """
 
 
-def check_temperature(temperature: float) -> float:
-    """The temperature, if it is one.
+def positive(name: str, value: float) -> float:
+    """A setting, if it is a positive number.
 
     Raises:
-        ValueError: It is not positive.
+        ValueError: It is not; names it.
     """
-    if not temperature > 0:
-        raise ValueError(f'temperature={temperature!r} must be positive')
-    return temperature
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and 0 < value < math.inf):
+        raise ValueError(
+            f'{name}={value!r} must be positive and finite; for no '
+            'self-distillation set sd_loss=None'
+        )
+    return value

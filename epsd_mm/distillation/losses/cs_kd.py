@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..observation import Observation
 from ..teachers import Partner
-from .base import SelfDistillationLoss, check_temperature
+from .base import SelfDistillationLoss, positive
 from .divergence import even_weights, softened_divergence
 
 
@@ -56,7 +56,7 @@ class CSKDLoss(SelfDistillationLoss):
         self, temperature: float = 4.0, loss_weight: float = 1.0
     ) -> None:
         super().__init__(loss_weight)
-        self.temperature = check_temperature(temperature)
+        self.temperature = positive('temperature', temperature)
 
     def build_teacher(self) -> Partner:
         return Partner()

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..observation import Observation
 from ..teachers import Previous
-from .base import SelfDistillationLoss, check_temperature
+from .base import SelfDistillationLoss, positive
 from .divergence import even_weights, softened_divergence
 
 
@@ -60,7 +60,7 @@ class DLBLoss(SelfDistillationLoss):
         self, temperature: float = 3.0, loss_weight: float = 1.0
     ) -> None:
         super().__init__(loss_weight)
-        self.temperature = check_temperature(temperature)
+        self.temperature = positive('temperature', temperature)
 
     def build_teacher(self) -> Previous:
         return Previous()

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..observation import Observation
 from ..teachers import History
-from .base import SelfDistillationLoss
+from .base import SelfDistillationLoss, positive
 from .divergence import even_weights, log_softmax
 
 
@@ -100,7 +100,7 @@ class PSKDLoss(SelfDistillationLoss):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(loss_weight)
-        if not 0 < alpha <= 1:
+        if positive('alpha', alpha) > 1:
             raise ValueError(f'alpha={alpha!r} must be in (0, 1]')
         self.alpha = alpha
         self.top_k = top_k

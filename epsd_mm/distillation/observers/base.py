@@ -16,7 +16,12 @@ class Observer(ABC):
 
     Args:
         model: The model, unwrapped.
+
+    Attributes:
+        has_keys: Whether its samples have keys that last across steps.
     """
+
+    has_keys: bool = False
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

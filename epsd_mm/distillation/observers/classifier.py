@@ -18,6 +18,8 @@ class ClassifierObserver(Observer):
     accepted.
     """
 
+    has_keys = True
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._logits = None
@@ -48,7 +50,8 @@ class ClassifierObserver(Observer):
         if any('gt_score' in sample for sample in data_samples):
             raise TypeError(
                 'self-distillation needs hard labels, but the samples carry '
-                "gt_score: remove batch_augments from the model's train_cfg"
+                "gt_score: remove augments from the model's train_cfg, and "
+                'soft labels from the data set'
             )
         labels = torch.cat([sample.gt_label for sample in data_samples])
         count = len(logits)

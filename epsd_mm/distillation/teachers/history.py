@@ -50,7 +50,7 @@ class History(Teacher):
 
     def remember(self, observation: Observation) -> None:
         logits = at_least_float32(observation.logits.detach())
-        digests = digest(known_keys(observation), observation.labels.tolist())
+        digests = _digest(known_keys(observation))
         if self.classes is None:
             self._start(logits.shape[1])
         self._check_classes(logits.shape[1])
@@ -66,7 +66,7 @@ class History(Teacher):
     def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
         logits = observation.logits.detach()
         rows = torch.zeros_like(at_least_float32(logits))
-        digests = digest(known_keys(observation), observation.labels.tolist())
+        digests = _digest(known_keys(observation))
         if self.classes is not None:
             self._check_classes(logits.shape[1])
         places = self._find(digests)
@@ -75,10 +75,6 @@ class History(Teacher):
             known = self._unpack(places[found], rows.dtype)
             rows[torch.from_numpy(found)] = known.to(rows.device)
         return rows, torch.from_numpy(found).to(logits.device)
-
-    def unknown_to(self, digests: np.ndarray) -> int:
-        """How many remembered samples are none of these."""
-        return int((~np.isin(self._digests, digests)).sum())
 
     def state_dict(self) -> dict:
         count = len(self)
@@ -167,17 +163,9 @@ class History(Teacher):
 _SPARE_ROWS = 4096
 
 
-def digest(keys: Iterable[Hashable], labels: Iterable[int]) -> np.ndarray:
-    """64 bits for each sample, from its key and its label.
-
-    With the label in it, samples of another data set whose keys are the
-    same numbers are mostly told apart.
-
-    Returns:
-        int64, shape (n,).
-    """
-    hashed = b''.join(
-        blake2b(f'{key}|{label}'.encode(), digest_size=8).digest()
-        for key, label in zip(keys, labels)
-    )
+def _digest(keys: Iterable[Hashable]) -> np.ndarray:
+    """64 bits for each key, int64 of shape (n,)."""
+    # Names of files need not be UTF-8.
+    texts = (str(key).encode('utf-8', 'surrogateescape') for key in keys)
+    hashed = b''.join(blake2b(t, digest_size=8).digest() for t in texts)
     return np.frombuffer(hashed, np.int64)

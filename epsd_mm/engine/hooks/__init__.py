@@ -1,5 +1,6 @@
 """Hooks."""
 
+from .dense_hook import DenseHook
 from .epsd_hook import EPSDHook
 
-__all__ = ['EPSDHook']
+__all__ = ['DenseHook', 'EPSDHook']

@@ -13,13 +13,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from epsd_mm.analysis import report_text, write_report
-from epsd_mm.engine.checks import (
-    check_data,
-    check_memory,
-    refuse_sharding,
-)
+from epsd_mm.engine.checks import check_data, refuse_sharding
 from epsd_mm.engine.ranks import gather_observation
-from epsd_mm.engine.scoring import describe_loss, score_runner
+from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
@@ -118,6 +114,7 @@ class EPSDHook(Hook):
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
+        self._training_set: str | None = None
         self._measured: float | None = None
         self._before_validation: RandomState | None = None
 
@@ -159,7 +156,7 @@ class EPSDHook(Hook):
         refuse_sharding(runner)
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        check_data(runner, self.settings.sd_loss)
+        self._training_set = check_data(runner, self.settings.sd_loss)
         if self._prunes:
             masks = self._resumed_masks(model) or self._new_masks(
                 runner, model
@@ -170,7 +167,7 @@ class EPSDHook(Hook):
             self._distillation = SelfDistillation(model, self.settings.sd_loss)
             self._distillation.attach()
             if self._resumed:
-                self._resume_teacher(runner)
+                self._resume_teacher()
         state = (self._resumed or {}).get('random_state')
         if state and get_world_size() == 1:
             RandomState(**state).restore()
@@ -222,6 +219,7 @@ class EPSDHook(Hook):
             saved['masks'] = self._keeper.masks.pack()
         if self._distillation and self._distillation.teacher.learns:
             saved['teacher'] = self._distillation.teacher.state_dict()
+            saved['training_set'] = self._training_set
         checkpoint['epsd'] = saved
 
     def after_train(self, runner: Runner) -> None:
@@ -238,12 +236,15 @@ class EPSDHook(Hook):
 
     def _identity(self) -> dict:
         """What a run cannot change half way."""
+        settings = self.settings
         return dict(
-            sparsity=float(self.settings.sparsity),
-            sd_loss=describe_loss(self.settings.sd_loss),
+            settings.describe(),
+            sparsity=float(settings.sparsity),
+            include=settings.include and list(settings.include),
+            exclude=settings.exclude and list(settings.exclude),
         )
 
-    def _resume_teacher(self, runner: Runner) -> None:
+    def _resume_teacher(self) -> None:
         teacher = self._distillation.teacher
         if not teacher.learns:
             return
@@ -253,8 +254,14 @@ class EPSDHook(Hook):
                 f'{type(self.settings.sd_loss).__name__}: take its weights '
                 'with load_from instead of resume'
             )
+        if self._resumed['training_set'] != self._training_set:
+            raise ValueError(
+                'the checkpoint to resume remembers predictions for other '
+                'images than those of this training set: either it was '
+                'trained on another data set, or the files have moved; take '
+                'its weights with load_from instead of resume'
+            )
         teacher.load_state_dict(self._resumed['teacher'])
-        check_memory(runner, teacher)
 
     def _new_masks(self, runner: Runner, model: Any) -> Masks:
         """Given masks, fresh ones, or both."""

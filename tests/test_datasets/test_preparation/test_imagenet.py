@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmpretrain.datasets import ImageNet as ImageNetDataset
 
-from epsd_mm.datasets.preparation import LAYOUTS, prepare
+from epsd_mm.datasets.preparation import LAYOUTS, prepare, require_data
 from tests.helpers.archives import pack, picture, tar_bytes, tree
 from tests.helpers.real_data import FOLDER, needs
 
@@ -201,3 +201,15 @@ def test_real_images_are_prepared_and_read(tmp_path):
     assert [c.found for c in counts] == [160, 160, 60, 60]
     dataset = ImageNetDataset(str(tmp_path / 'imagenet'), 'val')
     assert dataset[0]['gt_label'] == 1
+
+
+def test_a_subset_needs_lists_to_be_loaded(tmp_path):
+    pack({f'imagenet/{n}': c for n, c in LAID_OUT.items()}, tmp_path)
+    dataset = dict(
+        type='ImageNet', data_root=f'{tmp_path}/imagenet', split='train'
+    )
+    cfg = dict(train_dataloader=dict(dataset=dataset))
+    with pytest.raises(FileNotFoundError) as error:
+        require_data(cfg, ['train_dataloader'])
+    assert 'meta/train.txt does not exist' in str(error.value)
+    assert '`wnid/name label` for each image' in str(error.value)
