@@ -87,10 +87,10 @@ class ModelObjective(Objective):
         return batches
 
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
-        if self.sd and self.distillation.teacher.needs_pairs:
-            _check_partners(batch['data_samples'])
         data = self.model.data_preprocessor(batch, True)
         if self.sd:
+            if self.distillation.teacher.needs_pairs:
+                _check_partners(batch['data_samples'])
             if self.distillation.teacher.needs_past:
                 self._show(data)
             self.distillation.teach(partial(self._forward, params))
