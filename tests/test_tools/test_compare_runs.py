@@ -54,7 +54,7 @@ def test_the_last_evaluation_counts_not_the_best(run, tmp_path, capsys):
     assert rows['set/epsd']['last loss'] == '1.500'
     assert rows['set/dense']['last loss'] == '1.000'
     assert rows['set/epsd']['largest growth'] == '1.5'
-    assert rows['set/epsd']['mean |SD| at scoring'] == '0.5'
+    assert rows['set/epsd']['mean size of SD at scoring'] == '0.5'
     assert rows['set/epsd']['plain with plain'] == '0.7'
     assert not rows['set/dense'].get('sparsity')
 

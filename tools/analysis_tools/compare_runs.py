@@ -76,7 +76,7 @@ def scoring_of(report: dict) -> dict[str, str]:
         'scoring s': report['seconds'],
         'stability': report['stability'],
         'largest growth': max(growth, default=None),
-        'mean |SD| at scoring': statistics.mean(sd) if sd else None,
+        'mean size of SD at scoring': statistics.mean(sd) if sd else None,
         'overlap with plain': report.get('overlap_with_plain'),
         'plain with plain': report.get('overlap_noise_floor'),
     }
