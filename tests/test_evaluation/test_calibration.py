@@ -328,10 +328,7 @@ def test_two_processes_measure_what_one_does(tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
-    # Forked, since importing mmpretrain twice more would take seconds.
-    multiprocessing.start_processes(
-        evaluate_a_half, (address, tmp_path), nprocs=2, start_method='fork'
-    )
+    multiprocessing.spawn(evaluate_a_half, (address, tmp_path), nprocs=2)
     for rank in (0, 1):
         result = torch.load(tmp_path / f'{rank}.pth')
         assert result == expected(*predictions(13))
