@@ -96,7 +96,7 @@ class Settings:
             settings=self.criterion and _plain(self.criterion),
             allocation=_described(self.allocation),
             pattern=_described(self.pattern),
-            sd_loss=self.sd_loss and self._described_loss(),
+            sd_loss=_described(self.sd_loss),
             score_weights=dict(task=self.task, sd=self.sd),
             draws=self.draw_count,
             batches_per_step=self.batches_per_step,
@@ -143,9 +143,6 @@ class Settings:
         """Weight of the self-distillation term in the scored objective."""
         return self._weights['sd'] if self.sd_loss else 0.0
 
-    def _described_loss(self) -> dict:
-        return dict(type=type(self.sd_loss).__name__, **self.sd_loss.settings)
-
     @property
     def _weights(self) -> dict:
         return dict(task=1.0, sd=1.0) | (self.score_weights or {})
@@ -185,7 +182,9 @@ def _described(part: Any) -> dict | None:
 
 
 def _plain(part: Any) -> dict:
-    settings = {k: v for k, v in vars(part).items() if k[0] != '_'}
+    own = vars(part).items()
+    # A loss is a module, whose mode is no setting.
+    settings = {k: v for k, v in own if k[0] != '_' and k != 'training'}
     if isinstance(settings.get('schedule'), Schedule):
         settings['schedule'] = asdict(settings['schedule'])
     return settings

@@ -12,7 +12,6 @@ plain step just before.
 import argparse  # noqa: I001  (workloads repairs broken environments)
 import itertools
 import statistics
-import time
 
 import torch
 import workloads
@@ -84,7 +83,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[float]]:
             if distillation:
                 distillation.attach()
             seconds[name].append(
-                timed(
+                workloads.timed(
                     lambda b=batch, d=distillation: step(model, wrapper, b, d)
                 )
             )
@@ -120,16 +119,6 @@ def batches(name: str, size: int):
                 data_samples=partners + [s.clone() for s in partners],
             )
         yield batch
-
-
-def timed(function) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ step.
 
 import argparse
 import statistics
-import time
 
 import torch
 import workloads
@@ -87,23 +86,13 @@ def measure(args: argparse.Namespace, name: str) -> tuple[float, ...]:
         batch = workloads.make_batch(name, size, image, seed)
         times.append(
             [
-                timed(lambda b=batch: model.train_step(b, wrapper)),
-                timed(keeper.apply),
-                timed(keeper.measured_sparsity),
+                workloads.timed(lambda b=batch: model.train_step(b, wrapper)),
+                workloads.timed(keeper.apply),
+                workloads.timed(keeper.measured_sparsity),
             ]
         )
     # The first iteration fills caches.
     return tuple(statistics.median(column) for column in zip(*times[1:]))
-
-
-def timed(function) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 if __name__ == '__main__':

@@ -2,6 +2,9 @@
 
 import epsd_mm  # noqa: F401, I001  (first: it repairs broken environments)
 
+import time
+from collections.abc import Callable
+
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -88,6 +91,17 @@ def default_image(name: str) -> tuple[int, int]:
 def default_batch_size(name: str) -> int:
     """Images a batch of a workload."""
     return {'resnet18': 64, 'faster-rcnn': 8}.get(name, 2)
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Seconds that a call takes, with what it starts on a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def _config(name: str) -> str:

@@ -20,12 +20,6 @@ class SelfDistillationLoss(nn.Module, ABC):
         super().__init__()
         self.loss_weight = positive('loss_weight', loss_weight)
 
-    @property
-    def settings(self) -> dict:
-        """The options that it was built with."""
-        own = vars(self).items()
-        return {k: v for k, v in own if k[0] != '_' and k != 'training'}
-
     @abstractmethod
     def build_teacher(self) -> Teacher:
         """A fresh teacher of the kind that the loss needs."""

@@ -5,7 +5,7 @@ from torch import Tensor
 from ..observation import Observation
 from ..teachers import Partner
 from .base import SelfDistillationLoss, positive
-from .divergence import even_weights, softened_divergence
+from .divergence import softened_divergence, weighted_sum
 
 
 def cs_kd_loss(
@@ -36,10 +36,8 @@ def cs_kd_loss(
         >>> float(cs_kd_loss(z, z))
         0.0
     """
-    if weights is None:
-        weights = even_weights(logits)
     divergence = softened_divergence(logits, partner_logits, temperature)
-    return (weights * divergence).sum()
+    return weighted_sum(divergence, weights)
 
 
 class CSKDLoss(SelfDistillationLoss):

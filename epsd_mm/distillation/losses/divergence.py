@@ -37,6 +37,8 @@ def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
     return F.log_softmax(at_least_float32(logits) / temperature, dim=1)
 
 
-def even_weights(logits: Tensor) -> Tensor:
-    """``1/n`` for each of ``n`` samples."""
-    return logits.new_full((len(logits),), 1 / max(len(logits), 1))
+def weighted_sum(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """``Σ_i w_i l_i`` of ``n`` samples; ``1/n`` each without weights."""
+    if weights is None:
+        weights = losses.new_full((len(losses),), 1 / max(len(losses), 1))
+    return (weights * losses).sum()

@@ -5,7 +5,7 @@ from torch import Tensor
 from ..observation import Observation
 from ..teachers import Previous
 from .base import SelfDistillationLoss, positive
-from .divergence import even_weights, softened_divergence
+from .divergence import softened_divergence, weighted_sum
 
 
 def dlb_loss(
@@ -37,10 +37,8 @@ def dlb_loss(
         >>> bool(dlb_loss(now, before) > dlb_loss(now, now))
         True
     """
-    if weights is None:
-        weights = even_weights(logits)
     divergence = softened_divergence(logits, previous_logits, temperature)
-    return (weights * divergence).sum()
+    return weighted_sum(divergence, weights)
 
 
 class DLBLoss(SelfDistillationLoss):

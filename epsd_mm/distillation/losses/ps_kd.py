@@ -6,7 +6,7 @@ from torch import Tensor
 from ..observation import Observation
 from ..teachers import History
 from .base import SelfDistillationLoss, positive
-from .divergence import even_weights, log_softmax
+from .divergence import log_softmax, weighted_sum
 
 
 def ps_kd_loss(
@@ -40,12 +40,10 @@ def ps_kd_loss(
         >>> float(ps_kd_loss(z, y, torch.tensor([[1.0, 0.0]])))
         0.0
     """
-    if weights is None:
-        weights = even_weights(logits)
     log_p = log_softmax(logits)
     true = log_p.gather(1, labels[:, None])[:, 0]
     difference = true - (past.detach() * log_p).sum(dim=1)
-    return alpha * (weights * difference).sum()
+    return alpha * weighted_sum(difference, weights)
 
 
 def ps_kd_divergence(
@@ -70,11 +68,9 @@ def ps_kd_divergence(
     Returns:
         A scalar, at least 0.
     """
-    if weights is None:
-        weights = even_weights(logits)
     past = past.detach()
     divergence = torch.xlogy(past, past) - past * log_softmax(logits)
-    return alpha * (weights * divergence.sum(dim=1)).sum()
+    return alpha * weighted_sum(divergence.sum(dim=1), weights)
 
 
 class PSKDLoss(SelfDistillationLoss):
