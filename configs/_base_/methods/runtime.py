@@ -11,8 +11,8 @@ default_hooks = dict(
         type='EPSDHook',
         sparsity=0.9,
         # Scored on the self-distillation objective, ProsPr is EPSD. With its
-        # usual lr of 0.1 the meta-gradient of these networks grows a
-        # hundredfold and more on its way back; with 0.01 it keeps its size.
+        # usual lr of 0.1 the meta-gradient of these networks runs away on its
+        # way back; with 0.01 it keeps its size.
         criterion=dict(type='ProsPr', steps=3, lr=0.01),
         # One draw of the data gives a mask that is mostly noise.
         draws=8,
