@@ -4,4 +4,4 @@ _base_ = [
     './_base_/datasets/cifar100.py',
     './_base_/methods/cs_kd.py',
 ]
-train_dataloader = dict(batch_sampler=_base_.batch_sampler)
+train_dataloader = dict(batch_sampler=dict(type='ClassPairBatchSampler'))

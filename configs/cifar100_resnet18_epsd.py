@@ -9,4 +9,4 @@ model = dict(
     backbone=dict(zero_init_residual=False),
     head=dict(num_classes=100),
 )
-train_dataloader = dict(batch_sampler=_base_.batch_sampler)
+train_dataloader = dict(batch_sampler=dict(type='ClassPairBatchSampler'))

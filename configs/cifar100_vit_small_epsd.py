@@ -5,7 +5,7 @@ _base_ = [
     './_base_/datasets/cifar100.py',
     './_base_/methods/cs_kd.py',
 ]
-train_dataloader = dict(batch_sampler=_base_.batch_sampler)
+train_dataloader = dict(batch_sampler=dict(type='ClassPairBatchSampler'))
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),

@@ -11,5 +11,5 @@ model = dict(
     head=dict(num_classes=200, topk=(1, 5)),
 )
 default_hooks = dict(epsd=dict(sd_loss=dict(loss_weight=3.0)))
-train_dataloader = dict(batch_sampler=_base_.batch_sampler)
+train_dataloader = dict(batch_sampler=dict(type='ClassPairBatchSampler'))
 auto_scale_lr = dict(base_batch_size=32)

@@ -55,6 +55,19 @@ def test_a_classifier_is_built_with_its_hook_data_and_metrics(path):
     loss = type(hook.settings.sd_loss).__name__
     sampler = cfg.train_dataloader.get('batch_sampler')
     assert (sampler and sampler.type) == SAMPLERS[loss]
+    assert 'batch_sampler' not in cfg
+
+
+@pytest.mark.parametrize(
+    'name', ['cub_resnet50_epsd', 'imagenet_resnet50_epsd']
+)
+def test_no_image_of_a_test_may_be_left_out(name):
+    cfg = Config.fromfile(epsd_mm.config_path(name))
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.test_mode
+        assert loader.dataset.pipeline[0].type == 'LoadCheckedImage'
+    assert not cfg.train_dataloader.dataset.get('test_mode')
+    assert cfg.train_dataloader.dataset.pipeline[0].type == 'LoadCheckedImage'
 
 
 @pytest.mark.parametrize('path', CLASSIFIERS, ids=ids(CLASSIFIERS))

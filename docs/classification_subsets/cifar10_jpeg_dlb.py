@@ -14,7 +14,7 @@ data_preprocessor = dict(
 test_pipeline = [dict(type='LoadCheckedImage'), dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=128,
-    batch_sampler=_base_.batch_sampler,
+    batch_sampler=dict(type='OverlapBatchSampler'),
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
@@ -37,6 +37,7 @@ val_dataloader = dict(
         type='CustomDataset',
         data_root='data/cifar10-jpeg/cifar10/test',
         pipeline=test_pipeline,
+        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader

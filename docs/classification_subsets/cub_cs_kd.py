@@ -27,7 +27,7 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     num_workers=0,
-    batch_sampler=_base_.batch_sampler,
+    batch_sampler=dict(type='ClassPairBatchSampler'),
     dataset=dict(pipeline=train_pipeline),
 )
 val_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))

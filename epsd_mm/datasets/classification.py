@@ -24,10 +24,11 @@ class _PreparedDataset(BaseDataset):
         data_root: Folder of the data set.
         split: One of the splits of the class.
         kwargs: Options of mmpretrain's ``BaseDataset``: metainfo, pipeline,
-            indices, test_mode, …
+            indices, … ``test_mode``, in which no image may be left out, is
+            on by default for every split but ``train``.
 
     Raises:
-        ValueError: There is no such split.
+        ValueError: There is no such split, or it holds no image.
         FileNotFoundError: A file is absent.
     """
 
@@ -45,13 +46,28 @@ class _PreparedDataset(BaseDataset):
             )
         self.split = split
         self.root = Path(data_root).expanduser()
+        kwargs.setdefault('test_mode', split != 'train')
         super().__init__(
             ann_file='', data_root=str(self.root), data_prefix='', **kwargs
         )
 
+    def load_data_list(self) -> list[dict]:
+        """What a pipeline starts from, for each image."""
+        samples = self._samples()
+        if not samples:
+            raise ValueError(
+                f'{self.root} holds no image of split={self.split!r}: '
+                f'`python tools/prepare_data.py {self.name}` puts the data '
+                'set into place'
+            )
+        return samples
+
     def extra_repr(self) -> list[str]:
         """What ``repr`` says beside the numbers of samples and classes."""
         return [f'Split: \t{self.split}', f'Root of dataset: \t{self.root}']
+
+    def _samples(self) -> list[dict]:
+        raise NotImplementedError
 
     def _existing(self, path: Path) -> Path:
         if not path.exists():
@@ -91,8 +107,8 @@ class CIFAR10Batches(_PreparedDataset):
     )
     label_key = 'labels'
 
-    def load_data_list(self) -> list[dict]:
-        """Images and labels; the base class packs them into one buffer."""
+    def _samples(self) -> list[dict]:
+        # mmengine packs the images into one buffer.
         samples = []
         for name in self.files[self.split]:
             path = self._existing(self.root / self.folder / name)
@@ -156,10 +172,9 @@ class TinyImageNet(_PreparedDataset):
             )
         super().__init__(data_root, split, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
-        """Paths of the images and their labels."""
+    def _samples(self) -> list[dict]:
         wnids = self._existing(self.root / 'wnids.txt').read_text().split()
-        labels = {wnid: i for i, wnid in enumerate(sorted(wnids))}
+        labels = {wnid: i for i, wnid in enumerate(sorted(set(wnids)))}
         if self.CLASSES is None:
             self._metainfo['classes'] = self._words(labels)
         if len(self.CLASSES) != len(labels):

@@ -109,7 +109,8 @@ class Calibration(BaseMetric):
 
     Raises:
         ValueError: ``bins`` is not positive; in use: a sample has not exactly
-            one label, or its scores are no distribution over the classes.
+            one label, which is the number of a class, or its scores are no
+            distribution over the classes.
     """
 
     default_prefix = 'calibration'
@@ -154,10 +155,16 @@ class Calibration(BaseMetric):
                 'defined for one label a sample; take the metric out of the '
                 'evaluator of a multi-label task'
             )
-        valid = scores.ndim == 1 and np.isfinite(scores).all()
-        if not valid or (scores < 0).any():
+        if scores.ndim != 1:
             raise ValueError(
-                f'pred_score={scores} is no distribution over classes: '
+                f'pred_score of shape {scores.shape} must have one score for '
+                f'each class: {_REMEDY}'
+            )
+        wrong = ~(np.isfinite(scores) & (scores >= 0))
+        if wrong.any():
+            index = int(wrong.argmax())
+            raise ValueError(
+                f'pred_score[{index}]={scores[index]} is no probability: '
                 f'{_REMEDY}'
             )
         total = scores.sum()
@@ -165,13 +172,19 @@ class Calibration(BaseMetric):
             raise ValueError(
                 f'pred_score sums to {total:.6g} instead of 1: {_REMEDY}'
             )
-        if not 0 <= labels[0] < len(scores):
+        label = labels[0]
+        if not label.is_integer():
             raise ValueError(
-                f'gt_label={int(labels[0])} is not one of the {len(scores)} '
+                f'gt_label={label} is not the number of a class: correct the '
+                'labels of the data set'
+            )
+        if not 0 <= label < len(scores):
+            raise ValueError(
+                f'gt_label={int(label)} is not one of the {len(scores)} '
                 'classes that were scored: set num_classes of the head to '
                 'that of the data set'
             )
-        return scores / total, int(labels[0])
+        return scores / total, int(label)
 
 
 _REMEDY = (

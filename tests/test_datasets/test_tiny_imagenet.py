@@ -79,10 +79,40 @@ def test_labels_are_those_of_a_data_set_of_folders(drawn):
 
 
 def test_val_has_the_labels_of_its_lines(drawn):
-    dataset = TinyImageNet(drawn, split='val', test_mode=True)
+    dataset = TinyImageNet(drawn, split='val')
     assert dataset.get_gt_labels().tolist() == [2, 1, 0, 1]
     path = dataset.get_data_info(3)['img_path']
     assert path == str(drawn / 'val' / 'images' / 'val_3.JPEG')
+
+
+def test_no_image_of_val_is_replaced_by_another(broken):
+    name = 'images/val_1.JPEG'
+    (broken / 'val' / name).write_bytes(b'no image')
+    pipeline = [dict(type='LoadCheckedImage', skip=True)]
+    val = TinyImageNet(broken, split='val', pipeline=pipeline)
+    assert val[0]['gt_label'] == 2
+    with pytest.raises(Exception, match='should not get `None`'):
+        val[1]
+    (broken / 'train' / WNIDS[0] / f'images/{WNIDS[0]}_0.JPEG').write_bytes(
+        b''
+    )
+    train = TinyImageNet(broken, pipeline=pipeline)
+    assert train[2]['img_path'] != train.get_data_info(2)['img_path']
+
+
+@pytest.mark.parametrize('name', ['wnids.txt', 'val/val_annotations.txt'])
+def test_a_set_without_images_is_refused(broken, name):
+    (broken / name).write_text('')
+    split = 'val' if name.startswith('val') else 'train'
+    words = f"holds no image of split='{split}'.*prepare_data.py tiny_imagenet"
+    with pytest.raises(ValueError, match=words):
+        TinyImageNet(broken, split=split)
+
+
+def test_a_class_that_is_listed_twice_is_one_class(broken):
+    with (broken / 'wnids.txt').open('a') as file:
+        file.write(f'{WNIDS[1]}\n')
+    assert TinyImageNet(broken).get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_test_is_refused_for_want_of_labels(drawn):

@@ -273,17 +273,33 @@ def test_a_sure_and_wrong_prediction_stays_finite():
 @pytest.mark.parametrize(
     'score, words',
     [
-        ([0.5, math.nan], 'no distribution .*divergence'),
-        ([0.5, math.inf], 'no distribution'),
-        ([1.5, -0.5], 'no distribution'),
+        ([0.5, math.nan], r'pred_score\[1\]=nan is no .*divergence'),
+        ([math.inf, 0.5], r'pred_score\[0\]=inf is no probability'),
+        ([1.5, -0.5], r'pred_score\[1\]=-0.5 is no probability'),
+        ([[0.5, 0.5]], r'pred_score of shape \(1, 2\)'),
         ([0.9, 0.8], r'sums to 1\.7 instead of 1: .*softmax'),
         ([0.0, 0.0], 'sums to 0 '),
     ],
 )
 def test_scores_that_are_no_distribution_are_refused(score, words):
-    samples = data_samples(torch.tensor([score]), [0])
+    sample = dict(pred_score=torch.tensor(score), gt_label=torch.tensor([0]))
     with pytest.raises(ValueError, match=words):
-        Evaluator(Calibration()).process(samples)
+        Calibration().process(None, [sample])
+
+
+def test_one_wrong_score_among_a_thousand_is_named():
+    scores = torch.full((1000,), 0.001)
+    scores[617] = math.nan
+    sample = dict(pred_score=scores, gt_label=torch.tensor([0]))
+    with pytest.raises(ValueError, match=r'pred_score\[617\]=nan'):
+        Calibration().process(None, [sample])
+
+
+@pytest.mark.parametrize('label', [0.5, math.nan, math.inf])
+def test_a_label_that_is_no_number_of_a_class_is_refused(label):
+    sample = dict(pred_score=[0.5, 0.5], gt_label=[label])
+    with pytest.raises(ValueError, match=f'gt_label={label} is not the num'):
+        Calibration().process(None, [sample])
 
 
 @pytest.mark.parametrize('labels', [[0, 1], []])
@@ -295,9 +311,11 @@ def test_other_than_one_label_is_refused(labels):
 
 
 def test_a_label_beyond_the_scores_is_refused():
-    samples = data_samples(torch.tensor([[0.5, 0.5]]), [2])
-    with pytest.raises(ValueError, match='gt_label=2 is not one of the 2'):
-        Evaluator(Calibration()).process(samples)
+    for label in (2, -1):
+        sample = dict(pred_score=[0.5, 0.5], gt_label=[label])
+        words = f'gt_label={label} is not one of the 2'
+        with pytest.raises(ValueError, match=words):
+            Calibration().process(None, [sample])
 
 
 def test_a_sample_without_scores_is_refused():

@@ -16,7 +16,10 @@ train_dataloader = dict(
     batch_size=32, num_workers=4, dataset=dict(pipeline=train_pipeline)
 )
 val_dataloader = dict(
-    batch_size=32, num_workers=4, dataset=dict(pipeline=test_pipeline)
+    batch_size=32,
+    num_workers=4,
+    # No image of a test may be left out.
+    dataset=dict(pipeline=test_pipeline, test_mode=True),
 )
 test_dataloader = val_dataloader
 val_evaluator = [dict(type='Accuracy', topk=(1, 5)), dict(type='Calibration')]

@@ -2,9 +2,6 @@
 # momentum, 300 epochs, learning rate divided by 10 after 150 and 225.
 _base_ = './runtime.py'
 default_hooks = dict(epsd=dict(sd_loss=dict(type='PSKDLoss', alpha=0.8)))
-# The sampler of any loader: the history tells samples by their keys.
-batch_sampler = None
-
 optim_wrapper = dict(
     optimizer=dict(
         type='SGD', lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True

@@ -106,6 +106,25 @@ def _members(source: Path) -> Iterator[Member]:
     )
 
 
+class _Header(tarfile.TarInfo):
+    """A header that ends an archive only where it is a block of zeros.
+
+    Behind the first member, tarfile takes one that is absent, cut off or
+    damaged for the end, too.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.InvalidHeaderError as error:
+            raise tarfile.ReadError(f'a header of it has a {error}') from error
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError('its end is missing') from error
+
+
 def _is_compressed_tar(source: Path) -> bool:
     if zipfile.is_zipfile(source) or not tarfile.is_tarfile(source):
         return False
@@ -138,7 +157,7 @@ def _tar_members(
 ) -> Iterator[Member]:
     # A member of another archive cannot be sought in, so it is streamed.
     how = dict(mode='r|*', fileobj=stream) if stream else dict(name=source)
-    with tarfile.open(**how) as archive:
+    with tarfile.open(**how, tarinfo=_Header) as archive:
         for member in archive:
             _refuse_unsafe_name(source, member.name)
             if member.isdir():
@@ -150,10 +169,6 @@ def _tar_members(
                 member.size,
                 lambda member=member: archive.extractfile(member),
             )
-        # A cut between two members goes unnoticed by tarfile. Where the
-        # archive is whole, a block of zeros was read behind the last one.
-        if archive.fileobj.tell() <= archive.offset:
-            raise tarfile.ReadError('its end is missing')
 
 
 def _zip_members(source: Path) -> Iterator[Member]:

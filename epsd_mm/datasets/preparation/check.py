@@ -6,10 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from .download import checksum
-from .layout import Count, Layout, Overlay
+from .layout import Count, Layout, Overlay, is_image
 from .progress import progress
-
-_PICTURES = ('.jpg', '.jpeg', '.png')
 
 
 def check(
@@ -57,32 +55,36 @@ def corrupt_images(tree: Overlay) -> list[str]:
     Returns:
         A sentence for each image that is corrupt or truncated.
     """
-    paths, corrupt = list(_pictures(tree)), []
-    with progress('decoding', len(paths), 'images') as advance:
-        for path in paths:
+    images, corrupt = list(_images(tree)), []
+    with progress('decoding', len(images), 'images') as advance:
+        for folder, name in images:
             try:
-                with Image.open(path) as image:
+                with Image.open(folder / name) as image:
                     image.load()
             except Exception as error:
-                # Decoders raise nearly everything on damaged files.
-                corrupt.append(f'{path.name} is corrupt: {error}')
+                # Decoders raise nearly everything on damaged files, and may
+                # name the file by its path, where it is not going to stay.
+                reason = str(error).replace(f'{folder}/', '')
+                corrupt.append(f'{name} is corrupt: {reason}')
             advance(1)
     return corrupt
 
 
-def _pictures(tree: Overlay) -> Iterator[Path]:
+def _images(tree: Overlay) -> Iterator[tuple[Path, Path]]:
+    """The folder of each image, and its name in there."""
     for folder in tree.folders:
         for path in sorted(folder.rglob('*')):
-            if path.suffix.lower() in _PICTURES:
-                yield path
+            if is_image(path.name):
+                yield folder, path.relative_to(folder)
 
 
 def _refuse(layout: Layout, problems: list[str]) -> None:
     if problems:
         more = len(problems) - 5
         more = f'; and {more} more' if more > 0 else ''
+        plural = 's' if len(problems) > 1 else ''
         raise ValueError(
-            f'{len(problems)} problems in {layout.title}: '
+            f'{len(problems)} problem{plural} in {layout.title}: '
             f'{"; ".join(problems[:5])}{more}'
         )
 

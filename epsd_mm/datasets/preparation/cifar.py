@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100, in the pickle form for Python."""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from epsd_mm.datasets.cifar import read_batch, read_samples
 
@@ -52,7 +52,7 @@ class _CIFAR(Layout):
                     )
                     counts[part] += len(labels)
                 except ValueError as error:
-                    problems.append(str(error))
+                    problems.append(self._named(error, path))
         path = tree.find(self.meta)
         if path is None:
             problems.append(f'{self.meta} is missing')
@@ -60,8 +60,12 @@ class _CIFAR(Layout):
             try:
                 read_batch(path)
             except ValueError as error:
-                problems.append(str(error))
+                problems.append(self._named(error, path))
         return Survey(counts, problems)
+
+    def _named(self, error: ValueError, path: Path) -> str:
+        """The message, with the file's name as in the archive."""
+        return str(error).replace(str(path), f'{self.batches}/{path.name}')
 
     def needs(self, leaf: Mapping) -> list[str]:
         return [self.batches]

@@ -52,13 +52,12 @@ class CUB(Layout):
         for key, image in images.items():
             if not tree.has(f'images/{image}'):
                 problems.append(f'images/{image} is missing')
-            if key not in labels:
-                continue
-            if classes.get(labels[key]) != PurePosixPath(image).parent.name:
+            label, folder = labels.get(key), PurePosixPath(image).parent.name
+            if label is not None and classes.get(label) != folder:
                 problems.append(
                     f'image_class_labels.txt gives {image} the class '
-                    f'{labels[key]}, which classes.txt calls '
-                    f'{classes.get(labels[key])}'
+                    f'{label}, which is not that of its folder in '
+                    'classes.txt'
                 )
         for key, split in splits.items():
             if split not in ('0', '1'):

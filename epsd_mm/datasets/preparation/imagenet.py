@@ -6,13 +6,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from .layout import Archive, Layout, Overlay, Survey
+from .layout import Archive, Layout, Overlay, Survey, is_image
 from .staging import settle
 
 _WNID = re.compile(r'n\d{8}')
 _FLAT = re.compile(r'ILSVRC2012_val_(\d{8})\.JPEG')
 _TRUTH = 'ILSVRC2012_validation_ground_truth.txt'
-_IMAGES = ('.jpeg', '.jpg', '.png')
 _NO_CLASSES = (
     'the validation archive does not tell the classes of its images: give '
     'ILSVRC2012_devkit_t12.tar.gz or meta/val.txt (lines `name label`, '
@@ -64,7 +63,7 @@ class ImageNet(Layout):
 
     def place(self, name: PurePosixPath) -> PurePosixPath | None:
         parent, top = name.parent.name, name.parent.parent.name
-        if _is_image(name.name):
+        if is_image(name.name):
             if parent.endswith('.tar') and _WNID.fullmatch(parent[:-4]):
                 return PurePosixPath('train', parent[:-4], name.name)
             if _WNID.fullmatch(parent) and top in ('train', 'val'):
@@ -128,16 +127,16 @@ class ImageNet(Layout):
         )
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_IMAGES)
-
-
 def _images(tree: Overlay, split: str) -> dict[str, set[str]]:
     """Names of the images of each class."""
     return {
-        wnid: set(filter(_is_image, tree.listing(f'{split}/{wnid}')))
+        wnid: set(filter(is_image, tree.listing(f'{split}/{wnid}')))
         for wnid in sorted(filter(_WNID.fullmatch, tree.listing(split)))
     }
+
+
+def _is_labelled(row: list[str]) -> bool:
+    return len(row) == 2 and row[1].isdigit()
 
 
 def _meta_problems(
@@ -150,7 +149,7 @@ def _meta_problems(
     for split, rows in lists.items():
         for row in rows or []:
             where = f'meta/{split}.txt, {" ".join(row)!r}'
-            if len(row) != 2 or not row[1].isdigit():
+            if not _is_labelled(row):
                 problems.append(f'{where} is not a name and a label')
                 continue
             image = PurePosixPath(row[0])
@@ -196,7 +195,7 @@ def _val_classes(tree: Overlay) -> dict[str, str]:
     if not rows:
         raise ValueError(_NO_CLASSES)
     for row in rows:
-        if len(row) != 2 or not row[1].isdigit():
+        if not _is_labelled(row):
             raise ValueError(
                 f'meta/val.txt has the line {" ".join(row)!r}, instead of a '
                 'name and a label'

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+_IMAGES = ('.jpeg', '.jpg', '.png')
+
 
 class Archive(NamedTuple):
     """An archive as its authors publish it.
@@ -82,8 +84,13 @@ class Overlay:
         try:
             lines = path.read_text(encoding='utf-8').splitlines()
         except UnicodeDecodeError as error:
-            raise ValueError(f'{path} is no text file: {error}') from error
+            raise ValueError(f'{name} is no text file: {error}') from error
         return [line.split() for line in lines if line.strip()]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name."""
+    return name.lower().endswith(_IMAGES)
 
 
 class Layout:

@@ -128,4 +128,9 @@ def _verify(layout: Layout, sources: Sequence[Path]) -> None:
     archives = {archive.name: archive for archive in layout.archives}
     for source in sources:
         if source.is_file() and source.name in archives:
-            verify(source, archives[source.name])
+            try:
+                verify(source, archives[source.name])
+            except ValueError as error:
+                raise ValueError(
+                    f'{error}, or accept it with --allow-subset'
+                ) from None

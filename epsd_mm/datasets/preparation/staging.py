@@ -33,11 +33,11 @@ def stage(
         doing = f'unpacking {source.name}'
         with (
             damage_named(source),
-            full_disk_named(staging, needed, doing),
+            full_disk_named(target.parent, needed, doing),
             progress(doing, None, 'files') as advance,
         ):
             if not target.exists():
-                require_space(staging, needed(), doing)
+                require_space(target.parent, needed(), doing)
             found = False
             for member in members(source, nested=layout.nested):
                 place = layout.place(member.name)
@@ -45,7 +45,8 @@ def stage(
                     continue
                 found = True
                 with member.open() as stream:
-                    _write(stream, place, staging, target, source)
+                    if not _is_there(place, stream, source, staging, target):
+                        _write(stream, staging / place)
                 advance(1)
         if not found:
             raise FileNotFoundError(
@@ -62,12 +63,11 @@ def settle(
     Raises:
         FileExistsError: Another file is in its place.
     """
-    for folder in (target, staging):
-        if (folder / name).exists():
-            with path.open('rb') as stream:
-                _require_same(folder / name, stream, path)
-            path.unlink()
-            return
+    with path.open('rb') as stream:
+        there = _is_there(name, stream, 'a source', staging, target)
+    if there:
+        path.unlink()
+        return
     (staging / name).parent.mkdir(parents=True, exist_ok=True)
     path.rename(staging / name)
 
@@ -94,31 +94,41 @@ def _is_wanted(layout: Layout, name: PurePosixPath) -> bool:
     return inner or layout.place(name) is not None
 
 
-def _write(
-    stream: BinaryIO,
+def _is_there(
     name: PurePosixPath,
+    stream: BinaryIO,
+    source: Path | str,
     staging: Path,
     target: Path,
-    source: Path,
-) -> None:
-    for folder in (target, staging):
+) -> bool:
+    """Whether a file is there already, with the content of ``stream``.
+
+    Raises:
+        FileExistsError: It is there with another content.
+    """
+    others = (
+        (target, f'{target}; choose another --data-root or remove one'),
+        (staging, 'what was unpacked before it; leave one of them out'),
+    )
+    for folder, other in others:
         if (folder / name).exists():
-            _require_same(folder / name, stream, source)
-            return
-    place = staging / name
+            if _is_same(folder / name, stream):
+                return True
+            raise FileExistsError(
+                f'{source} holds another {name} than {other}'
+            )
+    return False
+
+
+def _is_same(place: Path, stream: BinaryIO) -> bool:
+    with place.open('rb') as present:
+        while piece := present.read(_PIECE):
+            if piece != stream.read(_PIECE):
+                return False
+    return not stream.read(1)
+
+
+def _write(stream: BinaryIO, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open('wb') as out:
         shutil.copyfileobj(stream, out, _PIECE)
-
-
-def _require_same(place: Path, stream: BinaryIO, source: Path) -> None:
-    with place.open('rb') as present:
-        while True:
-            piece = present.read(_PIECE)
-            if piece != stream.read(_PIECE):
-                raise FileExistsError(
-                    f'{source} holds another {place.name} than {place.parent}'
-                    '; choose another --data-root or remove one of them'
-                )
-            if not piece:
-                return

@@ -143,6 +143,28 @@ def test_a_tar_that_ends_between_two_members_is_damaged(tmp_path, nested):
         contents(source, nested=nested)
 
 
+@pytest.mark.parametrize('nested', [False, True])
+@pytest.mark.parametrize(
+    'end, header, words',
+    [
+        (1536 + 200, b'', 'its end is missing'),
+        (None, b'\x99' * 20, 'bad checksum'),
+    ],
+    ids=['cut', 'changed'],
+)
+def test_a_tar_with_a_damaged_header_is_no_shorter_tar(
+    tmp_path, nested, end, header, words
+):
+    content = bytearray(tar_bytes(FILES))
+    # A header of 512 bytes and 700 bytes of a.txt, filled up to 1024.
+    content[1536 : 1536 + len(header)] = header
+    files = {'x.tar': bytes(content[:end])}
+    (tmp_path / 'x.tar').write_bytes(files['x.tar'])
+    source = pack(files, tmp_path / 'y.tar') if nested else tmp_path / 'x.tar'
+    with pytest.raises(ValueError, match=f'is damaged: .*{words}'):
+        contents(source, nested=nested)
+
+
 def test_changed_bytes_in_a_zip_are_noticed(tmp_path):
     source = pack(FILES, tmp_path / 'x.zip')
     content = bytearray(source.read_bytes())

@@ -101,7 +101,8 @@ class _Evil:
 def test_a_bad_file_is_named_and_not_run(tmp_path, monkeypatch, name, content):
     monkeypatch.chdir(tmp_path)
     files = cifar100_files() | {f'cifar-100-python/{name}': content}
-    with pytest.raises(ValueError, match=f'/{name}[ ,:]'):
+    words = f'CIFAR-100: cifar-100-python/{name}[ ,:]'
+    with pytest.raises(ValueError, match=words):
         prepared(files, tmp_path, allow_subset=True)
     assert not (tmp_path / 'evil').exists()
     assert os.listdir(tmp_path / 'data' / 'cifar100') == []

@@ -95,7 +95,8 @@ def test_a_local_archive_of_the_published_name_is_compared(
     source = pack(FILES, tmp_path / 'CUB_200_2011.tgz')
     wrong = CUB.archives[0]._replace(checksum=f'md5:{32 * "0"}')
     monkeypatch.setattr(CUB, 'archives', (wrong,))
-    with pytest.raises(ValueError, match=f'{source} is not .* as published'):
+    words = f'{source} is not .* as published.* --allow-subset'
+    with pytest.raises(ValueError, match=words):
         prepare(CUB, [source], tmp_path / 'data')
     assert not (tmp_path / 'data').exists()
     # A subset cannot have the published hash.
@@ -145,6 +146,57 @@ def test_a_disk_that_runs_full_leaves_nothing(source, tmp_path, monkeypatch):
         prepare(CUB, [source], tmp_path / 'data', allow_subset=True)
     assert error.value.errno == errno.ENOSPC and len(copied) == 3
     assert os.listdir(tmp_path / 'data') == []
+
+
+NAME = 'images/002.Laysan_Albatross/0003.jpg'
+
+
+def contradicting(tmp_path, monkeypatch):
+    other = pack({f'CUB_200_2011/{NAME}': picture(9)}, tmp_path / 'b.tar')
+    return [pack(FILES, tmp_path / 'a.tar'), other], f'b.tar .* {NAME} than'
+
+
+def without_text(tmp_path, monkeypatch):
+    files = FILES | {'CUB_200_2011/images.txt': b'\xff\xfe'}
+    return [pack(files, tmp_path / 'a.tar')], 'images.txt is no text'
+
+
+def without_image(tmp_path, monkeypatch):
+    files = FILES | {f'CUB_200_2011/{NAME}': b'no image'}
+    return [pack(files, tmp_path / 'a.tar')], f'{NAME} is corrupt: '
+
+
+def without_room(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(disk.shutil, 'disk_usage', lambda _: usage)
+    return [pack(FILES, tmp_path / 'a.tar')], f'disk of {tmp_path}/data is'
+
+
+@pytest.mark.parametrize(
+    'case', [contradicting, without_text, without_image, without_room]
+)
+def test_errors_name_places_that_a_user_knows(tmp_path, monkeypatch, case):
+    sources, words = case(tmp_path, monkeypatch)
+    with pytest.raises((OSError, ValueError), match=words) as error:
+        prepare(
+            CUB,
+            sources,
+            tmp_path / 'data',
+            allow_subset=True,
+            verify_images=True,
+        )
+    assert '.partial' not in str(error.value)
+    assert os.listdir(tmp_path / 'data') == []
+
+
+def test_what_is_in_place_is_never_replaced(source, tmp_path):
+    prepare(CUB, [source], tmp_path / 'data', allow_subset=True)
+    files = {f'CUB_200_2011/{NAME}': picture(9)}
+    other = pack(files, tmp_path / 'b.tar')
+    place = tmp_path / 'data' / 'CUB_200_2011'
+    with pytest.raises(FileExistsError, match=f'b.tar .* {NAME} than {place}'):
+        prepare(CUB, [other], tmp_path / 'data', allow_subset=True)
+    assert tree(place) == PLACED
 
 
 def test_other_errors_of_the_disk_are_passed_on(source, tmp_path, monkeypatch):
