@@ -8,14 +8,20 @@ from pathlib import Path
 from epsd_mm.evaluation.sparsity import density_table
 from epsd_mm.pruning import Masks
 
+from .parts import part_table
+
 
 def report_text(report: dict) -> str:
-    """Density by layer, the totals, and what scoring cost, as text."""
+    """Density by layer and by part, and what scoring cost, as text."""
     layers = {
         name: (layer['kept'], layer['total'])
         for name, layer in report['layers'].items()
     }
-    return density_table('Weights kept', layers) + summary(report)
+    return (
+        density_table('Weights kept', layers)
+        + part_table('Of the scored weights, by part', report['layers'])
+        + summary(report)
+    )
 
 
 def summary(report: dict) -> str:

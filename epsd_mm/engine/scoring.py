@@ -97,10 +97,10 @@ def _no_batches(draw: int) -> Iterable[Any]:
 def scoring_copy(model: BaseModel) -> BaseModel:
     """A float32 copy in training mode that can be differentiated twice.
 
-    RoIAlign becomes exact, activation checkpointing is off (its reentrant
-    form refuses a second derivative), synchronised normalisation counts
-    its own process alone, and on the CPU convolutions work channels last,
-    where their kernels are fastest.
+    RoIAlign and mmdet's focal loss become exact, activation checkpointing
+    is off (its reentrant form refuses a second derivative), synchronised
+    normalisation counts its own process alone, and on the CPU convolutions
+    work channels last, where their kernels are fastest.
     """
     twin = revert_sync_batchnorm(copy.deepcopy(model)).float()
     for module in twin.modules():
@@ -111,6 +111,10 @@ def scoring_copy(model: BaseModel) -> BaseModel:
         from epsd_mm.ops import replace_roi_align
 
         replace_roi_align(twin)
+    if any(type(m).__module__.startswith('mmdet.') for m in twin.modules()):
+        from epsd_mm.ops.focal_loss import replace_focal_loss
+
+        replace_focal_loss(twin)
     if not any(_overruns_channels_last(m) for m in twin.modules()):
         for param in twin.parameters():
             if param.dim() == 4 and param.device.type == 'cpu':
@@ -252,8 +256,9 @@ class ScoringJob:
             self.logger.warning(
                 f'{type(self.settings.criterion).__name__} makes no inner '
                 'step, and before the first one the gradient of '
-                f'{type(self.settings.sd_loss).__name__} is a multiple of '
-                'the plain one: these are the masks of the plain loss'
+                f'{type(self.settings.sd_loss).__name__} is zero or a '
+                'multiple of the plain one: these are the masks of the plain '
+                'loss'
             )
 
     @property
@@ -268,6 +273,7 @@ class ScoringJob:
     def describe(self, found: Found) -> dict:
         """What was done and what came of it, in plain numbers."""
         settings, masks = self.settings, found.masks
+        layers = masks.layers()
         return dict(
             **settings.describe(),
             seed=settings.seed,
@@ -275,7 +281,7 @@ class ScoringJob:
             kept=masks.kept,
             total=masks.total,
             stability=found.stability,
-            layers=masks.layers(),
+            layers={n: layer | found.mass[n] for n, layer in layers.items()},
             steps=found.draws,
         )
 

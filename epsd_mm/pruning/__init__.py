@@ -13,6 +13,7 @@ from .criteria import (
     SynFlow,
     masked,
 )
+from .hessian_check import check_hessian_product
 from .mask_keeper import MaskKeeper
 from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
@@ -54,6 +55,7 @@ __all__ = [
     'SynFlow',
     'Uniform',
     'Weights',
+    'check_hessian_product',
     'find_masks',
     'masked',
     'meta_gradient',

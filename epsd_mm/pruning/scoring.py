@@ -139,6 +139,33 @@ def draw_seed(seed: int, draw: int) -> int:
     return (seed * 1_000_003 + draw) % 2**31
 
 
+def score_mass(
+    scores: Mapping[str, Tensor], masks: Masks
+) -> dict[str, dict[str, float]]:
+    """Where the scores lie: what each layer has of the sum of their sizes.
+
+    Args:
+        scores: Scores by parameter name, not all of them zero.
+        masks: Which weights are kept.
+
+    Returns:
+        By layer, ``mass`` and ``mass_kept``: the shares of its weights and
+        of its kept weights in the sum over the weights of all layers.
+    """
+    masses = {}
+    for name, tensor in scores.items():
+        size = tensor.abs()
+        kept = size[masks[name].to(size.device)]
+        masses[name] = [
+            float(x.sum(dtype=torch.float64)) for x in (size, kept)
+        ]
+    total = sum(mass for mass, _ in masses.values())
+    return {
+        name: dict(mass=mass / total, mass_kept=kept / total)
+        for name, (mass, kept) in masses.items()
+    }
+
+
 def check_nonzero(
     scores: Mapping[str, Tensor], masks: Masks, round: int = 1
 ) -> None:

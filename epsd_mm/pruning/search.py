@@ -23,6 +23,7 @@ from .scoring import (
     check_nonzero,
     draw_seed,
     score,
+    score_mass,
 )
 from .selection import select
 
@@ -37,12 +38,16 @@ class Found:
         stability: Overlap of the masks of two halves of the draws, ``None``
             for a single draw.
         ranked: Number of weights whose score is not exactly zero.
+        mass: Where the scores lie, see :func:`score_mass`. Like ``ranked``
+            it is of the last round: a criterion with rounds scores nothing
+            there that earlier rounds have removed, unless it regrows.
     """
 
     masks: Masks
     draws: list[dict]
     stability: float | None
     ranked: int
+    mass: dict[str, dict[str, float]]
 
 
 class Alone:
@@ -178,7 +183,7 @@ def find_masks(
         even, odd = select(scoring.even, *shape), select(scoring.odd, *shape)
         stability = even.overlap(odd) if even.kept else None
     ranked = sum(int(s.count_nonzero()) for s in scores.values())
-    return Found(masks, notes, stability, ranked)
+    return Found(masks, notes, stability, ranked, score_mass(scores, masks))
 
 
 def _same(batches: list, draw: int) -> Iterable[Any]:

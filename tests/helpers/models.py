@@ -23,9 +23,89 @@ def build(cfg, scope):
 
 def tiny_faster_rcnn(seed=0, strong_heads=False, **roi_layer):
     """A Faster R-CNN over mmdet's own base, with few channels."""
+    cfg = _narrow(_shipped('_base_/models/faster-rcnn_r50_fpn.py'))
+    _narrow_proposals(cfg)
+    extractor = cfg.roi_head.bbox_roi_extractor
+    extractor.out_channels = 8
+    extractor.roi_layer.update(output_size=3, **roi_layer)
+    cfg.roi_head.bbox_head.update(
+        in_channels=8, fc_out_channels=16, roi_feat_size=3, num_classes=4
+    )
+    cfg.train_cfg.rcnn.sampler.num = 32
+    return _seeded(cfg, seed, strong_heads)
+
+
+def tiny_cascade(seed=0, strong_heads=False):
+    """A Cascade R-CNN over mmdet's own config, with few channels."""
+    cfg = _narrow(_shipped('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'))
+    _narrow_proposals(cfg)
+    extractor = cfg.roi_head.bbox_roi_extractor
+    extractor.out_channels = 8
+    extractor.roi_layer.output_size = 3
+    for head, stage in zip(cfg.roi_head.bbox_head, cfg.train_cfg.rcnn):
+        head.update(
+            in_channels=8, fc_out_channels=16, roi_feat_size=3, num_classes=4
+        )
+        stage.sampler.num = 32
+    return _seeded(cfg, seed, strong_heads)
+
+
+def tiny_retinanet(seed=0, strong_heads=False):
+    """A RetinaNet over mmdet's own config, with few channels."""
+    cfg = _narrow(_shipped('pascal_voc/retinanet_r50_fpn_1x_voc0712.py'))
+    cfg.bbox_head.update(
+        in_channels=8, feat_channels=8, stacked_convs=2, num_classes=4
+    )
+    cfg.bbox_head.anchor_generator.octave_base_scale = 2
+    return _seeded(cfg, seed, strong_heads)
+
+
+def tiny_ssd(seed=0, strong_heads=False):
+    """mmdet's SSD300, for images of 300 pixels, with few channels.
+
+    All six levels and every part are there: VGG with pooling in ceil mode,
+    L2 normalisation, and a head that mines hard negatives.
+    """
+    cfg = _shipped('pascal_voc/ssd300_voc0712.py')
+    # Its scale of 1 goes with pretrained weights.
+    cfg.data_preprocessor.std = [58.0] * 3
+    cfg.backbone.init_cfg = None
+    channels = [c // _SSD_NARROWING for c in cfg.neck.out_channels]
+    cfg.neck.update(in_channels=channels[:2], out_channels=channels)
+    cfg.bbox_head.update(in_channels=channels, num_classes=4)
+    model = _seeded(cfg, seed, strong_heads)
+    # VGG has no setting for its number of channels.
+    features = model.backbone.features
+    for i, layer in enumerate(features):
+        if isinstance(layer, torch.nn.Conv2d):
+            features[i] = _narrow_convolution(layer)
+    return model
+
+
+_SSD_NARROWING = 32
+
+
+def _narrow_convolution(conv):
+    colours = conv.in_channels == 3
+    narrow = torch.nn.Conv2d(
+        3 if colours else conv.in_channels // _SSD_NARROWING,
+        conv.out_channels // _SSD_NARROWING,
+        conv.kernel_size,
+        padding=conv.padding,
+        dilation=conv.dilation,
+    )
+    torch.nn.init.kaiming_normal_(narrow.weight)
+    return narrow
+
+
+def _shipped(config):
+    """The model of a config of mmdet's."""
     register_all_modules(init_default_scope=False)
-    base = files('mmdet') / '.mim/configs/_base_/models/faster-rcnn_r50_fpn.py'
-    cfg = Config.fromfile(str(base)).model
+    return Config.fromfile(str(files('mmdet') / '.mim/configs' / config)).model
+
+
+def _narrow(cfg):
+    """With a small residual backbone and neck of its own."""
     cfg.backbone = dict(
         type='ResNet',
         depth=18,
@@ -36,16 +116,16 @@ def tiny_faster_rcnn(seed=0, strong_heads=False, **roi_layer):
         zero_init_residual=False,
     )
     cfg.neck.update(in_channels=[4, 8, 16, 32], out_channels=8)
+    return cfg
+
+
+def _narrow_proposals(cfg):
     cfg.rpn_head.update(in_channels=8, feat_channels=8)
     cfg.rpn_head.anchor_generator.scales = [2]
-    extractor = cfg.roi_head.bbox_roi_extractor
-    extractor.out_channels = 8
-    extractor.roi_layer.update(output_size=3, **roi_layer)
-    cfg.roi_head.bbox_head.update(
-        in_channels=8, fc_out_channels=16, roi_feat_size=3, num_classes=4
-    )
-    cfg.train_cfg.rcnn.sampler.num = 32
     cfg.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=40)
+
+
+def _seeded(cfg, seed, strong_heads):
     torch.manual_seed(seed)
     model = build(cfg, 'mmdet')
     if strong_heads:
@@ -56,18 +136,43 @@ def tiny_faster_rcnn(seed=0, strong_heads=False, **roi_layer):
 
 
 def to_float64(model):
-    """In double precision, for which mmcv's NMS is left out."""
+    """In double precision all through.
+
+    mmcv's NMS refuses it and is left out; mmdet's L2Norm rounds to single
+    precision and is written anew.
+    """
     if hasattr(model, 'rpn_head'):
         model.train_cfg.rpn_proposal.nms = None
+    if hasattr(getattr(model, 'neck', None), 'l2_norm'):
+        model.neck.l2_norm = _L2Norm(model.neck.l2_norm)
     return model.double()
 
 
+class _L2Norm(torch.nn.Module):
+    """``w x / (‖x‖ + ε)`` over channels."""
+
+    def __init__(self, stock):
+        super().__init__()
+        self.weight, self.eps = stock.weight, stock.eps
+
+    def forward(self, x):
+        norm = x.pow(2).sum(dim=1, keepdim=True).sqrt() + self.eps
+        return self.weight[:, None, None] * x / norm
+
+
 def detection_batch(
-    images=2, size=64, seed=0, classes=4, labels=None, dtype=torch.float
+    images=2,
+    size=64,
+    seed=0,
+    classes=4,
+    labels=None,
+    dtype=torch.float,
+    paths=None,
 ):
     """A collated batch of random pictures with three boxes each.
 
-    ``labels`` are those of every picture; drawn at random by default.
+    ``labels`` are those of every picture; drawn at random by default. With
+    ``paths`` of the pictures, one each, their objects are numbered.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -75,7 +180,7 @@ def detection_batch(
         return torch.rand(*shape, generator=generator).to(dtype)
 
     inputs, samples = [], []
-    for _ in range(images):
+    for image in range(images):
         inputs.append(rand(3, size, size) * 255)
         corner = rand(3, 2) * size / 2
         extent = 8 + rand(3, 2) * (size / 2 - 8)
@@ -95,6 +200,9 @@ def detection_batch(
         sample.set_metainfo(
             dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0))
         )
+        if paths is not None:
+            sample.set_metainfo(dict(img_path=paths[image]))
+            sample.gt_instances.object_ids = torch.tensor([7, 2, 5])
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
 

@@ -84,7 +84,10 @@ def test_writes_report_masks_and_figure(trained):
     masks = hook_of(runner).masks
     assert report['kept'] == masks.kept
     assert report['total'] == masks.total
-    assert report['layers'] == masks.layers()
+    for name, layer in masks.layers().items():
+        assert layer.items() <= report['layers'][name].items()
+    shares = [layer['mass'] for layer in report['layers'].values()]
+    assert sum(shares) == pytest.approx(1)
     assert len(report['steps'][0]['losses']) == 2
     assert report['seconds'] > 0 and report['peak_memory'] > 0
     saved = torch.load(folder / 'masks.pth', weights_only=True)

@@ -19,7 +19,7 @@ from epsd_mm.pruning import (
     prunable_parameters,
     score,
 )
-from epsd_mm.pruning.scoring import check_nonzero, draw_seed
+from epsd_mm.pruning.scoring import check_nonzero, draw_seed, score_mass
 
 
 class Net(nn.Module):
@@ -288,3 +288,13 @@ class Wrong(Criterion):
 def test_scores_of_other_weights_shapes_or_signs_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         run(Wrong(change))
+
+
+def test_score_mass_is_the_share_in_the_sum_of_sizes():
+    scores = dict(a=torch.tensor([1.0, -2.0, 3.0]), b=torch.tensor([[4.0]]))
+    kept = dict(a=[True, True, False], b=[[False]])
+    masks = Masks({name: torch.tensor(mask) for name, mask in kept.items()})
+    assert score_mass(scores, masks) == dict(
+        a=dict(mass=0.6, mass_kept=pytest.approx(0.3)),
+        b=dict(mass=0.4, mass_kept=0.0),
+    )

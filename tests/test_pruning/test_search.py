@@ -596,3 +596,18 @@ def test_any_pattern_comes_down_to_densities_of_layers(seed, pattern, rounds):
         layer = masks.layers()[name]
         off = layer['kept'] - (1 - sparsity) * layer['total']
         assert abs(off) <= (unit + 1) / 2 + 8
+
+
+@pytest.mark.parametrize('regrow', [False, True])
+def test_score_mass_is_that_of_the_last_round(regrow):
+    first = dict(a=[8.0, 4.0, 0.0, 0.0], b=[4.0, 4.0, 0.0, 0.0])
+    last = dict(a=[1.0, 3.0, 0.0, 0.0], b=[4.0, 0.0, 0.0, 2.0])
+    found = by_table([first, last], rounds=2, regrow=regrow, sparsity=0.75)
+    kept = {name: mask.tolist() for name, mask in found.masks.items()}
+    assert kept == dict(
+        a=[False, True, False, False], b=[True, False, False, False]
+    )
+    assert found.mass == dict(
+        a=dict(mass=0.4, mass_kept=0.3),
+        b=dict(mass=pytest.approx(0.6), mass_kept=0.4),
+    )

@@ -60,6 +60,29 @@ def test_operators_that_drop_terms_are_named(operator):
         checked_gradient(loss, x)
 
 
+@pytest.mark.parametrize('operator', [Once, Detached])
+def test_operators_that_a_constant_follows_are_named(operator):
+    """Their gradient is a constant, what they make of it is not."""
+    x = leaf()
+    weights = torch.rand(3, dtype=torch.float64)
+    loss = (operator.apply(x) * weights).sum() / 2
+    with pytest.raises(SecondOrderError, match=f'{operator.__name__}Backward'):
+        checked_gradient(loss, x)
+
+
+def test_the_gradient_is_the_same_with_and_without_the_check():
+    x = leaf()
+    loss = nn.functional.softplus(x * x).prod()
+    (watched,) = checked_gradient(loss, x)
+    (want,) = torch.autograd.grad(loss, x, create_graph=True)
+    assert torch.equal(watched, want)
+    products = [
+        torch.autograd.grad(gradient.square().sum(), x, retain_graph=True)[0]
+        for gradient in (watched, want)
+    ]
+    assert torch.equal(*products)
+
+
 def test_the_operator_that_cuts_is_named_and_no_other():
     x = leaf()
     loss = (Twice.apply(Detached.apply(Once.apply(x))) ** 2).sum()

@@ -8,6 +8,7 @@ share of a Hessian product is simply missing.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 
@@ -20,13 +21,17 @@ def second_order_check(loss: Tensor):
     """Watch the gradient of ``loss`` that is built with ``create_graph``.
 
     Inside the context, each node of the graph must turn gradients that can
-    be differentiated into gradients that can be differentiated.
+    be differentiated into gradients that can be differentiated. All of them
+    can be: the gradient starts from a factor of one that asks for it, so
+    that an operator which only a constant follows is watched like others.
 
     Raises:
         SecondOrderError: On leaving; names the operators that do not.
     """
     dropping: set[str] = set()
-    handles = [
+    one = torch.ones_like(loss, requires_grad=True)
+    handles = [loss.register_hook(lambda grad: grad * one)]
+    handles += [
         node.register_hook(_watch(node.name(), dropping))
         for node in _nodes(loss)
     ]

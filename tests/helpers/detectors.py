@@ -1,0 +1,33 @@
+"""Every kind of detector that self-distillation sees, and pictures for it."""
+
+from .models import (
+    detection_batch,
+    tiny_cascade,
+    tiny_faster_rcnn,
+    tiny_retinanet,
+    tiny_ssd,
+)
+
+DETECTORS = [tiny_faster_rcnn, tiny_cascade, tiny_retinanet, tiny_ssd]
+
+
+def lively(build):
+    """With predictions that differ, and several proposals an object.
+
+    Those of an untrained network overlap little with anything.
+    """
+    model = build(strong_heads=True)
+    if hasattr(model, 'roi_head'):
+        assigners = model.roi_head.bbox_assigner
+        if not isinstance(assigners, list):
+            assigners = [assigners]
+        for assigner in assigners:
+            assigner.pos_iou_thr = assigner.neg_iou_thr = 0.2
+            assigner.min_pos_iou = 0.2
+    return model
+
+
+def pictures(build, paths=('0.jpg', '1.jpg', '2.jpg'), **options):
+    """A batch of pictures of a size that the detector takes."""
+    size = 300 if build is tiny_ssd else 64
+    return detection_batch(len(paths), size, paths=paths, **options)
