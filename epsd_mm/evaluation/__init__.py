@@ -7,9 +7,11 @@ from .calibration import (
     negative_log_likelihood,
 )
 from .sparsity import density_table, layer_sparsity, sparsity_table
+from .voc import VOCDetectionMetric
 
 __all__ = [
     'Calibration',
+    'VOCDetectionMetric',
     'aurc',
     'density_table',
     'expected_calibration_error',

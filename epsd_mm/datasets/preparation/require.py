@@ -1,9 +1,10 @@
 """Miss a data set early, and say how to get it."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..leaves import leaf_configs
 from .layout import Layout
 from .layouts import LAYOUTS
 
@@ -25,25 +26,13 @@ def require_data(cfg: Mapping, loaders: Sequence[str] = LOADERS) -> None:
     by_type = {kind: layout for layout in layouts for kind in layout.types}
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset')
-        for leaf in _leaves(dataset):
+        for leaf in leaf_configs(dataset):
             kind = leaf.get('type')
             if not isinstance(kind, str):
                 kind = getattr(kind, '__name__', '')
             layout = by_type.get(kind.split('.')[-1])
             if layout is not None:
                 _require(layout, leaf, loader)
-
-
-def _leaves(dataset) -> Iterator[Mapping]:
-    """The innermost configs of a data set and its wrappers."""
-    if not isinstance(dataset, Mapping):
-        return
-    inner = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
-    inner = [child for child in inner if child is not None]
-    if not inner:
-        yield dataset
-    for child in inner:
-        yield from _leaves(child)
 
 
 def _require(layout: Layout, leaf: Mapping, loader: str) -> None:

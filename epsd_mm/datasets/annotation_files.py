@@ -1,0 +1,211 @@
+"""The annotations of a detection set as its files hold them.
+
+mmdet's data sets drop objects of unknown names, and some bad boxes, without
+a word; here nothing is left out.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import mmcv
+from mmengine import fileio
+
+
+@dataclass(slots=True)
+class AnnotatedObject:
+    """One object.
+
+    Attributes:
+        place: What the file knows it by, for messages.
+        name: Its class.
+        written: Its box as the file has it, for messages.
+        box: left, top, right, bottom as mmdet trains it, in pixels from 0.
+        ignored: Difficult or a crowd: no positive.
+        dropped: mmdet leaves it out though its class is known.
+    """
+
+    place: str
+    name: str
+    written: str
+    box: tuple[float, ...]
+    ignored: bool
+    dropped: bool = False
+
+
+@dataclass(slots=True)
+class AnnotatedImage:
+    """One image: the file that tells of it, width and height, objects."""
+
+    file: str
+    size: tuple[float, float]
+    objects: list[AnnotatedObject] = field(default_factory=list)
+
+
+def annotated_images(dataset: Any) -> Iterator[AnnotatedImage]:
+    """Every image of a detection set, those that mmdet filters out as well.
+
+    ``XMLDataset`` (with ``VOCDataset``) and ``CocoDataset`` are read from
+    their files, whether they are loaded yet or not; of others, what
+    ``get_data_info`` tells. A set without ``instances`` yields nothing.
+
+    Args:
+        dataset: One data set, without wrappers.
+
+    Raises:
+        ValueError: A file is not understood, or the categories of a COCO
+            file are not the classes of the data set.
+    """
+    if reads_like(dataset, 'XMLDataset'):
+        return _xml_images(dataset)
+    if reads_like(dataset, 'CocoDataset'):
+        return _coco_images(dataset)
+    return _told_images(dataset)
+
+
+def reads_like(dataset: Any, name: str) -> bool:
+    """Whether it is of this class of mmdet and reads files as that does."""
+    for base in type(dataset).__mro__:
+        if base.__name__ == name:
+            return all(
+                getattr(type(dataset), method) is getattr(base, method)
+                for method in ('load_data_list', 'parse_data_info')
+            )
+    return False
+
+
+_TAGS = ('xmin', 'ymin', 'xmax', 'ymax')
+
+
+def _xml_images(dataset: Any) -> Iterator[AnnotatedImage]:
+    backend = dataset.backend_args
+    root = dataset.sub_data_root
+    for name in fileio.list_from_file(dataset.ann_file, backend_args=backend):
+        file = fileio.join_path(
+            root, dataset.ann_subdir, f'{name}.xml', backend_args=backend
+        )
+        picture = fileio.join_path(
+            root, dataset.img_subdir, f'{name}.jpg', backend_args=backend
+        )
+        content = fileio.get(file, backend_args=backend)
+        try:
+            tree = ET.fromstring(content)
+            image = AnnotatedImage(file, _xml_size(tree, picture, backend))
+            elements = tree.findall('object')
+            for number, element in enumerate(elements, 1):
+                place = f'object {number} of {len(elements)}'
+                image.objects.append(_xml_object(element, place))
+        except (AttributeError, TypeError, ValueError, ET.ParseError) as error:
+            raise ValueError(
+                f'{file} is not understood as an annotation in the format of '
+                f'VOC ({error}): correct it, or take {name} out of '
+                f'{dataset.ann_file}'
+            ) from error
+        yield image
+
+
+def _xml_size(
+    tree: ET.Element, picture: str, backend: dict | None
+) -> tuple[float, float]:
+    size = tree.find('size')
+    if size is not None:
+        return int(size.find('width').text), int(size.find('height').text)
+    content = fileio.get(picture, backend_args=backend)
+    height, width = mmcv.imfrombytes(content, backend='cv2').shape[:2]
+    return width, height
+
+
+def _xml_object(element: ET.Element, place: str) -> AnnotatedObject:
+    bounds = element.find('bndbox')
+    texts = [bounds.find(tag).text for tag in _TAGS]
+    values = [float(text) for text in texts]
+    if all(map(math.isfinite, values)):
+        # mmdet takes whole pixels, and counts them from 0.
+        values = [int(value) - 1 for value in values]
+    difficult = element.find('difficult')
+    return AnnotatedObject(
+        place=place,
+        name=element.find('name').text or '',
+        written=', '.join(f'{t}={v}' for t, v in zip(_TAGS, texts)),
+        box=tuple(values),
+        ignored=difficult is not None and int(difficult.text) != 0,
+    )
+
+
+def _coco_images(dataset: Any) -> Iterator[AnnotatedImage]:
+    content = fileio.load(dataset.ann_file, backend_args=dataset.backend_args)
+    categories = content.get('categories', ())
+    _check_labels(dataset, [category['name'] for category in categories])
+    names = {category['id']: category['name'] for category in categories}
+    images = {
+        image['id']: AnnotatedImage(
+            f'{image["file_name"]} in {dataset.ann_file}',
+            (image['width'], image['height']),
+        )
+        for image in content['images']
+    }
+    for annotation in content.get('annotations', ()):
+        image = images.get(annotation['image_id'])
+        if image is not None:
+            image.objects.append(_coco_object(annotation, names, image.size))
+    yield from images.values()
+
+
+def _check_labels(dataset: Any, names: list[str]) -> None:
+    """mmdet numbers the categories in the order of the file."""
+    classes = list(dataset.metainfo['classes'])
+    labels = [name for name in names if name in classes]
+    if labels and labels != classes:
+        raise ValueError(
+            f'{dataset.ann_file} has the categories {", ".join(names)}, of '
+            f'which {", ".join(labels)} get the labels 0, 1, …, but metainfo '
+            f'of the data set has the classes {", ".join(classes)}: labels '
+            'would have the names of other classes. Give metainfo the '
+            "file's own names in its order, and no others"
+        )
+
+
+def _coco_object(
+    annotation: dict, names: dict, size: tuple[float, float]
+) -> AnnotatedObject:
+    left, top, width, height = annotation['bbox']
+    right, bottom = left + width, top + height
+    category = annotation['category_id']
+    outside = right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]
+    empty = width < 1 or height < 1 or annotation.get('area', 1) <= 0
+    return AnnotatedObject(
+        place=f'annotation {annotation["id"]}',
+        name=names.get(category, f'category_id {category}'),
+        written=f'bbox={annotation["bbox"]}',
+        box=(left, top, right, bottom),
+        ignored=any(annotation.get(key) for key in ('iscrowd', 'ignore')),
+        dropped=outside or empty,
+    )
+
+
+def _told_images(dataset: Any) -> Iterator[AnnotatedImage]:
+    if not hasattr(dataset, 'get_data_info'):
+        return
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        if 'instances' not in info:
+            return
+        instances = info['instances']
+        yield AnnotatedImage(
+            str(info.get('img_path', f'image {index}')),
+            (info.get('width', math.inf), info.get('height', math.inf)),
+            [
+                AnnotatedObject(
+                    place=f'object {number} of {len(instances)}',
+                    name=f'label {instance.get("bbox_label")}',
+                    written=f'bbox={list(instance["bbox"])}',
+                    box=tuple(instance['bbox']),
+                    ignored=bool(instance.get('ignore_flag', 0)),
+                )
+                for number, instance in enumerate(instances, 1)
+                # Rotated boxes have five numbers or eight.
+                if len(instance.get('bbox', ())) == 4
+            ],
+        )

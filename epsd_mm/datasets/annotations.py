@@ -1,0 +1,262 @@
+"""A look at the annotations of a detection set before training on them."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from logging import Logger
+from typing import Any
+
+from mmengine.registry import DATASETS, init_default_scope
+
+from .annotation_files import (
+    AnnotatedImage,
+    AnnotatedObject,
+    annotated_images,
+    reads_like,
+)
+from .leaves import leaf_configs, leaf_datasets
+
+#: So many bad annotations are named in one message.
+SHOWN = 5
+
+
+def check_annotations(dataset: Any, logger: Logger | None = None) -> None:
+    """Refuse annotations that would spoil the training of a detector.
+
+    An error: a box that is inverted, without area, not finite or entirely
+    outside of its image (mmdet makes losses of them that are NaN or infinite,
+    or learns nothing from them, according to the head); an object whose name
+    differs from a class only in case or blanks; no object of any class; no
+    object that may be learned. A warning each: objects of other names, which
+    mmdet takes for background; boxes that are partly outside; objects of a
+    COCO file that mmdet drops.
+
+    Every annotation file is read once more. Sets without boxes pass, and so
+    do images without objects. Boxes that are small, or become so by
+    scaling, are no error: every loss stays finite.
+
+    Args:
+        dataset: A training set of mmdet in any of mmengine's wrappers; it
+            need not be loaded yet (``lazy_init=True``).
+        logger: What the warnings go to; nowhere without it.
+
+    Raises:
+        ValueError: Names files, objects, boxes and the remedy.
+    """
+    findings = _Findings()
+    for leaf in leaf_datasets(dataset):
+        findings.look_at(leaf)
+    findings.refuse()
+    if logger is not None:
+        findings.warn(logger)
+
+
+def check_configured_annotations(cfg: Mapping) -> None:
+    """The same for the config of a training set that is not built yet.
+
+    mmdet stops by itself, and without saying why, where loading leaves
+    nothing of a data set.
+
+    Args:
+        cfg: A config (mmengine's ``Config``) of mmdet.
+
+    Raises:
+        ValueError: As :func:`check_annotations`.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    for leaf in leaf_configs(cfg['train_dataloader']['dataset']):
+        check_annotations(DATASETS.build(dict(leaf, lazy_init=True)))
+
+
+@dataclass
+class _Findings:
+    """What was seen in all data sets of a training set."""
+
+    classes: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    unknown: Counter = field(default_factory=Counter)
+    #: Why objects of known names are not learned.
+    idle: Counter = field(default_factory=Counter)
+    dropped: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    images: int = 0
+    learned: int = 0
+
+    def look_at(self, dataset: Any) -> None:
+        """Every object of one data set, without wrappers."""
+        rules = _Rules.of(dataset)
+        self.classes += [c for c in rules.classes if c not in self.classes]
+        for image in annotated_images(dataset):
+            self.images += 1
+            if min(image.size) <= 0:
+                self.bad.append(
+                    f'{image.file}: a size of {image.size[0]} x '
+                    f'{image.size[1]}: write the width and height of the image'
+                )
+                continue
+            for thing in image.objects:
+                if not rules.classes or thing.name in rules.classes:
+                    self._look_at(thing, image, rules)
+                else:
+                    self._look_at_name(thing, image, rules)
+
+    def _look_at(
+        self, thing: AnnotatedObject, image: AnnotatedImage, rules: '_Rules'
+    ) -> None:
+        where = f'{image.file}, {thing.place} ({thing.name}), {thing.written}'
+        if fault := _fault(thing, image.size):
+            self.bad.append(f'{where}: {fault}')
+        elif thing.dropped:
+            self.dropped.append(where)
+        elif reason := rules.idle(thing, image):
+            self.idle[reason] += 1
+        else:
+            self.learned += 1
+            if _beyond(thing.box, image.size) > 1:
+                self.beyond.append(where)
+
+    def _look_at_name(
+        self, thing: AnnotatedObject, image: AnnotatedImage, rules: '_Rules'
+    ) -> None:
+        meant = rules.meant.get(_plain(thing.name))
+        if meant is None:
+            self.unknown[thing.name] += 1
+        else:
+            self.bad.append(
+                f'{image.file}, {thing.place}: the name {thing.name!r} '
+                f'differs from the class {meant!r} only in case or blanks, '
+                f'and mmdet would drop the object: write {meant!r}'
+            )
+
+    def refuse(self) -> None:
+        """Raise where training would go wrong."""
+        if self.bad:
+            raise ValueError(_listed('bad annotations', self.bad))
+        if self.learned or not self.images:
+            return
+        reasons = self.idle.copy()
+        reasons['smaller than a pixel or outside'] += len(self.dropped)
+        if self.unknown and not reasons.total():
+            raise ValueError(
+                'no object of the training set is of one of the classes '
+                f'{", ".join(self.classes)}; its annotations name '
+                f'{_counts(self.unknown)}: set metainfo=dict(classes=…) of '
+                'the data set, and num_classes of the head to their number'
+            )
+        reasons['of unknown names'] += self.unknown.total()
+        raise ValueError(
+            f'the {self.images} images of the training set hold no object to '
+            f'learn from: {_counts(+reasons) or "none holds any object"}. '
+            'Take other images, change filter_cfg of the data set, or the '
+            'flags in its annotations'
+        )
+
+    def warn(self, logger: Logger) -> None:
+        """Say what mmdet does without a word."""
+        if self.unknown:
+            logger.warning(
+                'objects of other names than the classes of metainfo count '
+                f'as background: {_counts(self.unknown)}'
+            )
+        if self.beyond:
+            logger.warning(
+                f'{len(self.beyond)} of {self.learned} boxes reach beyond '
+                f'their image by more than a pixel, as {self.beyond[0]}: '
+                'Resize cuts them off at its border unless '
+                'clip_object_border=False'
+            )
+        if self.dropped:
+            logger.warning(
+                f'mmdet leaves out {len(self.dropped)} objects that are '
+                'smaller than a pixel or outside of their image, as '
+                f'{self.dropped[0]}'
+            )
+
+
+@dataclass
+class _Rules:
+    """What a data set of mmdet does with the objects of its files.
+
+    Attributes:
+        classes: Names that are learned; none where objects have labels.
+        meant: Classes by their names without case and blanks.
+        min_box: Least side of a box that is learned.
+        min_image: Least side of an image that is used.
+    """
+
+    classes: Sequence[str]
+    meant: dict[str, str]
+    min_box: float
+    min_image: float
+
+    @classmethod
+    def of(cls, dataset: Any) -> '_Rules':
+        xml = reads_like(dataset, 'XMLDataset')
+        if not xml and not reads_like(dataset, 'CocoDataset'):
+            return cls((), {}, 0, 0)
+        filters = dataset.filter_cfg or {}
+        if dataset.test_mode:
+            filters = {}
+        classes = dataset.metainfo['classes']
+        return cls(
+            classes,
+            meant={_plain(name): name for name in classes},
+            min_box=(filters.get('bbox_min_size') or 0) if xml else 0,
+            min_image=filters.get('min_size', 0),
+        )
+
+    def idle(self, thing: AnnotatedObject, image: AnnotatedImage) -> str:
+        """Why an object is no positive, or nothing."""
+        left, top, right, bottom = thing.box
+        if min(image.size) < self.min_image:
+            return f'in images below min_size={self.min_image} of filter_cfg'
+        if thing.ignored:
+            return 'difficult or ignored'
+        if min(right - left, bottom - top) < self.min_box:
+            return f'below bbox_min_size={self.min_box} of filter_cfg'
+        return ''
+
+
+def _plain(name: str) -> str:
+    return ''.join(name.split()).casefold()
+
+
+def _fault(thing: AnnotatedObject, size: tuple[float, float]) -> str:
+    """What is wrong with a box of a known class, or nothing."""
+    left, top, right, bottom = thing.box
+    if not all(map(math.isfinite, thing.box)):
+        return 'a coordinate is not finite: correct it or remove the object'
+    if right < left:
+        return 'its right edge is left of its left edge: exchange them'
+    if bottom < top:
+        return 'its bottom is above its top: exchange them'
+    if thing.dropped:
+        return ''
+    if right == left or bottom == top:
+        return 'it has no area: correct it or remove the object'
+    if right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]:
+        return (
+            f'it is entirely outside of the image of {size[0]} x {size[1]}: '
+            'correct box or size, or remove the object'
+        )
+    return ''
+
+
+def _beyond(box: Sequence[float], size: tuple[float, float]) -> float:
+    left, top, right, bottom = box
+    return max(-left, -top, right - size[0], bottom - size[1])
+
+
+def _listed(what: str, lines: Sequence[str]) -> str:
+    shown = [f'{len(lines)} {what} in the training set:', *lines[:SHOWN]]
+    if len(lines) > SHOWN:
+        shown.append(f'… and {len(lines) - SHOWN} more')
+    return '\n  '.join(shown)
+
+
+def _counts(counter: Counter) -> str:
+    parts = [f'{key} ({count})' for key, count in counter.most_common(20)]
+    if len(counter) > len(parts):
+        parts.append(f'and {len(counter) - len(parts)} more')
+    return ', '.join(parts)
