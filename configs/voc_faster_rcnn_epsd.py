@@ -27,3 +27,8 @@ train_dataloader = dict(
         base=dict(type='AspectRatioBatchSampler'),
     )
 )
+# As VOC defines it, with the AP of each class.
+val_evaluator = dict(
+    _delete_=True, type='VOCDetectionMetric', eval_mode='11points'
+)
+test_evaluator = val_evaluator

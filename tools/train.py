@@ -1,6 +1,7 @@
 """Train a model, pruned before training where the config has an EPSDHook."""
 
 import argparse
+import copy
 
 # The package repairs broken environments, so it is imported first.
 import epsd_mm  # noqa: F401
@@ -13,11 +14,18 @@ from common import (
     add_arguments,
     build_runner,
     fetch_pretrained,
+    is_mmdet,
     load_config,
     one_sentence,
 )
+from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.preparation import require_data
-from epsd_mm.engine.variants import VARIANTS, apply_variant
+from epsd_mm.engine.variants import (
+    SD_LOSSES,
+    VARIANTS,
+    apply_sd_loss,
+    apply_variant,
+)
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -44,6 +52,12 @@ def parse_args(argv=None) -> argparse.Namespace:
         'one in the work dir',
     )
     parser.add_argument(
+        '--sd-loss',
+        choices=SD_LOSSES,
+        help='use this self-distillation loss, with its default settings and '
+        "the batches that it needs, instead of the config's",
+    )
+    parser.add_argument(
         '--variant',
         choices=VARIANTS,
         help='train what the config is compared with instead: '
@@ -56,11 +70,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
     cfg = load_config(args)
-    if args.variant is not None:
-        apply_variant(cfg, args.variant)
-        refuse_ignored(args, cfg)
-        if args.work_dir is None and args.variant != 'epsd':
-            cfg.work_dir += f'_{args.variant}'
+    change_method(args, cfg)
     if args.amp:
         if get_device() == 'cpu':
             raise ValueError(
@@ -84,8 +94,30 @@ def configure(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def change_method(args: argparse.Namespace, cfg: Config) -> None:
+    """Train another method than the config's, in a folder of its own."""
+    if args.sd_loss is not None:
+        plain = copy.deepcopy(cfg)
+        apply_sd_loss(cfg, args.sd_loss)
+        if args.variant is not None:
+            apply_variant(plain, args.variant)
+    if args.variant is not None:
+        apply_variant(cfg, args.variant)
+    if args.sd_loss is not None and cfg.to_dict() == plain.to_dict():
+        raise ValueError(
+            f'--sd-loss {args.sd_loss} changes nothing of this run: remove it'
+        )
+    refuse_ignored(args, cfg)
+    if args.work_dir is None:
+        chosen = [args.sd_loss, args.variant]
+        names = [name for name in chosen if name not in (None, 'epsd')]
+        cfg.work_dir = '_'.join([cfg.work_dir, *names])
+
+
 def refuse_ignored(args: argparse.Namespace, cfg: Config) -> None:
-    """Raise where a variant removes what the command line sets."""
+    """Raise where another method removes what the command line sets."""
+    if args.sd_loss is None and args.variant is None:
+        return
     for name in args.cfg_options or {}:
         part = cfg
         for key in name.split('.'):
@@ -95,8 +127,8 @@ def refuse_ignored(args: argparse.Namespace, cfg: Config) -> None:
                 part = part[key]
             else:
                 raise ValueError(
-                    f'--cfg-options {name} has no effect on the variant '
-                    f'{args.variant}: remove it'
+                    f'--cfg-options {name} has no effect beside --sd-loss or '
+                    '--variant, which remove it from the config: remove it'
                 )
 
 
@@ -108,6 +140,8 @@ def main() -> None:
         if cfg.get('val_cfg') is not None:
             loaders.append('val_dataloader')
         require_data(cfg, loaders)
+        if is_mmdet(cfg):
+            check_configured_annotations(cfg)
     runner = build_runner(cfg)
     with one_sentence():
         # In a distributed job one process fetches, now that they are joined.

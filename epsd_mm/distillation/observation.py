@@ -20,6 +20,11 @@ class Observation:
         keys: What identifies each sample across epochs, where the data
             set tells; ``None`` where it does not. Strings, integers, or
             tuples of them.
+        stages: Stage of a cascade that each prediction belongs to, shape
+            (n,): predictions of one stage alone are compared. ``None``
+            where there are no stages.
+        use_sigmoid: The classes are ``C`` independent probabilities instead
+            of one distribution.
         cross_entropy: ``c`` where the task's losses contain
             ``c Σ_i w_i CE(z_i, y_i)`` of these very logits and labels, a
             softmax cross-entropy without smoothing or weights of classes; 0
@@ -31,6 +36,8 @@ class Observation:
     weights: Tensor
     images: Tensor
     keys: Sequence[Hashable] | None = None
+    stages: Tensor | None = None
+    use_sigmoid: bool = False
     cross_entropy: float = 0.0
 
     def __len__(self) -> int:
@@ -39,6 +46,11 @@ class Observation:
     def detach(self) -> 'Observation':
         """The same predictions as constants."""
         return replace(self, logits=self.logits.detach())
+
+    def probabilities(self) -> Tensor:
+        """Of each class, in float32 at least, shape (n, C)."""
+        logits = at_least_float32(self.logits)
+        return logits.sigmoid() if self.use_sigmoid else logits.softmax(dim=1)
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -2,15 +2,19 @@
 
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
-from epsd_mm.datasets.image_table import image_table
-from epsd_mm.datasets.sample_keys import fingerprint, sample_keys
+from epsd_mm.datasets.annotations import check_annotations
+from epsd_mm.datasets.image_table import ImageTable, image_table
+from epsd_mm.datasets.sample_keys import fingerprint
 from epsd_mm.datasets.samplers import (
     ClassPairBatchSampler,
     OverlapBatchSampler,
 )
 from epsd_mm.distillation import SelfDistillationLoss
+
+from .objective import is_detector
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
 
@@ -47,7 +51,14 @@ def check_data(
         ValueError: Gives the line of the config to change.
     """
     _check_length(runner.train_dataloader)
-    _check_labels(runner)
+    dataset = runner.train_dataloader.dataset
+    if is_detector(_model(runner)):
+        check_annotations(dataset, runner.logger)
+    classes = _num_classes(_model(runner))
+    table = None
+    if classes is not None and hasattr(dataset, 'get_data_info'):
+        table = image_table(dataset)
+        _check_labels(table, classes)
     sampler = runner.train_dataloader.batch_sampler
     teacher = None if loss is None else loss.build_teacher()
     if loss is not None:
@@ -64,8 +75,16 @@ def check_data(
         )
     if getattr(teacher, 'needs_overlap', False):
         _require(OverlapBatchSampler, runner, loss)
+    elif isinstance(sampler, OverlapBatchSampler):
+        raise ValueError(
+            'OverlapBatchSampler repeats half of each batch, but '
+            + ('there is no sd_loss' if loss is None else _name(loss))
+            + ' does not compare a batch with the one before: remove '
+            'batch_sampler from train_dataloader, or put its base in its '
+            'place'
+        )
     if getattr(teacher, 'learns', False):
-        return fingerprint(sample_keys(runner.train_dataloader.dataset))
+        return fingerprint(dataset, table or image_table(dataset))
     return None
 
 
@@ -78,13 +97,8 @@ def _check_length(loader: DataLoader) -> None:
         )
 
 
-def _check_labels(runner: Runner) -> None:
+def _check_labels(table: ImageTable, classes: int) -> None:
     """A label that the head has no logit for is an index error otherwise."""
-    classes = getattr(getattr(_model(runner), 'head', None), 'num_classes', 0)
-    dataset = runner.train_dataloader.dataset
-    if not classes or not hasattr(dataset, 'get_data_info'):
-        return
-    table = image_table(dataset)
     for index, labels in zip(table.index, table.classes):
         wrong = [label for label in labels if not 0 <= label < classes]
         if wrong:
@@ -109,7 +123,10 @@ def _require(kind: type, runner: Runner, loss: SelfDistillationLoss) -> None:
 
 
 def _refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
-    preprocessor = _model(runner).data_preprocessor
+    model = _model(runner)
+    preprocessor = model.data_preprocessor
+    if is_detector(model):  # theirs resize or pad a batch, and mix nothing
+        return
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
             f'batch_augments mix the images of a batch, but {_name(loss)} '
@@ -117,6 +134,16 @@ def _refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
             "the model's train_cfg, or batch_augments from its "
             'data_preprocessor'
         )
+
+
+def _num_classes(model: BaseModel) -> int | None:
+    """Of a classifier's or detector's head, if it tells."""
+    head = getattr(model, 'head', getattr(model, 'roi_head', model))
+    head = getattr(head, 'bbox_head', head)
+    if isinstance(head, nn.ModuleList):  # a cascade's
+        head = head[0]
+    classes = getattr(head, 'num_classes', None)
+    return classes if isinstance(classes, int) else None
 
 
 def _model(runner: Runner) -> BaseModel:

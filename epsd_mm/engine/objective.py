@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
+from epsd_mm.distillation.observation import image_key
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import (
     Objective,
@@ -22,8 +23,6 @@ from epsd_mm.pruning.objective import (
 )
 
 from .self_distillation import SelfDistillation
-
-_DETECTION_HEADS = ('bbox_head', 'roi_head', 'rpn_head')
 
 
 class ModelObjective(Objective):
@@ -67,6 +66,7 @@ class ModelObjective(Objective):
         self.terms: list[dict[str, float]] = []
         self._buffers = dict(model.named_buffers())
         self._given = given or {}
+        self._images: set = set()  # of the batch before
 
     def begin(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of an independent draw, for a teacher of its own.
@@ -83,7 +83,9 @@ class ModelObjective(Objective):
         if self.distillation.teacher.needs_overlap:
             first = next(batches, None)
             if self.sd and first is not None:
-                self._show(self.model.data_preprocessor(first, True))
+                data = self.model.data_preprocessor(first, True)
+                self._images = {image_key(s) for s in data['data_samples']}
+                self._show(data)
         return batches
 
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
@@ -91,6 +93,8 @@ class ModelObjective(Objective):
         if self.sd:
             if self.distillation.teacher.needs_pairs:
                 _check_partners(batch['data_samples'])
+            if self.distillation.teacher.needs_overlap:
+                self._check_overlap(data['data_samples'])
             if self.distillation.teacher.needs_past:
                 self._show(data)
             self.distillation.teach(partial(self._forward, params))
@@ -99,7 +103,7 @@ class ModelObjective(Objective):
         recalled = None
         if self.sd:
             recalled = self.distillation.recalled
-            self._check_alive(recalled.found)
+            self._check_slope()
             self.distillation.learn()
         self.terms.append(terms)
         return loss, Step(data, state, float(loss.detach()), recalled)
@@ -116,7 +120,7 @@ class ModelObjective(Objective):
                 return self._loss(params, step.batch)[0]
 
     def outputs(self, params: Params, batch: Any) -> Tensor:
-        if any(hasattr(self.model, head) for head in _DETECTION_HEADS):
+        if is_detector(self.model):
             raise TypeError(
                 'SynFlow sums one tensor of outputs, and '
                 f'{type(self.model).__name__} is a detector: choose another '
@@ -132,13 +136,29 @@ class ModelObjective(Objective):
             partial(self._forward, {}), {**data, 'data_samples': samples}
         )
 
-    def _check_alive(self, found: Tensor) -> None:
-        if self.distillation.teacher.needs_overlap and not found.any():
+    def _check_overlap(self, samples: Sequence) -> None:
+        """Raise where no image of a batch was in the one before."""
+        before = self._images
+        self._images = {image_key(sample) for sample in samples}
+        if not before & self._images:
             name = type(self.distillation.loss).__name__
             raise ValueError(
-                f'none of the {len(found)} samples of a batch were in the '
+                f'none of the {len(samples)} images of a batch were in the '
                 f'batch before, so that {name} compares nothing: batches '
                 'must overlap as those of OverlapBatchSampler do'
+            )
+
+    def _check_slope(self) -> None:
+        """Raise where the term is at its minimum, and alone."""
+        observed = self.distillation.observed
+        past = self.distillation.teacher.needs_past
+        if past and not self.task and not observed.cross_entropy:
+            name = type(self.distillation.loss).__name__
+            raise ValueError(
+                f'score_weights with task={self.task}: beside this '
+                f'classification loss {name} is a divergence from the '
+                "network's own prediction, which is zero, and flat, before "
+                'training: give the task a weight too'
             )
 
     def _loss(self, params: Params, data: dict) -> tuple[Tensor, dict]:
@@ -174,6 +194,12 @@ class ModelObjective(Objective):
         }
         state = {**buffers, **params, **fixed}
         return functional_call(self.model, state, (), kwargs=data)
+
+
+def is_detector(model: nn.Module) -> bool:
+    """Whether a model has a head for boxes."""
+    heads = ('bbox_head', 'roi_head', 'rpn_head')
+    return any(hasattr(model, head) for head in heads)
 
 
 def _check_partners(samples: Sequence) -> None:

@@ -1,6 +1,7 @@
 """What the processes of a distributed job tell each other."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import mmengine.dist as dist
 import torch
@@ -111,18 +112,13 @@ def gather_observation(observation: Observation) -> Observation:
     """
     if dist.get_world_size() == 1:
         return observation
-    own = dict(vars(observation))
-    for name, value in own.items():
-        if isinstance(value, torch.Tensor):
-            own[name] = value.cpu()
-    every = dist.all_gather_object(own)
+    own = vars(observation)
+    tensors = [n for n, v in own.items() if isinstance(v, torch.Tensor)]
+    part = {name: own[name].cpu() for name in tensors}
+    every = dist.all_gather_object(dict(part, keys=own['keys']))
     keys = [part['keys'] for part in every]
-    joined = {
-        name: torch.cat([part[name] for part in every])
-        for name in ('logits', 'labels', 'weights', 'images')
-    }
-    return Observation(
-        **joined,
+    return replace(
+        observation,
+        **{name: torch.cat([p[name] for p in every]) for name in tensors},
         keys=None if None in keys else [k for part in keys for k in part],
-        cross_entropy=observation.cross_entropy,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from epsd_mm.distillation.losses import SelfDistillationLoss
@@ -44,21 +45,16 @@ class SelfDistillation:
         self.loss = loss
         self.observer = build_observer(model)
         self.teacher = loss.build_teacher()
-        if self.teacher.learns and not self.observer.has_keys:
-            raise TypeError(
-                f'{type(loss).__name__} compares a sample with its own past, '
-                f'but the objects of {type(model).__name__} have no keys '
-                'yet: detectors train with CSKDLoss'
-            )
         self.enabled = True
         self.progress = 1.0
         self.recalled: Recall | None = None
         self._replayed: Recall | None = None
-        self._observed: Observation | None = None
+        self.observed: Observation | None = None
         self._partners: dict | None = None
         self._taught = False
         self._busy = False
         self._observing = False
+        self._told = False
         self._handles: list = []
 
     def attach(self) -> None:
@@ -139,7 +135,7 @@ class SelfDistillation:
         Args:
             gather: Joins the observations of all processes.
         """
-        observed, self._observed = self._observed, None
+        observed, self.observed = self.observed, None
         if self.teacher.learns and observed is not None:
             self.teacher.remember(gather(observed) if gather else observed)
 
@@ -187,8 +183,15 @@ class SelfDistillation:
         observation = self.observer.observe(samples)
         recall = self._replayed or self._recall(observation)
         self.recalled = recall
+        if not len(observation) and not self._told:
+            self._told = True
+            MMLogger.get_current_instance().warning(
+                'no object of this batch has a positive, so that loss_sd is '
+                'exactly zero in this step; further such batches are not '
+                'told of'
+            )
         if self.teacher.learns:
-            self._observed = observation.detach()
+            self.observed = observation.detach()
         # mmengine logs the sum of all losses under the name `loss`.
         losses = {
             'loss_cls' if name == 'loss' else name: value

@@ -11,7 +11,12 @@ VARIANTS = {
     'sd-only': 'dense, trained with self-distillation',
     'dense': 'dense, trained by the plain loss',
 }
-_SAMPLERS = ('ClassPairBatchSampler', 'OverlapBatchSampler')
+#: The batch sampler that each self-distillation loss needs.
+SD_LOSSES = {
+    'CSKDLoss': 'ClassPairBatchSampler',
+    'PSKDLoss': None,
+    'DLBLoss': 'OverlapBatchSampler',
+}
 # What a dense run with self-distillation takes of the hook.
 _OF_TRAINING = ('type', 'sd_loss')
 
@@ -59,6 +64,44 @@ def apply_variant(cfg: Config, variant: str) -> None:
         _plain_batches(cfg)
 
 
+def apply_sd_loss(cfg: Config, name: str) -> None:
+    """Let a config of EPSD use another self-distillation loss, in place.
+
+    The loss has its default settings, and the batches are as it needs them;
+    ``batch_size`` stays the number of images with a task loss. Model, data,
+    recipe and seed stay. Nothing happens where the config has that loss.
+
+    Args:
+        cfg: A config with an ``EPSDHook`` that has an ``sd_loss``.
+        name: One of :data:`SD_LOSSES`.
+
+    Raises:
+        ValueError: There is no such loss, or the config is no EPSD.
+    """
+    if name not in SD_LOSSES:
+        raise ValueError(
+            f'sd_loss={name!r} must be one of {", ".join(SD_LOSSES)}'
+        )
+    owner, key = _hook(cfg)
+    hook = owner[key]
+    if hook.get('sd_loss') is None:
+        raise ValueError(
+            f'the hook of the config has no sd_loss to replace: {dict(hook)}'
+        )
+    if hook.sd_loss.type == name:
+        return
+    hook.sd_loss = ConfigDict(type=name)
+    _wrapped_base(cfg)
+    if SD_LOSSES[name] is not None:
+        loader = cfg.train_dataloader
+        base = loader.get('batch_sampler')
+        loader.batch_sampler = ConfigDict(type=SD_LOSSES[name])
+        if base is not None:
+            loader.batch_sampler.base = base
+        elif 'drop_last' in loader:
+            loader.batch_sampler.drop_last = loader.pop('drop_last')
+
+
 def _hook(cfg: Config) -> tuple:
     """Where the hook's config is: its container, and its place there."""
     hooks = cfg.get('default_hooks') or {}
@@ -72,12 +115,20 @@ def _hook(cfg: Config) -> tuple:
 
 
 def _plain_batches(cfg: Config) -> None:
+    if _wrapped_base(cfg) == 'OverlapBatchSampler':
+        # As many steps an epoch, each with the fresh half.
+        cfg.train_dataloader.batch_size //= 2
+        if 'base_batch_size' in cfg.get('auto_scale_lr', {}):
+            cfg.auto_scale_lr.base_batch_size //= 2
+
+
+def _wrapped_base(cfg: Config) -> str | None:
+    """Put what a self-distillation sampler wraps in its place; its name."""
     loader = cfg.train_dataloader
     sampler = loader.get('batch_sampler')
-    if sampler is not None and sampler.get('type') in _SAMPLERS:
-        loader.batch_sampler = sampler.get('base')
-        if sampler.type == 'OverlapBatchSampler':
-            # As many steps an epoch, each with the fresh half.
-            loader.batch_size //= 2
-        if sampler.get('drop_last') is not None:
-            loader.drop_last = sampler.drop_last
+    if sampler is None or sampler.get('type') not in SD_LOSSES.values():
+        return None
+    loader.batch_sampler = sampler.get('base')
+    if sampler.get('drop_last') is not None:
+        loader.drop_last = sampler.drop_last
+    return sampler.type

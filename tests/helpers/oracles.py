@@ -1,9 +1,12 @@
 """What the package computes, written out plainly from the formulas."""
 
 import copy
+from contextlib import ExitStack
+from functools import partial
 from unittest import mock
 
 import torch
+from mmengine.structures import InstanceData
 from torch.func import functional_call
 
 
@@ -46,11 +49,25 @@ def flat(tensors):
     return torch.cat([t.ravel() for t in tensors.values()])
 
 
-def divergence(teacher, student, temperature):
-    """``Σ_c p log(p / q)`` of each row of two matrices of logits."""
-    p = torch.softmax(teacher / temperature, dim=1)
-    q = torch.softmax(student / temperature, dim=1)
+def divergence(teacher, student, temperature, sigmoid=False):
+    """``Σ_c p log(p / q)`` of each row of two matrices of logits.
+
+    With ``sigmoid`` the sum over classes of the same for a yes and a no.
+    """
+    teacher, student = teacher / temperature, student / temperature
+    if sigmoid:
+        return sum(
+            (log_yes(t).exp() * (log_yes(t) - log_yes(s))).sum(dim=1)
+            for t, s in ((teacher, student), (-teacher, -student))
+        )
+    p = torch.softmax(teacher, dim=1)
+    q = torch.softmax(student, dim=1)
     return (p * torch.log(p / q)).sum(dim=1)
+
+
+def log_yes(logits):
+    """Logarithm of the logistic function, for moderate logits."""
+    return -torch.log1p(torch.exp(-logits))
 
 
 def call(model, theta, *args, **kwargs):
@@ -93,22 +110,121 @@ def detector_loss(model, theta, main, partners=None, temperature=4):
     """
     if partners is not None:
         with torch.no_grad():
-            _, others, _ = observed(model, theta, partners)
-    losses, objects, sampled = observed(model, theta, main)
+            others = observed(model, theta, partners)[1]
+    losses, objects, _ = observed(model, theta, main)
     loss = total(losses)
     if partners is None:
         return loss
-    for (image, _), (logits, label, positives) in objects.items():
+    for (stage, image, _), seen in objects.items():
         candidates = [
-            (other_image != image, row)
-            for (other_image, _), (row, other_label, _) in others.items()
-            if other_label == label
+            (other[1] != image, others[other].mean)
+            for other in others
+            if other[0] == stage and others[other].label == seen.label
         ]
         if candidates:
             row = min(candidates, key=lambda candidate: candidate[0])[1]
-            kl = divergence(row[None], logits[None], temperature)[0]
-            loss = loss + positives / sampled * temperature**2 * kl
+            kl = row_divergence(model, row, seen.mean, temperature)
+            loss = loss + seen.weight * temperature**2 * kl
     return loss
+
+
+def detector_dlb_losses(model, batches, start, seeds, T=3.0):
+    """A detector's losses and DLB of every batch but the first.
+
+    The first is predicted for by the weights ``start``.
+    """
+    last = {}
+
+    def observe(theta, batch, seed):
+        torch.manual_seed(seed)
+        losses, objects, _ = observed(model, theta, batch)
+        before = dict(last)
+        last.clear()
+        found = {}
+        for key, seen in named(objects, batch).items():
+            last[key] = seen.mean.detach()
+            if key in before:
+                found[key] = seen, before[key]
+        everything = sum(seen.weight for seen in objects.values())
+        return total(losses), found, everything
+
+    with torch.no_grad():
+        observe(start, batches[0], seeds[0])
+
+    def at_step(batch, seed):
+        def loss(theta):
+            task, found, everything = observe(theta, batch, seed)
+            shared = sum(seen.weight for seen, _ in found.values())
+            for seen, row in found.values():
+                weight = seen.weight * everything / shared
+                kl = row_divergence(model, row, seen.mean, T)
+                task = task + weight * T**2 * kl
+            return task
+
+        return loss
+
+    return [at_step(b, s) for b, s in zip(batches[1:], seeds[1:])]
+
+
+def detector_ps_kd_losses(model, batches, start, seeds, alpha=0.8):
+    """A detector's losses and PS-KD, the past being what ``start`` says."""
+
+    def at_step(batch, seed):
+        def loss(theta):
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                past = observed(model, start, batch)[1]
+            losses, objects, _ = observed(model, theta, batch)
+            loss = total(losses)
+            for key, seen in objects.items():
+                if key in past:
+                    term = past_term(model, past[key].mean, seen)
+                    loss = loss + alpha * seen.weight * term
+            return loss
+
+        return loss
+
+    return [at_step(b, s) for b, s in zip(batches, seeds)]
+
+
+def past_term(model, past_logits, seen):
+    """What the remembered prediction adds for one object, ``α`` aside.
+
+    Beside a softmax the paper's difference of two cross-entropies, beside
+    independent classes a divergence. Remembered in half precision.
+    """
+    if independent(model):
+        p = past_logits.sigmoid().half().to(past_logits)
+        yes, no = log_yes(seen.mean), log_yes(-seen.mean)
+        entropy = torch.special.entr(p) + torch.special.entr(1 - p)
+        return -(entropy + p * yes + (1 - p) * no).sum()
+    p = past_logits.softmax(dim=0).half().to(past_logits)
+    log_q = torch.log(seen.mean.softmax(dim=0))
+    return log_q[seen.label] - (p / p.sum() * log_q).sum()
+
+
+def row_divergence(model, teacher, student, temperature):
+    """The divergence of two single predictions."""
+    sigmoid = independent(model)
+    return divergence(teacher[None], student[None], temperature, sigmoid)[0]
+
+
+def independent(model):
+    """Whether the classes of a detector are."""
+    return type(model).__name__ == 'RetinaNet'
+
+
+def named(objects, batch):
+    """By the path of the picture, the object's number and the stage."""
+    samples = batch['data_samples']
+    return {
+        (
+            samples[image].img_path,
+            int(samples[image].gt_instances.object_ids[place]),
+            stage,
+        ): seen
+        for (stage, image, place), seen in objects.items()
+    }
 
 
 def total(losses):
@@ -121,44 +237,154 @@ def total(losses):
     return sum(parts)
 
 
+class Seen:
+    """What a detector predicts for one object.
+
+    Attributes:
+        rows: Logits of each proposal or anchor that is assigned to it.
+        label: Its class.
+        share: What one of them counts in the classification loss.
+    """
+
+    def __init__(self, label, share):
+        self.rows, self.label, self.share = [], label, share
+
+    @property
+    def mean(self):
+        return torch.stack(self.rows).mean(dim=0)
+
+    @property
+    def weight(self):
+        return self.share * len(self.rows)
+
+
 def observed(model, theta, batch):
-    """Losses of a two-stage detector and what it predicts for its objects.
+    """Losses of a detector and what it predicts, by plain loops.
 
     Returns:
-        The losses; for each (image, object) the mean logits of its
-        positives, its label and their number; the number of proposals.
+        The losses; what is seen of each (stage, image, object); and, stage
+        after stage and image after image, functions that give the logits of
+        each row of the background, with their share in the classification
+        loss.
     """
     data = model.data_preprocessor(copy.deepcopy(batch), True)
-    bbox_head = model.roi_head.bbox_head
-    with mock.patch.object(
-        bbox_head, 'loss_and_target', wraps=bbox_head.loss_and_target
-    ) as recorder:
+    if hasattr(model, 'roi_head'):
+        return _observed_proposals(model, theta, data)
+    return _observed_anchors(model, theta, data)
+
+
+def _observed_proposals(model, theta, data):
+    heads = model.roi_head.bbox_head
+    cascade = isinstance(heads, torch.nn.ModuleList)
+    heads = list(heads) if cascade else [heads]
+    with ExitStack() as patches:
+        recorders = [
+            patches.enter_context(
+                mock.patch.object(
+                    head, 'loss_and_target', wraps=head.loss_and_target
+                )
+            )
+            for head in heads
+        ]
         losses = call(model, theta, **data, mode='loss')
-    arguments = recorder.call_args.kwargs
-    return losses, *object_rows(
-        arguments['cls_score'], arguments['sampling_results']
-    )
-
-
-def object_rows(cls_score, sampling_results):
-    """One entry an object, by plain loops over the sampled proposals."""
-    collected, sampled = {}, 0
-    for image, result in enumerate(sampling_results):
-        for place, (index, label) in enumerate(
-            zip(
+    objects, others = {}, []
+    for stage, recorder in enumerate(recorders):
+        arguments = recorder.call_args.kwargs
+        logits = arguments['cls_score']
+        share = 1 / len(logits)
+        if cascade:
+            share *= (1.0, 0.5, 0.25)[stage]
+        position = 0
+        for image, result in enumerate(arguments['sampling_results']):
+            for index, label in zip(
                 result.pos_assigned_gt_inds.tolist(),
                 result.pos_gt_labels.tolist(),
-            )
-        ):
-            rows, _ = collected.setdefault((image, index), ([], label))
-            rows.append(cls_score[sampled + place])
-        sampled += len(result.pos_inds) + len(result.neg_inds)
-    assert sampled == len(cls_score)
-    objects = {
-        key: (torch.stack(rows).mean(dim=0), label, len(rows))
-        for key, (rows, label) in collected.items()
-    }
-    return objects, sampled
+            ):
+                key = stage, image, index
+                seen = objects.setdefault(key, Seen(label, share))
+                seen.rows.append(logits[position])
+                position += 1
+            end = position + len(result.neg_inds)
+            rows = logits[position:end]
+            others.append(([lambda row=row: row for row in rows], share))
+            position = end
+        assert position == len(logits)
+    return losses, objects, others
+
+
+def _observed_anchors(model, theta, data):
+    head = model.bbox_head
+    with mock.patch.object(
+        head, 'loss_by_feat', wraps=head.loss_by_feat
+    ) as recorder:
+        losses = call(model, theta, **data, mode='loss')
+    levels = recorder.call_args.args[0]
+    sizes = [tuple(level.shape[-2:]) for level in levels]
+    anchors = torch.cat(head.prior_generator.grid_priors(sizes, device='cpu'))
+    assigned = [
+        _assigned(head, anchors, sizes, sample)
+        for sample in data['data_samples']
+    ]
+    share = 1 / sum(max(len(pairs), 1) for pairs, _ in assigned)
+    objects, others = {}, []
+    for image, (pairs, negatives) in enumerate(assigned):
+        labels = data['data_samples'][image].gt_instances.labels
+        rows = [level[image] for level in levels]
+        for anchor, index in pairs:
+            key = 0, image, index
+            label = int(labels[index])
+            seen = objects.setdefault(key, Seen(label, share))
+            seen.rows.append(_row(head, rows, anchor))
+        background = [partial(_row, head, rows, a) for a in negatives]
+        others.append((background, share))
+    return losses, objects, others
+
+
+def _assigned(head, anchors, sizes, sample):
+    """Pairs of an anchor and its object; anchors of the background.
+
+    Anchors of padded cells take no part, nor do those which leave the image
+    by more than the head allows.
+    """
+    valid = torch.cat(
+        head.prior_generator.valid_flags(sizes, sample.pad_shape, 'cpu')
+    )
+    border = head.train_cfg.allowed_border
+    height, width = sample.img_shape
+    taken = []
+    for number, (left, top, right, bottom) in enumerate(anchors.tolist()):
+        inside = (
+            min(left, top) >= -border
+            and right < width + border
+            and bottom < height + border
+        )
+        if valid[number] and (inside or border < 0):
+            taken.append(number)
+    result = head.assigner.assign(
+        InstanceData(priors=anchors[taken]),
+        sample.gt_instances,
+        sample.ignored_instances,
+    )
+    pairs, negatives = [], []
+    for number, index in zip(taken, result.gt_inds.tolist()):
+        if index > 0:
+            pairs.append((number, index - 1))
+        elif index == 0:
+            negatives.append(number)
+    return pairs, negatives
+
+
+def _row(head, levels, anchor):
+    """Logits of the anchor of this number; levels have shape (A C, H, W)."""
+    counts = head.prior_generator.num_base_priors
+    for level, count in zip(levels, counts):
+        channels, height, width = level.shape
+        if anchor < count * height * width:
+            cell, kind = divmod(anchor, count)
+            logits = level.view(count, channels // count, height, width)
+            return logits[kind, :, cell // width, cell % width]
+        anchor -= count * height * width
+    raise AssertionError(f'{anchor} anchors too many')
 
 
 def gradient_at(loss, theta):

@@ -1,5 +1,7 @@
 """Predictions are remembered by sample, small and within a known error."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -77,12 +79,14 @@ def test_many_samples_in_any_order():
 )
 def test_the_error_is_within_the_stated_bound(classes, top_k, scale, seed):
     """‖P̂ − P‖₁ ≤ 2 (τ + ε), |CE(z, P̂) − CE(z, P)| ≤ (τ + ε) range(z)."""
+    if top_k is not None and top_k >= classes:
+        top_k = None
     before = logits(6, classes, seed, scale)
     history = History(top_k)
     history.remember(observe(list(range(6)), before))
     rows, _ = history.recall(observe(list(range(6)), before))
     exact = torch.softmax(before.double(), dim=1)
-    k = min(top_k or classes, classes)
+    k = top_k or classes
     tail = 1 - exact.topk(k, dim=1).values.sum(dim=1)
     bound = tail + 2**-11 + classes * 2**-25
     # The softmax itself is computed in float32.
@@ -141,6 +145,11 @@ def test_a_state_with_another_top_k_is_refused():
         History(top_k=3).load_state_dict(history.state_dict())
 
 
+def test_as_many_largest_ones_as_classes_are_refused():
+    with pytest.raises(ValueError, match='top_k=5 has no effect.* 5 classes'):
+        History(top_k=5).remember(observe(['a'], logits(1, classes=5)))
+
+
 def test_other_classes_are_another_data_set():
     history = History()
     history.remember(observe(['a'], logits(1, classes=5)))
@@ -164,6 +173,46 @@ def test_names_of_files_need_not_be_utf_8():
     )
     history.remember(observe([name], logits(1)))
     assert history.recall(observe([name], logits(1)))[1].all()
+
+
+OBJECTS = [('a.jpg', 0, 0), ('a.jpg', 1, 0), ('a.jpg', 0, 1), ('b.jpg', 0, 0)]
+
+
+def test_objects_are_known_by_image_number_and_stage(tmp_path):
+    history, before = History(), logits(4)
+    history.remember(observe(OBJECTS, before))
+    torch.save(history.state_dict(), tmp_path / 'state.pth')
+    other = History()
+    other.load_state_dict(torch.load(tmp_path / 'state.pth'))
+    strangers = [('b.jpg', 1, 0), ('b.jpg', 0, 1), ('c.jpg', 0, 0), 'a.jpg']
+    asked = observe(OBJECTS[::-1] + strangers, logits(8))
+    rows, found = other.recall(asked)
+    assert found.tolist() == [True] * 4 + [False] * 4
+    want = torch.softmax(before, dim=1).flip(0)
+    assert torch.allclose(rows[:4], want, atol=1e-3)
+
+
+def test_independent_probabilities_are_remembered_as_they_are(tmp_path):
+    """They do not sum to 1, and nothing makes them."""
+    history, before = History(), logits(4, scale=8.0)
+    seen = replace(observe(OBJECTS, before), use_sigmoid=True)
+    history.remember(seen)
+    torch.save(history.state_dict(), tmp_path / 'state.pth')
+    other = History()
+    other.load_state_dict(torch.load(tmp_path / 'state.pth'))
+    for teacher in (history, other):
+        rows, found = teacher.recall(seen)
+        assert found.all()
+        assert torch.equal(rows, before.sigmoid().half().float())
+    assert (rows.sum(dim=1) - 1).abs().max() > 0.5
+
+
+def test_independent_probabilities_have_no_largest_ones():
+    seen = replace(observe(OBJECTS, logits(4)), use_sigmoid=True)
+    history = History(top_k=2)
+    with pytest.raises(ValueError, match='top_k=2.*sigmoid.*remove top_k'):
+        history.remember(seen)
+    assert len(history) == 0
 
 
 @pytest.mark.parametrize('keys', [None, ['a', None]])

@@ -1,26 +1,33 @@
 """What a model predicts for its images or objects, seen from outside."""
 
 import copy
+from collections import Counter
 from importlib.resources import files
 
 import pytest
 import torch
+from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 
 from epsd_mm.distillation.observers import (
     ClassifierObserver,
+    DenseObserver,
     TwoStageObserver,
     build_observer,
 )
+from tests.helpers.detectors import DETECTORS, lively, pictures
 from tests.helpers.models import (
-    build,
     classification_batch,
     detection_batch,
+    tiny_cascade,
     tiny_classifier,
     tiny_faster_rcnn,
+    tiny_retinanet,
+    tiny_ssd,
     trainable,
 )
-from tests.helpers.oracles import call, observed
+from tests.helpers.oracles import call, independent, observed
 
 
 def watch(model, batch):
@@ -67,48 +74,132 @@ def test_predictions_of_a_classifier_can_be_differentiated():
     assert not observation.detach().logits.requires_grad
 
 
+@pytest.fixture(scope='module')
+def detectors():
+    """One of each kind."""
+    return {build: lively(build) for build in DETECTORS}
+
+
 def seen_twice(model, batch):
-    """By the observer, and by plain loops over the same proposals."""
+    """By the observer, and by plain loops over the same assignments."""
     torch.manual_seed(5)
-    observation, _ = watch(model, batch)
+    observation, losses = watch(model, batch)
     torch.manual_seed(5)
-    _, objects, sampled = observed(model, trainable(model), batch)
-    return observation, objects, sampled
+    return observation, losses, *observed(model, trainable(model), batch)[1:]
 
 
-def test_objects_of_a_detector():
-    model = tiny_faster_rcnn(strong_heads=True)
-    batch = detection_batch(4)
-    observation, objects, sampled = seen_twice(model, batch)
-    assert sampled == 4 * 32
-    assert 4 <= len(objects) == len(observation)
-    for row, key in enumerate(sorted(objects)):
-        logits, label, positives = objects[key]
-        assert torch.allclose(observation.logits[row], logits, atol=1e-6)
-        assert observation.labels[row] == label
-        assert observation.images[row] == key[0]
-        share = float(observation.weights[row])
-        assert share == pytest.approx(positives / sampled)
-    assert observation.logits.shape[1] == 4 + 1
+def agree(observation, objects, batch):
+    """Row by row, stage after stage and image after image."""
+    assert len(observation) == len(objects)
+    numbers = [s.gt_instances.object_ids for s in batch['data_samples']]
+    for row, (key, seen) in enumerate(sorted(objects.items())):
+        stage, image, place = key
+        want = seen.mean.detach()
+        got = observation.logits[row].detach()
+        assert torch.allclose(got, want, rtol=1e-4, atol=1e-5)
+        assert observation.labels[row] == seen.label
+        assert observation.images[row] == image
+        assert observation.stages[row] == stage
+        weight = float(observation.weights[row])
+        assert weight == pytest.approx(seen.weight, rel=1e-6)
+        number = int(numbers[image][place])
+        assert observation.keys[row] == (f'{image}.jpg', number, stage)
 
 
-def test_weights_of_objects_sum_to_the_share_of_the_positives():
-    model = tiny_faster_rcnn()
-    observation, objects, sampled = seen_twice(model, detection_batch(3))
-    positives = sum(count for _, _, count in objects.values())
-    total = float(observation.weights.sum())
-    assert total == pytest.approx(positives / sampled)
-    assert 0 < total < 1
+@pytest.mark.parametrize('build', DETECTORS)
+def test_objects_of_a_detector(build, detectors):
+    batch = pictures(build, seed=1)
+    observation, _, objects, _ = seen_twice(detectors[build], batch)
+    agree(observation, objects, batch)
+    # Or means and sums would not be told from single rows.
+    assert any(len(seen.rows) > 1 for seen in objects.values())
+    sigmoid = build is tiny_retinanet
+    assert observation.use_sigmoid == sigmoid
+    assert observation.logits.shape[1] == (4 if sigmoid else 5)
+    assert observation.cross_entropy == (0 if sigmoid else 1)
 
 
-def test_labels_are_those_of_the_annotated_objects():
-    batch = detection_batch(3, seed=4)
-    observation, _ = watch(tiny_faster_rcnn(), batch)
-    for image, sample in enumerate(batch['data_samples']):
-        seen = observation.labels[observation.images == image].tolist()
-        given = sample.gt_instances.labels.tolist()
-        assert 0 < len(seen) <= len(given)
-        assert set(seen) <= set(given)
+def test_a_cascade_has_a_row_for_each_object_and_stage(detectors):
+    observation, *_ = seen_twice(
+        detectors[tiny_cascade], pictures(tiny_cascade)
+    )
+    of_objects = Counter(key[:2] for key in observation.keys)
+    assert set(of_objects.values()) == {3}
+    assert len(set(observation.keys)) == len(observation)
+
+
+def classification_loss(model, objects, others):
+    """What a detector's head sums up, row by row."""
+    sigmoid = independent(model)
+
+    def loss(logits, label):
+        if not sigmoid:
+            return -torch.log(logits.softmax(dim=0))[label]
+        p = logits.sigmoid()
+        focal = -0.75 * p**2 * torch.log(1 - p)
+        if label < len(p):
+            own = p[label]
+            focal[label] = -0.25 * (1 - own) ** 2 * torch.log(own)
+        return focal.sum()
+
+    total = 0.0
+    for seen in objects.values():
+        for row in seen.rows:
+            total += seen.share * float(loss(row.detach(), seen.label))
+    mined = hasattr(model, 'bbox_head') and not sigmoid
+    for image, (rows, share) in enumerate(others):
+        losses = [float(loss(row().detach(), 4)) for row in rows]
+        if mined:
+            own = [s for key, s in objects.items() if key[1] == image]
+            count = 3 * sum(len(seen.rows) for seen in own)
+            losses = sorted(losses, reverse=True)[:count]
+        total += share * sum(losses)
+    return total
+
+
+def head_loss(losses):
+    """What the model itself says: a tensor, one a level, or one a stage."""
+    return sum(
+        float(torch.as_tensor(value).sum())
+        for name, values in losses.items()
+        if name.endswith('loss_cls') and 'rpn' not in name
+        for value in (values if isinstance(values, list) else [values])
+    )
+
+
+@pytest.mark.parametrize('build', DETECTORS)
+def test_weights_are_the_share_in_the_detectors_own_loss(build, detectors):
+    """Taken by the shares of its rows, the whole of it comes out.
+
+    The first picture has no object, and counts with its background.
+    """
+    model = detectors[build]
+    batch = emptied(pictures(build, ('0.jpg', '1.jpg')), 0)
+    observation, losses, objects, others = seen_twice(model, batch)
+    want = classification_loss(model, objects, others)
+    assert head_loss(losses) == pytest.approx(want, rel=1e-4)
+    agree(observation, objects, batch)
+    assert len(observation) and not (observation.images == 0).any()
+
+
+@pytest.mark.parametrize('border', [-1, 0])
+def test_anchors_that_leave_the_image_are_counted_or_not(
+    border, detectors, monkeypatch
+):
+    """And cells of the padding never are."""
+    model = detectors[tiny_retinanet]
+    monkeypatch.setitem(model.bbox_head.train_cfg, 'allowed_border', border)
+    batch = pictures(tiny_retinanet, seed=1)
+    batch['inputs'][1] = batch['inputs'][1][:, :40, :56]
+    batch['data_samples'][1].set_metainfo(dict(img_shape=(40, 56)))
+    observation, _, objects, _ = seen_twice(model, batch)
+    agree(observation, objects, batch)
+    assert set(observation.images.tolist()) == {0, 1, 2}
+
+
+def test_objects_without_numbers_have_no_keys(detectors):
+    model = detectors[tiny_retinanet]
+    assert watch(model, detection_batch())[0].keys is None
 
 
 def emptied(batch, *images):
@@ -118,29 +209,32 @@ def emptied(batch, *images):
     return batch
 
 
-def test_an_image_without_objects():
-    model = tiny_faster_rcnn()
-    batch = emptied(detection_batch(3), 1)
-    observation, objects, _ = seen_twice(model, batch)
-    assert len(observation) == len(objects) > 0
-    assert set(observation.images.tolist()) == {0, 2}
-
-
-def test_no_objects_at_all():
-    model = tiny_faster_rcnn()
-    observation, losses = watch(model, emptied(detection_batch(2), 0, 1))
-    assert observation.logits.shape == (0, 5)
+@pytest.mark.parametrize('build', DETECTORS)
+def test_no_objects_at_all(build, detectors):
+    model = detectors[build]
+    batch = pictures(build)
+    batch = emptied(batch, *range(len(batch['inputs'])))
+    observation, _ = watch(model, batch)
+    columns = 4 if build is tiny_retinanet else 5
+    assert observation.logits.shape == (0, columns)
     assert len(observation.labels) == len(observation.weights) == 0
+    assert observation.keys == []
     observation.logits.sum().backward()
+    assert not any(
+        p.grad.any() for p in model.parameters() if p.grad is not None
+    )
 
 
-def test_predictions_of_a_detector_can_be_differentiated():
-    model = tiny_faster_rcnn()
-    observation, _ = watch(model, detection_batch())
+@pytest.mark.parametrize('build', [tiny_cascade, tiny_ssd])
+def test_predictions_of_a_detector_can_be_differentiated(build):
+    model = build()
+    observation, _ = watch(model, pictures(build))
     observation.logits.square().sum().backward()
-    head = model.roi_head.bbox_head
-    assert head.fc_cls.weight.grad.any()
-    assert head.fc_reg.weight.grad is None
+    grads = {n: p.grad for n, p in trainable(model).items()}
+    reached = [n for n, g in grads.items() if g is not None and g.any()]
+    assert any('cls' in name for name in reached)
+    assert any('backbone' in name for name in reached)
+    assert not any('reg' in n or 'rpn' in n for n in reached)
 
 
 def test_half_precision_predictions_are_widened():
@@ -151,9 +245,9 @@ def test_half_precision_predictions_are_widened():
     assert observation.weights.dtype == torch.float32
 
 
-@pytest.mark.parametrize('model', [tiny_classifier, tiny_faster_rcnn])
-def test_an_observer_leaves_the_model_as_it_was(model):
-    model = model()
+@pytest.mark.parametrize('build', [tiny_classifier, *DETECTORS])
+def test_an_observer_leaves_the_model_as_it_was(build, detectors):
+    model = detectors.get(build) or build()
     parts = dict(model.named_modules())
     before = {name: set(vars(part)) for name, part in parts.items()}
     hooks = {name: len(p._forward_hooks) for name, p in parts.items()}
@@ -171,6 +265,10 @@ def test_a_pass_that_never_reached_the_head_is_an_error():
     observer.start(), observer.stop()
     with pytest.raises(TypeError, match='without bbox_head.loss_and_target'):
         observer.observe([])
+    observer = DenseObserver(tiny_retinanet())
+    observer.start(), observer.stop()
+    with pytest.raises(TypeError, match='RetinaHead computes its losses'):
+        observer.observe([])
     observer = ClassifierObserver(tiny_classifier())
     observer.start(), observer.stop()
     with pytest.raises(TypeError, match='LinearClsHead returned NoneType'):
@@ -186,24 +284,16 @@ def test_mixed_labels_are_refused():
         watch(model, batch)
 
 
-def detector_of(name):
-    """The config of one of mmdet's own detectors, without its weights."""
-    base = files('mmdet') / f'.mim/configs/_base_/models/{name}.py'
-    cfg = Config.fromfile(str(base)).model
-    cfg.backbone.update(depth=18, base_channels=4, init_cfg=None)
-    cfg.neck.update(in_channels=[4, 8, 16, 32])
-    return cfg
-
-
-def cascade_rcnn():
-    cfg = detector_of('cascade-rcnn_r50_fpn')
-    for head in cfg.roi_head.bbox_head:
-        head.fc_out_channels = 8
-    return build(cfg, 'mmdet')
-
-
-def retinanet():
-    return build(detector_of('retinanet_r50_fpn'), 'mmdet')
+def shipped(config):
+    """One of mmdet's own detectors, narrow and without weights."""
+    register_all_modules(init_default_scope=False)
+    path = files('mmdet') / '.mim/configs' / config
+    cfg = Config.fromfile(str(path)).model
+    cfg.backbone = dict(type='ResNet', depth=18, base_channels=4)
+    if cfg.type == 'DETR':
+        cfg.encoder.num_layers = cfg.decoder.num_layers = 1
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(cfg)
 
 
 def sigmoid_faster_rcnn():
@@ -212,30 +302,64 @@ def sigmoid_faster_rcnn():
     return model
 
 
+def classifier_with(head, **loss):
+    loss = dict(type='CrossEntropyLoss', **loss)
+    return tiny_classifier(type=head, loss=loss)
+
+
 @pytest.mark.parametrize(
     'build_model, named',
     [
         (
-            lambda: tiny_classifier(
-                type='ArcFaceClsHead',
-                loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-            ),
+            lambda: classifier_with('ArcFaceClsHead', loss_weight=1.0),
             'ImageClassifier with head ArcFaceClsHead',
         ),
         (
-            lambda: tiny_classifier(
-                type='MultiLabelLinearClsHead',
-                loss=dict(type='CrossEntropyLoss', use_sigmoid=True),
+            lambda: classifier_with(
+                'MultiLabelLinearClsHead', use_sigmoid=True
             ),
             'ImageClassifier with head MultiLabelLinearClsHead',
         ),
-        (cascade_rcnn, 'CascadeRCNN with head CascadeRoIHead'),
-        (retinanet, 'RetinaNet with head RetinaHead'),
         (sigmoid_faster_rcnn, 'FasterRCNN with head StandardRoIHead'),
         (torch.nn.Sequential, 'Sequential with head NoneType'),
+        ('atss/atss_r50_fpn_1x_coco', 'ATSS with head ATSSHead'),
+        ('gfl/gfl_r50_fpn_1x_coco', 'GFL with head GFLHead'),
+        (
+            'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco',
+            'FCOS with head FCOSHead',
+        ),
+        (
+            'free_anchor/freeanchor_r50_fpn_1x_coco',
+            'RetinaNet with head FreeAnchorRetinaHead',
+        ),
+        (
+            'pisa/retinanet-r50_fpn_pisa_1x_coco',
+            'RetinaNet with head PISARetinaHead',
+        ),
+        (
+            'pisa/faster-rcnn_r50_fpn_pisa_1x_coco',
+            'FasterRCNN with head PISARoIHead',
+        ),
+        (
+            'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman',
+            'CrowdDet with head MultiInstanceRoIHead',
+        ),
+        ('detr/detr_r50_8xb2-150e_coco', 'DETR with head DETRHead'),
     ],
-    ids=['arcface', 'multilabel', 'cascade', 'retina', 'sigmoid', 'plain'],
 )
 def test_heads_that_cannot_be_seen_are_refused_by_name(build_model, named):
-    with pytest.raises(TypeError, match=named + '.*sd_loss=None'):
-        build_observer(build_model())
+    model = (
+        shipped(f'{build_model}.py')
+        if isinstance(build_model, str)
+        else build_model()
+    )
+    with pytest.raises(TypeError, match=named + '.*sd_loss=None') as error:
+        build_observer(model)
+    for supported in (
+        'ClsHead',
+        'StandardRoIHead',
+        'CascadeRoIHead',
+        'RetinaHead',
+        'SSDHead',
+    ):
+        assert supported in str(error.value)

@@ -57,6 +57,15 @@ def test_it_goes_on_from_its_state(tmp_path):
         assert torch.equal(got, want)
 
 
+def test_objects_of_another_stage_are_others():
+    previous, last = Previous(), observe([('a', 0, 0), ('a', 0, 1)])
+    previous.remember(last)
+    asked = observe([('a', 0, 1), ('a', 1, 1), ('b', 0, 0)])
+    rows, found = previous.recall(asked)
+    assert found.tolist() == [True, False, False]
+    assert torch.equal(rows[0], last.logits[1])
+
+
 def test_samples_without_a_key_are_refused():
     asked = Observation(**{**vars(observe(['a'])), 'keys': None})
     with pytest.raises(TypeError, match='meta_keys'):

@@ -1,5 +1,7 @@
 """Partners of one's own class, as constants."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -64,6 +66,18 @@ def test_within_the_own_images_partner_the_choice_is_uniform():
     counts = [chosen.count(i) for i in range(3)]
     assert counts[2] == 0
     assert all(abs(counts[i] - 1000) < 90 for i in (0, 1))
+
+
+def test_in_a_cascade_stages_are_not_mixed():
+    """Not even where only another stage has the class."""
+    partners = observe([0, 1, 0, 0], [0, 0, 0, 1])
+    main = observe([0, 0, 1, 1], [0, 0, 0, 0])
+    partners = replace(partners, stages=torch.tensor([0, 0, 1, 2]))
+    main = replace(main, stages=torch.tensor([0, 1, 0, 1]))
+    for _ in range(20):
+        chosen, found, _ = recalled(partners, main)
+        assert found == [True, True, True, False]
+        assert chosen[:3] == [0, 2, 1]
 
 
 def test_rows_are_constants():

@@ -15,6 +15,7 @@ from epsd_mm.pruning import meta_gradient
 from tests.helpers.datasets import picture_folder
 from tests.helpers.models import (
     classification_batch,
+    detection_batch,
     tiny_classifier,
     tiny_faster_rcnn,
     to_float64,
@@ -275,9 +276,13 @@ def test_halves_that_are_no_partners_are_refused_in_scoring():
         objective.record(trainable(model), classification_batch())
 
 
-def test_detectors_are_refused_by_losses_with_a_past():
-    with pytest.raises(TypeError, match='detectors train with CSKDLoss'):
-        SelfDistillation(tiny_faster_rcnn(), PSKDLoss())
+@pytest.mark.parametrize('loss', [PSKDLoss(), DLBLoss()])
+def test_objects_without_numbers_are_refused_by_losses_with_a_past(loss):
+    model = tiny_faster_rcnn()
+    objective = distilling(model, loss)
+    with pytest.raises(TypeError, match='number_objects'):
+        for batch in objective.begin([detection_batch()]):
+            objective.record(trainable(model), batch)
 
 
 def test_scoring_with_a_teacher_leaves_no_trace():
@@ -424,6 +429,8 @@ def test_a_memory_of_another_data_set_is_an_error(pictures, tmp_path):
         (CSKDLoss, None, r"batch_sampler=dict\(type='ClassPairBatchSampler'"),
         (PSKDLoss, PAIRS, 'PSKDLoss takes no partners'),
         (None, PAIRS, 'there is no sd_loss'),
+        (PSKDLoss, 'OverlapBatchSampler', 'PSKDLoss does not compare a batch'),
+        (None, 'OverlapBatchSampler', 'there is no sd_loss'),
     ],
 )
 def test_loaders_that_do_not_fit_are_refused(

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 import epsd_mm
-from epsd_mm.engine.variants import VARIANTS, apply_variant
+from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
 
@@ -140,3 +140,55 @@ def test_unknown_variants_and_other_configs_are_refused(cfg):
     del cfg.default_hooks['epsd']
     with pytest.raises(ValueError, match='has no EPSDHook'):
         variant(cfg, 'dense')
+
+
+def other_loss(cfg, name):
+    cfg = copy.deepcopy(cfg)
+    apply_sd_loss(cfg, name)
+    return cfg
+
+
+def test_another_loss_comes_with_the_batches_it_needs():
+    cfg = Config.fromfile(VOC)
+    base = ['AspectRatioBatchSampler']
+    samplers = {
+        'CSKDLoss': ['ClassPairBatchSampler', *base],
+        'PSKDLoss': base,
+        'DLBLoss': ['OverlapBatchSampler', *base],
+    }
+    for first in samplers:
+        for second, names in samplers.items():
+            other = other_loss(other_loss(cfg, first), second)
+            sampler = other.train_dataloader.batch_sampler
+            inner = [sampler.base.type] if 'base' in sampler else []
+            assert [sampler.type, *inner] == names
+            assert other.default_hooks.epsd.sd_loss.type == second
+            assert (
+                other.train_dataloader.batch_size
+                == cfg.train_dataloader.batch_size
+            )
+
+
+def test_the_loss_of_the_config_keeps_its_settings(cfg):
+    assert other_loss(cfg, 'CSKDLoss').to_dict() == cfg.to_dict()
+    assert other_loss(cfg, 'PSKDLoss').default_hooks.epsd.sd_loss == dict(
+        type='PSKDLoss'
+    )
+
+
+@pytest.mark.parametrize('name', ['CSKDLoss', 'PSKDLoss', 'DLBLoss'])
+def test_a_run_with_another_loss_distils(name, cfg):
+    cfg.train_dataloader.batch_sampler.drop_last = True
+    cfg.train_cfg.max_epochs = 2
+    runner = runner_of(other_loss(cfg, name))
+    runner.train()
+    assert type(hook_of(runner).settings.sd_loss).__name__ == name
+    assert runner.message_hub.get_scalar('train/loss_sd').current() != 0
+
+
+def test_unknown_losses_and_plain_configs_are_refused(cfg):
+    with pytest.raises(ValueError, match="sd_loss='KDLoss' must be one of"):
+        other_loss(cfg, 'KDLoss')
+    cfg.default_hooks.epsd.sd_loss = None
+    with pytest.raises(ValueError, match='no sd_loss to replace'):
+        other_loss(cfg, 'DLBLoss')

@@ -62,3 +62,15 @@ def test_the_last_evaluation_counts_not_the_best(run, tmp_path, capsys):
 def test_a_run_without_evaluation_is_named(run, tmp_path):
     with pytest.raises(FileNotFoundError, match='nothing holds no log'):
         run('analysis_tools/compare_runs', tmp_path / 'nothing')
+
+
+def test_average_precision_of_chosen_classes(run, tmp_path, capsys):
+    folder = finished(tmp_path / 'voc' / 'epsd', 50.0)
+    (log,) = folder.glob('*/vis_data/scalars.json')
+    found = {f'pascal_voc/AP50_{n}': v for n, v in (('cat', 0.25), ('cow', 1))}
+    with log.open('a') as file:
+        file.write('\n' + json.dumps({**found, 'step': 2}))
+    run('analysis_tools/compare_runs', folder, '--classes', 'cat', 'cow')
+    row = table(capsys.readouterr().out)['voc/epsd']
+    assert row['cat'] == '0.250' and row['cow'] == '1.000'
+    assert row['mean of these'] == '0.625'

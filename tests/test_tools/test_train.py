@@ -56,7 +56,7 @@ def test_a_variant_takes_a_folder_of_its_own(tool):
 
 def test_options_that_a_variant_removes_are_refused(tool):
     option = ('--cfg-options', 'default_hooks.epsd.sparsity=0.95')
-    with pytest.raises(ValueError, match='epsd.sparsity has no effect on'):
+    with pytest.raises(ValueError, match='epsd.sparsity has no effect beside'):
         configure(tool, VOC, '--variant', 'sd-only', *option)
     kept = configure(tool, VOC, '--variant', 'prune-only', *option)
     assert kept.default_hooks.epsd.sparsity == 0.95
@@ -119,3 +119,28 @@ def test_configs_stay_short_and_are_found_by_name():
         assert sampler.base.type == 'AspectRatioBatchSampler'
         # The hooks of the base are still there.
         assert 'checkpoint' in cfg.default_hooks
+
+
+def test_another_loss_takes_a_folder_of_its_own(tool):
+    cfg = configure(tool, VOC, '--sd-loss', 'DLBLoss')
+    assert cfg.work_dir.endswith('voc_faster_rcnn_epsd_DLBLoss')
+    assert cfg.default_hooks.epsd.sd_loss.type == 'DLBLoss'
+    sampler = cfg.train_dataloader.batch_sampler
+    assert sampler.type == 'OverlapBatchSampler'
+    dense = configure(tool, VOC, '--sd-loss', 'DLBLoss', '--variant', 'dense')
+    assert dense.work_dir.endswith('voc_faster_rcnn_epsd_DLBLoss_dense')
+    assert dense.train_dataloader.batch_size == 1
+    assert dense.auto_scale_lr.base_batch_size == 8
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ('--sd-loss', 'CSKDLoss'),
+        ('--sd-loss', 'PSKDLoss', '--variant', 'prune-only'),
+    ],
+    ids=['of the config', 'of a plain run'],
+)
+def test_a_loss_that_changes_nothing_is_refused(tool, options):
+    with pytest.raises(ValueError, match='changes nothing of this run'):
+        configure(tool, VOC, *options)

@@ -10,6 +10,7 @@ epsd/report.json, and the seconds of a training iteration without loading.
 import argparse
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 #: Heading, and the names that a figure has in the logs.
@@ -29,12 +30,18 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('runs', nargs='+', type=Path, metavar='WORK_DIR')
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        default=[],
+        help='AP50 of these classes of VOC, and the mean over them',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
-    runs = parse_args().runs
-    rows = [row_of(run) for run in runs]
+    args = parse_args()
+    rows = [row_of(run, args.classes) for run in args.runs]
     columns = list(dict.fromkeys(c for row in rows for c in row))
     print(line(columns))
     print(line('---' for _ in columns))
@@ -42,11 +49,12 @@ def main() -> None:
         print(line(row.get(column, '') for column in columns))
 
 
-def row_of(run: Path) -> dict[str, str]:
+def row_of(run: Path, classes: Sequence[str] = ()) -> dict[str, str]:
     """The figures of one run, formatted, by heading.
 
     Raises:
         FileNotFoundError: The folder holds no finished run.
+        KeyError: It did not evaluate one of the classes.
     """
     training, evaluation = read_logs(run)
     row = {
@@ -57,6 +65,10 @@ def row_of(run: Path) -> dict[str, str]:
         found = [evaluation[name] for name in names if name in evaluation]
         if found:
             row[heading] = f'{found[0]:.4g}'
+    if classes:
+        found = [evaluation[f'pascal_voc/AP50_{name}'] for name in classes]
+        row |= {name: f'{ap:.3f}' for name, ap in zip(classes, found)}
+        row['mean of these'] = f'{statistics.mean(found):.3f}'
     row['last loss'] = f'{statistics.mean(x["loss"] for x in training):.3f}'
     row['s / iteration'] = f'{training[-1]["time"]:.2f}'
     report = run / 'epsd' / 'report.json'

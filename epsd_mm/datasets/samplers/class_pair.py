@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 from mmengine.registry import DATA_SAMPLERS
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import Sampler
 
 from ..image_table import image_table
-from .base import build_base
+from .base import WrappingBatchSampler
 
 
 @DATA_SAMPLERS.register_module()
-class ClassPairBatchSampler(BatchSampler):
+class ClassPairBatchSampler(WrappingBatchSampler):
     """Appends to each batch of ``B`` indices those of ``B`` partners.
 
     The partner of an image is another image of its class, drawn uniformly
@@ -41,10 +41,7 @@ class ClassPairBatchSampler(BatchSampler):
         base: dict | None = None,
         drop_last: bool | None = None,
     ) -> None:
-        self.base = build_base(sampler, batch_size, base, drop_last)
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = getattr(self.base, 'drop_last', False)
+        super().__init__(sampler, batch_size, batch_size, base, drop_last)
         self._table = image_table(sampler.dataset)
         members = defaultdict(set)
         for image, classes in enumerate(self._table.classes):
@@ -61,9 +58,6 @@ class ClassPairBatchSampler(BatchSampler):
         generator = np.random.default_rng(seed)
         for batch in self.base:
             yield batch + [self._partner(i, generator) for i in batch]
-
-    def __len__(self) -> int:
-        return len(self.base)
 
     def _partner(self, index: int, generator: np.random.Generator) -> int:
         image = self._table.image[index]

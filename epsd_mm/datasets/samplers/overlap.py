@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Iterator
 
 from mmengine.registry import DATA_SAMPLERS
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import Sampler
 
-from .base import build_base
+from .base import WrappingBatchSampler
 
 
 @DATA_SAMPLERS.register_module()
-class OverlapBatchSampler(BatchSampler):
+class OverlapBatchSampler(WrappingBatchSampler):
     """``B/2`` fresh indices, then the ``B/2`` fresh ones of the last batch.
 
     The data set loads an image for each index, so that the shared half is
@@ -47,20 +47,17 @@ class OverlapBatchSampler(BatchSampler):
                 f'batch_size={batch_size} must be even: half of each batch '
                 'is shared with the batch before'
             )
-        self.base = build_base(sampler, batch_size // 2, base, drop_last)
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = getattr(self.base, 'drop_last', False)
+        super().__init__(sampler, batch_size, batch_size // 2, base, drop_last)
         self._last: list[int] = []
+        self._ended: int | None = None  # the epoch whose end `_last` is
 
     def __iter__(self) -> Iterator[list[int]]:
         last = self._last_of_epoch_before()
+        self._ended = None
         for fresh in self.base:
             yield fresh + last
             self._last = last = fresh
-
-    def __len__(self) -> int:
-        return len(self.base)
+        self._ended = getattr(self.sampler, 'epoch', None)
 
     def _last_of_epoch_before(self) -> list[int]:
         epoch = getattr(self.sampler, 'epoch', None)
@@ -68,6 +65,9 @@ class OverlapBatchSampler(BatchSampler):
             return self._last
         if epoch == 0:
             return []
+        if self._ended == epoch - 1:
+            return self._last
+        # A resumed run starts here: the epoch before is read once more.
         self.sampler.set_epoch(epoch - 1)
         try:
             batches = deque(self.base, maxlen=1)

@@ -13,6 +13,7 @@ def cs_kd_loss(
     partner_logits: Tensor,
     weights: Tensor | None = None,
     temperature: float = 4.0,
+    use_sigmoid: bool = False,
 ) -> Tensor:
     """Divergence from the prediction of another sample of the same class.
 
@@ -26,6 +27,8 @@ def cs_kd_loss(
         partner_logits: ``z'``, shape (n, C); receives no gradient.
         weights: ``w``, shape (n,); ``1/n`` each by default.
         temperature: ``T``.
+        use_sigmoid: The classes are independent; the KL is that of ``C``
+            yes-or-no distributions: our choice, the paper has softmax.
 
     Returns:
         A scalar; exactly zero for ``n = 0``.
@@ -36,7 +39,9 @@ def cs_kd_loss(
         >>> float(cs_kd_loss(z, z))
         0.0
     """
-    divergence = softened_divergence(logits, partner_logits, temperature)
+    divergence = softened_divergence(
+        logits, partner_logits, temperature, use_sigmoid
+    )
     return weighted_sum(divergence, weights)
 
 
@@ -71,4 +76,5 @@ class CSKDLoss(SelfDistillationLoss):
             rows[found],
             observation.weights[found],
             self.temperature,
+            observation.use_sigmoid,
         )

@@ -13,6 +13,7 @@ def dlb_loss(
     previous_logits: Tensor,
     weights: Tensor | None = None,
     temperature: float = 3.0,
+    use_sigmoid: bool = False,
 ) -> Tensor:
     """Divergence from the prediction one step ago of the same samples.
 
@@ -27,6 +28,8 @@ def dlb_loss(
         previous_logits: ``z^{t-1}``, shape (n, C); receives no gradient.
         weights: ``w``, shape (n,); ``1/n`` each by default.
         temperature: ``T``.
+        use_sigmoid: The classes are independent; the KL is that of ``C``
+            yes-or-no distributions: our choice, the paper has softmax.
 
     Returns:
         A scalar; exactly zero for ``n = 0``.
@@ -37,7 +40,9 @@ def dlb_loss(
         >>> bool(dlb_loss(now, before) > dlb_loss(now, now))
         True
     """
-    divergence = softened_divergence(logits, previous_logits, temperature)
+    divergence = softened_divergence(
+        logits, previous_logits, temperature, use_sigmoid
+    )
     return weighted_sum(divergence, weights)
 
 
@@ -74,5 +79,9 @@ class DLBLoss(SelfDistillationLoss):
         if len(weights):
             weights = weights * (observation.weights.sum() / weights.sum())
         return self.loss_weight * dlb_loss(
-            observation.logits[found], rows[found], weights, self.temperature
+            observation.logits[found],
+            rows[found],
+            weights,
+            self.temperature,
+            observation.use_sigmoid,
         )

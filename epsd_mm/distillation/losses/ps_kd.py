@@ -6,7 +6,7 @@ from torch import Tensor
 from ..observation import Observation
 from ..teachers import History
 from .base import SelfDistillationLoss, positive
-from .divergence import log_softmax, weighted_sum
+from .divergence import log_outcomes, outcomes, weighted_sum
 
 
 def ps_kd_loss(
@@ -40,7 +40,7 @@ def ps_kd_loss(
         >>> float(ps_kd_loss(z, y, torch.tensor([[1.0, 0.0]])))
         0.0
     """
-    log_p = log_softmax(logits)
+    log_p = log_outcomes(logits)
     true = log_p.gather(1, labels[:, None])[:, 0]
     difference = true - (past.detach() * log_p).sum(dim=1)
     return alpha * weighted_sum(difference, weights)
@@ -51,6 +51,7 @@ def ps_kd_divergence(
     past: Tensor,
     weights: Tensor | None = None,
     alpha: float = 0.8,
+    use_sigmoid: bool = False,
 ) -> Tensor:
     """``α Σ_i w_i KL(P_i ‖ σ(z_i))``, for other classification losses.
 
@@ -64,12 +65,15 @@ def ps_kd_divergence(
         past: ``P``, probabilities, shape (n, C); receive no gradient.
         weights: ``w``, shape (n,); ``1/n`` each by default.
         alpha: ``α``, in [0, 1].
+        use_sigmoid: The classes are independent; the KL is that of ``C``
+            yes-or-no distributions.
 
     Returns:
         A scalar, at least 0.
     """
-    past = past.detach()
-    divergence = torch.xlogy(past, past) - past * log_softmax(logits)
+    past = outcomes(past.detach(), use_sigmoid)
+    log_p = log_outcomes(logits, use_sigmoid=use_sigmoid)
+    divergence = torch.xlogy(past, past) - past * log_p
     return alpha * weighted_sum(divergence.sum(dim=1), weights)
 
 
@@ -116,7 +120,9 @@ class PSKDLoss(SelfDistillationLoss):
         weights = observation.weights[found]
         alpha = self.alpha * progress
         if not observation.cross_entropy:
-            term = ps_kd_divergence(logits, rows[found], weights, alpha)
+            term = ps_kd_divergence(
+                logits, rows[found], weights, alpha, observation.use_sigmoid
+            )
             return self.loss_weight * term
         labels = observation.labels[found]
         term = ps_kd_loss(logits, labels, rows[found], weights, alpha)

@@ -18,10 +18,10 @@ class Observer(ABC):
         model: The model, unwrapped.
 
     Attributes:
-        has_keys: Whether its samples have keys that last across steps.
+        of_objects: Whether its samples are annotated objects, not images.
     """
 
-    has_keys: bool = False
+    of_objects: bool = False
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

@@ -4,6 +4,7 @@ from torch import nn
 
 from .base import Observer
 from .classifier import ClassifierObserver
+from .dense import DenseObserver
 from .two_stage import TwoStageObserver
 
 
@@ -13,7 +14,7 @@ def build_observer(model: nn.Module) -> Observer:
     Raises:
         TypeError: No family fits; names those that are supported.
     """
-    for observer in (TwoStageObserver, ClassifierObserver):
+    for observer in (TwoStageObserver, DenseObserver, ClassifierObserver):
         if observer.accepts(model):
             return observer(model)
     head = getattr(model, 'roi_head', None) or getattr(
@@ -22,7 +23,9 @@ def build_observer(model: nn.Module) -> Observer:
     raise TypeError(
         f'self-distillation cannot see the predictions of '
         f'{type(model).__name__} with head {type(head).__name__}. Supported '
-        'are classifiers with a ClsHead and two-stage detectors with a '
-        'StandardRoIHead and a softmax classifier; for pruning without '
-        'self-distillation set sd_loss=None'
+        'are classifiers with a ClsHead; detectors with a StandardRoIHead '
+        '(Faster R-CNN) or CascadeRoIHead (Cascade R-CNN) and softmax '
+        'classifiers; detectors with a RetinaHead, an SSDHead, or another '
+        'AnchorHead that assigns anchors and sums its losses as these do. '
+        'For pruning without self-distillation set sd_loss=None'
     )

@@ -18,8 +18,6 @@ class ClassifierObserver(Observer):
     accepted.
     """
 
-    has_keys = True
-
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._logits = None
@@ -61,11 +59,20 @@ class ClassifierObserver(Observer):
             weights=logits.new_full((count,), 1 / count, dtype=torch.float),
             images=torch.arange(count, device=logits.device),
             keys=[image_key(sample) for sample in data_samples],
+            use_sigmoid=_use_sigmoid(self.model.head.loss_module),
             cross_entropy=plain_cross_entropy(self.model.head.loss_module),
         )
 
     def _tap(self, head: nn.Module, args: tuple, output: Tensor) -> None:
         self._logits = output
+
+
+def _use_sigmoid(loss: nn.Module) -> bool:
+    """Whether a loss of mmpretrain takes the classes as independent."""
+    if class_names(loss) & {'FocalLoss', 'AsymmetricLoss'}:
+        return True
+    # LabelSmoothLoss has the loss that it computes in `ce`.
+    return bool(getattr(getattr(loss, 'ce', loss), 'use_sigmoid', False))
 
 
 def plain_cross_entropy(loss: nn.Module) -> float:

@@ -1,12 +1,19 @@
 """Predictions of two-stage detectors."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..observation import Observation, at_least_float32
+from ..observation import Observation
 from .base import Observer, class_names
+from .classifier import plain_cross_entropy
+from .objects import Positives, observe_objects
+
+# These sample or weigh proposals in a way of their own.
+_OTHERS = {'PISARoIHead', 'MultiInstanceRoIHead'}
 
 
 class TwoStageObserver(Observer):
@@ -16,86 +23,125 @@ class TwoStageObserver(Observer):
     were sampled as its positives in this step (``C + 1`` columns, the
     background last). An object without positives is absent. With ``m``
     positives of ``n`` sampled proposals its weight is ``m / n``, its share
-    in the head's own cross-entropy. What counts as the sample of a detector
-    is our choice; the papers say nothing of it.
+    in the head's own cross-entropy; a cascade has one row for each object
+    and stage, whose weight is multiplied by that of the stage. What counts
+    as the sample of a detector is our choice; the papers say nothing of it.
 
-    For mmdet's ``StandardRoIHead`` with a softmax classifier.
+    For mmdet's ``StandardRoIHead`` (Faster R-CNN) and ``CascadeRoIHead``
+    (Cascade R-CNN) with softmax classifiers.
     """
+
+    of_objects = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self._seen = None
+        self._seen: list[Positives] = []
 
     @classmethod
     def accepts(cls, model: nn.Module) -> bool:
         roi_head = getattr(model, 'roi_head', None)
-        if 'StandardRoIHead' not in class_names(roi_head):
+        names = class_names(roi_head)
+        if (
+            not names & {'StandardRoIHead', 'CascadeRoIHead'}
+            or names & _OTHERS
+        ):
             return False
-        loss = getattr(roi_head.bbox_head, 'loss_cls', None)
-        return 'CrossEntropyLoss' in class_names(loss) and not (
-            loss.use_sigmoid or roi_head.bbox_head.custom_activation
-        )
+        return all(_softmax(head) for head in _bbox_heads(roi_head))
 
     def start(self) -> None:
-        self._seen = None
-        bbox_head = self.model.roi_head.bbox_head
-        loss_and_target = bbox_head.loss_and_target
-
-        def tap(cls_score, bbox_pred, rois, sampling_results, *args, **kw):
-            self._seen = cls_score, sampling_results
-            return loss_and_target(
-                cls_score, bbox_pred, rois, sampling_results, *args, **kw
+        self._seen = []
+        for stage, head in enumerate(_bbox_heads(self.model.roi_head)):
+            # On the instance, where it hides the method of the class.
+            head.loss_and_target = partial(
+                self._tap, head.loss_and_target, stage
             )
 
-        # On the instance, where it hides the method of the class.
-        bbox_head.loss_and_target = tap
-
     def stop(self) -> None:
-        del self.model.roi_head.bbox_head.loss_and_target
+        for head in _bbox_heads(self.model.roi_head):
+            del head.loss_and_target
 
     def observe(self, data_samples: Sequence) -> Observation:
-        if self._seen is None:
+        seen, self._seen = self._seen, []
+        if not seen:
             raise TypeError(
                 f'{type(self.model.roi_head).__name__} computes its losses '
                 'without bbox_head.loss_and_target: self-distillation '
                 'cannot use this head'
             )
-        cls_score, sampling_results = self._seen
-        self._seen = None
-        return _objects(at_least_float32(cls_score), sampling_results)
+        heads = _bbox_heads(self.model.roi_head)
+        factors = {plain_cross_entropy(head.loss_cls) for head in heads}
+        return observe_objects(
+            Positives.join(seen),
+            data_samples,
+            # Stages with different losses have no common factor.
+            cross_entropy=factors.pop() if len(factors) == 1 else 0.0,
+        )
+
+    def _tap(
+        self,
+        loss_and_target,
+        stage: int,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        rois: Tensor,
+        sampling_results: Sequence,
+        *args: Any,
+        **kwargs: Any,
+    ) -> dict:
+        result = loss_and_target(
+            cls_score, bbox_pred, rois, sampling_results, *args, **kwargs
+        )
+        label_weights = result['bbox_targets'][1]
+        share = label_weights / (label_weights > 0).sum().clamp(min=1)
+        share = share * self._weight(stage)
+        self._seen.append(
+            _positives(cls_score, share, sampling_results, stage)
+        )
+        return result
+
+    def _weight(self, stage: int) -> float:
+        weights = getattr(self.model.roi_head, 'stage_loss_weights', None)
+        return 1.0 if weights is None else weights[stage]
 
 
-def _objects(cls_score: Tensor, sampling_results: Sequence) -> Observation:
-    """One row an object from one row a sampled proposal.
+def _bbox_heads(roi_head: nn.Module) -> list[nn.Module]:
+    heads = roi_head.bbox_head
+    return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
+
+
+def _softmax(head: nn.Module) -> bool:
+    loss = getattr(head, 'loss_cls', None)
+    return 'CrossEntropyLoss' in class_names(loss) and not (
+        loss.use_sigmoid or head.custom_activation
+    )
+
+
+def _positives(
+    cls_score: Tensor, share: Tensor, sampling_results: Sequence, stage: int
+) -> Positives:
+    """The positives among the sampled proposals.
 
     Args:
         cls_score: Logits of the sampled proposals, image after image, in
             each image positives first, shape (n, C + 1).
+        share: Share of each proposal in the classification loss, (n,).
         sampling_results: mmdet's ``SamplingResult`` of each image.
+        stage: Stage of the cascade.
     """
-    rows, images, objects, labels = [], [], [], []
+    rows, images = [], []
     start = 0
     for image, result in enumerate(sampling_results):
-        positives = result.pos_inds.numel()
+        positives = len(result.pos_inds)
         rows.append(torch.arange(start, start + positives))
         images.append(torch.full((positives,), image))
-        objects.append(result.pos_assigned_gt_inds)
-        labels.append(result.pos_gt_labels)
-        start += positives + result.neg_inds.numel()
-    device = cls_score.device
-    rows = torch.cat(rows).to(device)
-    identity = torch.stack(
-        [torch.cat(images).to(device), torch.cat(objects).to(device)], dim=1
-    )
-    identity, group = identity.unique(dim=0, return_inverse=True)
-    count = len(identity)
-    positives = torch.bincount(group, minlength=count).to(cls_score)
-    summed = cls_score.new_zeros(count, cls_score.shape[1])
-    summed = summed.index_add(0, group, cls_score[rows])
-    label = torch.cat(labels).to(device)
-    return Observation(
-        logits=summed / positives[:, None],
-        labels=label.new_zeros(count).scatter(0, group, label),
-        weights=positives / max(start, 1),
-        images=identity[:, 0],
+        start += positives + len(result.neg_inds)
+    rows = torch.cat(rows).to(cls_score.device)
+    images = torch.cat(images).to(cls_score.device)
+    return Positives(
+        logits=cls_score[rows],
+        labels=torch.cat([r.pos_gt_labels for r in sampling_results]),
+        weights=share[rows],
+        images=images,
+        objects=torch.cat([r.pos_assigned_gt_inds for r in sampling_results]),
+        stages=torch.full_like(images, stage),
     )

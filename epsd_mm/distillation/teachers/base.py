@@ -63,6 +63,8 @@ def known_keys(observation: Observation) -> Sequence[Hashable]:
         raise TypeError(
             'the samples carry no key that identifies them across steps: '
             "the packing transform's meta_keys must contain 'img_path' or "
-            "'sample_idx' (PackInputs has both by default)"
+            "'sample_idx' (they do by default), and a detector's objects "
+            'need the numbers that epsd_mm.datasets.number_objects(dataset) '
+            'lets the training set give them'
         )
     return keys

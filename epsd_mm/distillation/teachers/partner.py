@@ -12,7 +12,7 @@ class Partner(Teacher):
 
     A sample is compared with a sample of its own class: one of its own
     image's partner if there is one, else one of another partner, drawn
-    uniformly.
+    uniformly. In a cascade both predictions are of the same stage.
     """
 
     needs_pairs = True
@@ -31,6 +31,8 @@ class Partner(Teacher):
             rows = torch.zeros_like(observation.logits).detach()
             return rows, torch.zeros_like(observation.labels).bool()
         same_class = observation.labels[:, None] == partners.labels
+        if observation.stages is not None:
+            same_class &= observation.stages[:, None] == partners.stages
         same_image = observation.images[:, None] == partners.images
         chance = torch.rand(same_class.shape).to(same_class.device)
         preference = same_class * (1 + same_image + chance)

@@ -4,10 +4,20 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from epsd_mm.engine.checks import check_data
+
 
 @HOOKS.register_module()
 class DenseHook(Hook):
-    """Refuses to resume a pruned checkpoint, whose zeros would grow again."""
+    """Refuses what the pruned runs refuse that a dense one is compared with.
+
+    Bad training data, that is, and a pruned checkpoint to resume, whose
+    zeros would grow again.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at the training data."""
+        check_data(runner, None)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Look for masks or a teacher in a checkpoint to resume."""

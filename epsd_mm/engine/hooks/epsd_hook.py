@@ -11,8 +11,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.nn import Parameter
 
 from epsd_mm.analysis import report_text, write_report
+from epsd_mm.datasets import number_objects
+from epsd_mm.distillation.observers import build_observer
 from epsd_mm.engine.checks import check_data, refuse_sharding
 from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.engine.scoring import score_runner
@@ -157,6 +160,7 @@ class EPSDHook(Hook):
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
         self._training_set = check_data(runner, self.settings.sd_loss)
+        self._number_objects(runner, model)
         if self._prunes:
             masks = self._resumed_masks(model) or self._new_masks(
                 runner, model
@@ -234,6 +238,14 @@ class EPSDHook(Hook):
         given = self.settings.masks is not None
         return given or self.settings.criterion is not None
 
+    def _number_objects(self, runner: Runner, model: Any) -> None:
+        """A loss that remembers objects must know them again."""
+        loss = self.settings.sd_loss
+        if loss is None or not loss.build_teacher().learns:
+            return
+        if build_observer(model).of_objects:
+            number_objects(runner.train_dataloader.dataset)
+
     def _identity(self) -> dict:
         """What a run cannot change half way."""
         settings = self.settings
@@ -268,7 +280,9 @@ class EPSDHook(Hook):
         given = self.settings.masks or {}
         if given:
             weights = model.named_parameters()
-            given.check_fits({n: p for n, p in weights if n in given})
+            weights = {n: p for n, p in weights if n in given}
+            given.check_fits(weights)
+            _warn_of_other_weights(runner, given, weights)
             MaskKeeper(model, given)
         folder = Path(runner.work_dir) / 'epsd'
         if self.settings.criterion is None:
@@ -327,6 +341,25 @@ def _given(path: str | None, prefix: str | None) -> Masks | None:
         return None
     masks = Masks.load(path)
     return masks if prefix is None else masks.part(prefix)
+
+
+def _warn_of_other_weights(
+    runner: Runner, masks: Masks, weights: dict[str, Parameter]
+) -> None:
+    """Masks travel without the weights that were trained under them."""
+    removed = sum((~mask).sum() for mask in masks.values())
+    nonzero = sum(
+        weights[name].detach().cpu()[~mask].count_nonzero()
+        for name, mask in masks.items()
+    )
+    if nonzero > removed / 2:
+        runner.logger.warning(
+            f'{int(nonzero):,} of the {int(removed):,} weights that the '
+            'given masks remove are not zero: these weights were not trained '
+            'under the masks. For those that were, load their checkpoint, '
+            "with init_cfg=dict(type='Pretrained', prefix='backbone.', "
+            'checkpoint=…) of the backbone, or with load_from'
+        )
 
 
 def _optimizers(optim_wrapper: Any) -> list:

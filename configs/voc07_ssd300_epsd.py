@@ -1,0 +1,5 @@
+# EPSD on SSD300 and Pascal VOC 2007 (trainval; test).
+_base_ = './voc_ssd300_epsd.py'
+
+__part = _base_.train_dataloader.dataset.dataset.datasets[0]
+train_dataloader = dict(dataset=dict(dataset=dict(datasets=[__part])))
