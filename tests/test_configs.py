@@ -1,12 +1,15 @@
 """The configs that are shipped build what they say."""
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import HOOKS, METRICS, MODELS, DefaultScope
+from torch import nn
 
 import epsd_mm
+from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.variants import VARIANTS, apply_variant
 from epsd_mm.pruning import prunable_parameters
 
@@ -15,6 +18,7 @@ ENTRIES = sorted(
     path for path in FOLDER.glob('*.py') if not path.name.startswith('demo')
 )
 CLASSIFIERS = [path for path in ENTRIES if not path.name.startswith('voc')]
+DETECTORS = [path for path in ENTRIES if path.name.startswith('voc')]
 # What the authors of each method say of their recipe.
 RECIPES = dict(
     CSKDLoss=dict(lr=0.1, weight_decay=1e-4, nesterov=False, epochs=200),
@@ -56,6 +60,62 @@ def test_a_classifier_is_built_with_its_hook_data_and_metrics(path):
     sampler = cfg.train_dataloader.get('batch_sampler')
     assert (sampler and sampler.type) == SAMPLERS[loss]
     assert 'batch_sampler' not in cfg
+
+
+@pytest.mark.parametrize('path', DETECTORS, ids=ids(DETECTORS))
+def test_a_detector_is_built_with_its_hook_data_and_metric(path):
+    cfg = Config.fromfile(str(path))
+    cfg.model.backbone.init_cfg = None
+    cfg.model.backbone.pop('pretrained', None)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        hook = HOOKS.build(cfg.default_hooks.epsd)
+    # A pattern without a weight to its name is refused.
+    assert len(prunable_parameters(model, None, hook.settings.exclude)) >= 10
+    heads = getattr(model, 'roi_head', model).bbox_head
+    for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+        assert head.num_classes == 20
+    cocofmt = 'cocofmt' in path.stem
+    wanted = 'CocoMetric' if cocofmt else 'VOCDetectionMetric'
+    assert cfg.val_evaluator.type == cfg.test_evaluator.type == wanted
+    year = path.stem[3:5]
+    lists = [leaf.ann_file for leaf in leaf_configs(train_set(cfg))]
+    if cocofmt:
+        assert lists == ['annotations/voc0712_trainval.json']
+    elif year == '12':
+        assert lists == ['VOC2012/ImageSets/Main/train.txt']
+        assert cfg.test_evaluator.eval_mode == 'area'
+    else:
+        main = '/ImageSets/Main/trainval.txt'
+        years = ('2007',) if year == '07' else ('2007', '2012')
+        assert lists == [f'VOC{y}{main}' for y in years]
+        assert cfg.test_evaluator.eval_mode == '11points'
+
+
+def test_the_stages_of_the_cascade_are_those_of_mmdet():
+    ours = Config.fromfile(epsd_mm.config_path('voc_cascade_rcnn_epsd')).model
+    base = (
+        files('mmdet') / '.mim/configs/_base_/models/cascade-rcnn_r50_fpn.py'
+    )
+    theirs = Config.fromfile(str(base)).model
+    for head in theirs.roi_head.bbox_head:
+        head.num_classes = 20
+    for key in ('bbox_head', 'stage_loss_weights', 'num_stages', 'type'):
+        assert unscoped(ours.roi_head[key]) == theirs.roi_head[key]
+    assert unscoped(ours.train_cfg.rcnn) == theirs.train_cfg.rcnn
+    assert ours.train_cfg.rpn_proposal == theirs.train_cfg.rpn_proposal
+    assert ours.test_cfg == theirs.test_cfg
+
+
+def unscoped(config):
+    if isinstance(config, dict):
+        parts = {k: unscoped(v) for k, v in config.items() if k != '_scope_'}
+        return ConfigDict(parts)
+    return [unscoped(c) for c in config] if type(config) is list else config
+
+
+def train_set(cfg):
+    return cfg.train_dataloader.dataset
 
 
 @pytest.mark.parametrize(

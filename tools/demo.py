@@ -2,15 +2,12 @@
 
 import io
 import json
-import pickle
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 # The package repairs broken environments, so it is imported first.
 import epsd_mm  # noqa: F401
@@ -18,9 +15,6 @@ import epsd_mm  # noqa: F401
 # isort: split
 import numpy as np
 import torch
-from mmengine.analysis import FlopAnalyzer
-from mmengine.config import Config
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -55,24 +49,38 @@ def train_and_test(name: str, folder: Path) -> dict:
         '--cfg-options',
         'train_cfg.val_begin=1000',
     )
-    checkpoint = Path((folder / 'last_checkpoint').read_text())
+    checkpoint = last_checkpoint(folder)
     run_tool(
         'test.py',
         CONFIGS[name],
         checkpoint,
         '--work-dir',
         folder / 'test',
-        '--out',
-        folder / 'predictions.pkl',
+    )
+    run_tool(
+        'analysis_tools/get_flops.py',
+        CONFIGS[name],
+        '--checkpoint',
+        checkpoint,
+        '--json',
+        folder / 'flops.json',
     )
     (metrics,) = (folder / 'test').glob('*/*.json')
+    counts = json.loads((folder / 'flops.json').read_text())['all']
     results = measure(CONFIGS[name], checkpoint)
+    results['flops'] = counts['multiply_adds']
+    results['kept_flops'] = counts['sparse_multiply_adds']
     results['mAP50'] = json.loads(metrics.read_text())['pascal_voc/mAP']
     results['epoch_seconds'] = epoch_seconds(folder)
     report = folder / 'epsd' / 'report.json'
     if report.exists():
         results['scoring_seconds'] = json.loads(report.read_text())['seconds']
     return results
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The checkpoint that a training ended with."""
+    return Path((folder / 'last_checkpoint').read_text())
 
 
 def epoch_seconds(folder: Path) -> float:
@@ -85,48 +93,19 @@ def epoch_seconds(folder: Path) -> float:
 
 
 def measure(config: str, checkpoint: Path) -> dict:
-    """Weights, multiply-adds and bytes of a trained model."""
+    """Weights and bytes of a trained model."""
     from mmdet.apis import init_detector
 
     model = init_detector(config, str(checkpoint), device='cpu')
     layers = layer_sparsity(model)
     state = torch.load(checkpoint, map_location='cpu', weights_only=False)
     state = state['state_dict']
-    all_flops, kept_flops = multiply_adds(model, config, layers)
     return dict(
         kept=sum(kept for kept, _ in layers.values()),
         total=sum(total for _, total in layers.values()),
-        flops=all_flops,
-        kept_flops=kept_flops,
         weight_bytes=saved_bytes(state),
         packed_bytes=saved_bytes(pack_zeros(state)),
     )
-
-
-def multiply_adds(model, config: str, layers: dict) -> tuple[int, int]:
-    """Multiply-adds for one test image: all, and those of kept weights."""
-    from mmdet.registry import DATASETS
-
-    dataset = DATASETS.build(Config.fromfile(config).test_dataloader.dataset)
-    batch = dataset[0]
-    data = model.data_preprocessor(
-        dict(
-            inputs=[batch['inputs']],
-            data_samples=[batch['data_samples']],
-        )
-    )
-    forward = model.forward
-    model.forward = partial(forward, data_samples=data['data_samples'])
-    analyzer = FlopAnalyzer(model, (data['inputs'],))
-    analyzer.unsupported_ops_warnings(False)
-    analyzer.uncalled_modules_warnings(False)
-    by_module = analyzer.by_module()
-    model.forward = forward
-    removed = sum(
-        by_module[name] * (1 - kept / total)
-        for name, (kept, total) in layers.items()
-    )
-    return int(by_module['']), int(by_module[''] - removed)
 
 
 def pack_zeros(state: dict) -> dict:
@@ -177,84 +156,25 @@ def result_table(dense: dict, pruned: dict) -> Table:
     return table
 
 
-def draw_detections(folders: dict, path: Path, images: int = 6) -> None:
+def draw_detections(folders: dict, out: Path, images: int = 6) -> None:
     """Truth, dense and EPSD detections of the first test images, a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    predictions = {}
-    for name, folder in folders.items():
-        with (folder / 'predictions.pkl').open('rb') as file:
-            predictions[name] = pickle.load(file)[:images]
-    classes = Config.fromfile(CONFIGS['dense']).classes
-    colours = dict(zip(classes, ('r', 'b', 'm', 'k'), strict=True))
-    rows = ['truth', *predictions]
-    figure = Figure(figsize=(2 * images, 2.1 * len(rows)), layout='tight')
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), images, squeeze=False)
-    for column in range(images):
-        image = Path(predictions['dense'][column]['img_path'])
-        annotation = image.parents[1] / 'Annotations' / f'{image.stem}.xml'
-        found = dict(truth=true_boxes(annotation))
-        for name, samples in predictions.items():
-            found[name] = detected_boxes(samples[column], classes)
-        for index, name in enumerate(rows):
-            place = axes[index, column]
-            place.imshow(np.asarray(Image.open(image)))
-            place.set_xticks([])
-            place.set_yticks([])
-            if column == 0:
-                place.set_ylabel(name)
-            for (x1, y1, x2, y2), label, text in found[name]:
-                colour = colours[label]
-                place.add_patch(
-                    Rectangle(
-                        (x1, y1),
-                        x2 - x1,
-                        y2 - y1,
-                        fill=False,
-                        color=colour,
-                        linewidth=1.5,
-                    )
-                )
-                place.text(
-                    x1,
-                    y1,
-                    f'{label} {text}',
-                    fontsize=6,
-                    color='w',
-                    va='bottom',
-                    bbox=dict(facecolor=colour, pad=0.5, linewidth=0),
-                )
-    figure.savefig(path, dpi=120)
-
-
-def true_boxes(annotation: Path) -> list:
-    tags = ('xmin', 'ymin', 'xmax', 'ymax')
-    return [
-        (
-            [int(element.findtext(f'bndbox/{tag}')) - 1 for tag in tags],
-            element.findtext('name'),
-            '(difficult)' if element.findtext('difficult') == '1' else '',
-        )
-        for element in ET.parse(annotation).iter('object')
+    models = [
+        argument
+        for name in ('dense', 'EPSD')
+        for argument in (CONFIGS[name], last_checkpoint(folders[name]))
     ]
-
-
-def detected_boxes(sample: dict, classes, threshold: float = 0.5) -> list:
-    found = sample['pred_instances']
-    triples = zip(
-        found['bboxes'].tolist(),
-        found['labels'].tolist(),
-        found['scores'].tolist(),
-        strict=True,
+    run_tool(
+        'analysis_tools/compare_detections.py',
+        *models,
+        '--out',
+        out,
+        '--num',
+        images,
+        '--rows',
+        images,
+        '--score-thr',
+        0.5,
     )
-    return [
-        (box, classes[label], f'{score:.2f}')
-        for box, label, score in triples
-        if score >= threshold
-    ]
 
 
 def main() -> None:
@@ -270,7 +190,7 @@ def main() -> None:
     results['EPSD'] = train_and_test('EPSD', folders['EPSD'])
     console.rule('3/3  The dense twin: train, test')
     results['dense'] = train_and_test('dense', folders['dense'])
-    draw_detections(folders, ROOT / 'detections.png')
+    draw_detections(folders, ROOT / 'detections')
     (ROOT / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
     console.rule('Done')
     console.print(result_table(results['dense'], results['EPSD']))
@@ -279,7 +199,7 @@ def main() -> None:
         'kept weights say what a sparse one could save.'
     )
     console.print(
-        f'Detections: {ROOT / "detections.png"}; density by layer: '
+        f'Detections: {ROOT / "detections"}; density by layer: '
         f'{folders["EPSD"] / "epsd" / "density.png"}; numbers: '
         f'{ROOT / "results.json"}'
     )

@@ -1,4 +1,4 @@
-"""Configs that mmdet and mmpretrain ship, with a few lines added."""
+"""Our configs of detectors, and one of mmpretrain with a few lines added."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from mmdet.datasets import VOCDataset
 
+import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.engine.variants import apply_sd_loss
 from tests.helpers.runners import (
     config_of,
     hook_of,
@@ -98,16 +100,18 @@ def leaves(dataset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'name',
+    'name, sd_loss',
     [
-        'pascal_voc/retinanet_r50_fpn_1x_voc0712.py',
-        'pascal_voc/ssd300_voc0712.py',
-        'pascal_voc/faster-rcnn_r50_fpn_1x_voc0712-cocofmt.py',
+        ('voc_retinanet_epsd', 'PSKDLoss'),
+        ('voc_ssd300_epsd', 'DLBLoss'),
+        ('voc_cocofmt_faster_rcnn_epsd', 'CSKDLoss'),
     ],
 )
-def test_scores_other_configs_of_mmdet(name, voc, tmp_path):
-    cfg = config_of(f'mmdet::{name}', tmp_path)
-    cfg.merge_from_dict(LINES)
+def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
+    cfg = config_of(epsd_mm.config_path(name), tmp_path)
+    apply_sd_loss(cfg, sd_loss)
+    cfg.default_hooks.epsd.update(draws=1, batches_per_step=1)
+    cfg.default_hooks.epsd.criterion.update(steps=1, lr=1e-4)
     without_pretrained_weights(cfg)
     for leaf in leaves(cfg.train_dataloader.dataset):
         leaf.data_root = f'{voc}/'
@@ -120,16 +124,13 @@ def test_scores_other_configs_of_mmdet(name, voc, tmp_path):
     cfg.train_dataloader.update(
         batch_size=2, num_workers=0, persistent_workers=False
     )
-    if 'ssd' in name:
-        # So few images have no object for the coarsest level.
-        coarsest = ['neck.extra_layers.3.*', 'bbox_head.*_convs.5.*']
-        cfg.default_hooks.epsd.exclude = coarsest
     runner = prepared(cfg)
     hook_of(runner).before_train(runner)
     masks = hook_of(runner).masks
     assert masks.kept == round(0.1 * masks.total)
     report = json.loads((tmp_path / 'epsd' / 'report.json').read_text())
     assert np.isfinite(report['steps'][0]['losses']).all()
+    assert report['terms'][-1]['sd'] != 0
 
 
 @pytest.fixture(scope='module')
