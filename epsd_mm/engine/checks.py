@@ -1,5 +1,7 @@
 """What a runner must be like for pruning and self-distillation."""
 
+from dataclasses import dataclass
+
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -63,26 +65,11 @@ def check_data(
     teacher = None if loss is None else loss.build_teacher()
     if loss is not None:
         _refuse_mixing(runner, loss)
-    if getattr(teacher, 'needs_pairs', False):
-        _require(ClassPairBatchSampler, runner, loss)
-    elif isinstance(sampler, ClassPairBatchSampler):
-        raise ValueError(
-            'ClassPairBatchSampler appends a partner to each image, but '
-            + ('there is no sd_loss' if loss is None else _name(loss))
-            + ' takes no partners, so that they would be trained as images '
-            'of the batch: remove batch_sampler from train_dataloader, or '
-            'put its base in its place'
-        )
-    if getattr(teacher, 'needs_overlap', False):
-        _require(OverlapBatchSampler, runner, loss)
-    elif isinstance(sampler, OverlapBatchSampler):
-        raise ValueError(
-            'OverlapBatchSampler repeats half of each batch, but '
-            + ('there is no sd_loss' if loss is None else _name(loss))
-            + ' does not compare a batch with the one before: remove '
-            'batch_sampler from train_dataloader, or put its base in its '
-            'place'
-        )
+    for need in _NEEDS:
+        if getattr(teacher, need.attribute, False):
+            _require(need, runner, loss)
+        elif isinstance(sampler, need.sampler):
+            _refuse(need, loss)
     if getattr(teacher, 'learns', False):
         return fingerprint(dataset, table or image_table(dataset))
     return None
@@ -109,16 +96,54 @@ def _check_labels(table: ImageTable, classes: int) -> None:
             )
 
 
-def _require(kind: type, runner: Runner, loss: SelfDistillationLoss) -> None:
+@dataclass(frozen=True)
+class _Need:
+    """What a kind of teacher needs of the batches."""
+
+    attribute: str
+    sampler: type
+    why: str
+    what_it_does: str
+
+
+_NEEDS = (
+    _Need(
+        'needs_pairs',
+        ClassPairBatchSampler,
+        'compares each image with a partner of its class',
+        'appends a partner to each image',
+    ),
+    _Need(
+        'needs_overlap',
+        OverlapBatchSampler,
+        'compares each image with its prediction one step ago',
+        'repeats half of each batch in the next one',
+    ),
+)
+
+
+def _require(need: _Need, runner: Runner, loss: SelfDistillationLoss) -> None:
     sampler = runner.train_dataloader.batch_sampler
-    if isinstance(sampler, kind):
+    if isinstance(sampler, need.sampler):
         return
     base = runner.cfg.get('train_dataloader', {}).get('batch_sampler')
     base = f', base={dict(base)}' if base else ''
     raise ValueError(
-        f'{_name(loss)} {_WHY[kind]}, but the batches come from '
+        f'{_name(loss)} {need.why}, but the batches come from '
         f'{type(sampler).__name__}. Add to the config: train_dataloader = '
-        f"dict(batch_sampler=dict(type='{kind.__name__}'{base}))"
+        f"dict(batch_sampler=dict(type='{need.sampler.__name__}'{base}))"
+    )
+
+
+def _refuse(need: _Need, loss: SelfDistillationLoss | None) -> None:
+    whose = (
+        'there is no sd_loss'
+        if loss is None
+        else f'{_name(loss)} makes no use of that'
+    )
+    raise ValueError(
+        f'{need.sampler.__name__} {need.what_it_does}, but {whose}: remove '
+        'batch_sampler from train_dataloader, or put its base in its place'
     )
 
 
@@ -153,10 +178,3 @@ def _model(runner: Runner) -> BaseModel:
 
 def _name(loss: SelfDistillationLoss) -> str:
     return type(loss).__name__
-
-
-_WHY = {
-    ClassPairBatchSampler: 'compares each image with a partner of its class',
-    OverlapBatchSampler: 'compares each image with its prediction one step '
-    'ago',
-}
