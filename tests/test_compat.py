@@ -1,10 +1,16 @@
-"""torchvision's operators: declared where they do not load, only there."""
+"""What is repaired: torchvision's operators, and the head of mmdet's SSD."""
 
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
+
+from epsd_mm.compat import repair_ssd_head
+from epsd_mm.engine import EPSDHook
+from epsd_mm.engine.hooks import DenseHook
+from tests.helpers.models import detection_batch, tiny_retinanet, tiny_ssd
 
 OWN_OPERATOR = """
     import torch
@@ -109,3 +115,29 @@ def test_importing_registers_everything_and_imports_no_model_library():
         print(*sorted({'mmdet', 'mmpretrain', 'torchvision'} & {*sys.modules}))
     """
     assert run(code) == ['True', 'True']
+
+
+def test_the_head_of_ssd_predicts_once_it_is_repaired():
+    model = tiny_ssd().eval()
+    data = model.data_preprocessor(detection_batch(1, 300))
+    names = list(model.state_dict())
+    with pytest.raises(AttributeError, match='loss_cls'):
+        model(**data, mode='predict')
+    repair_ssd_head(model)
+    (sample,) = model(**data, mode='predict')
+    assert sample.pred_instances.bboxes.shape[1] == 4
+    assert list(model.state_dict()) == names
+
+
+@pytest.mark.parametrize('hook', [EPSDHook(0.5, 'SNIP'), DenseHook()])
+def test_hooks_repair_the_head_before_a_run(hook):
+    model = tiny_ssd()
+    hook.before_run(SimpleNamespace(model=model))
+    assert model.bbox_head.loss_cls is None
+
+
+def test_other_heads_keep_their_loss():
+    model = tiny_retinanet()
+    loss = model.bbox_head.loss_cls
+    repair_ssd_head(model)
+    assert model.bbox_head.loss_cls is loss

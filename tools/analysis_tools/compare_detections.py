@@ -30,6 +30,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 from torch import nn
 
+from epsd_mm.compat import repair_ssd_head
 from epsd_mm.evaluation.sparsity import layer_sparsity
 
 
@@ -101,7 +102,9 @@ def load(config: str, checkpoint: str, args: argparse.Namespace) -> nn.Module:
     """A detector with its weights, in evaluation mode."""
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(args.cfg_options or {})
-    return init_detector(cfg, checkpoint, device=args.device)
+    model = init_detector(cfg, checkpoint, device=args.device)
+    repair_ssd_head(model)
+    return model
 
 
 def sparsity(model: nn.Module) -> float:

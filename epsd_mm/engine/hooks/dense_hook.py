@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from epsd_mm.compat import repair_ssd_head
 from epsd_mm.engine.checks import check_data
 
 
@@ -14,6 +15,10 @@ class DenseHook(Hook):
     Bad training data, that is, and a pruned checkpoint to resume, whose
     zeros would grow again.
     """
+
+    def before_run(self, runner: Runner) -> None:
+        """Let the model validate and test."""
+        repair_ssd_head(runner.model)
 
     def before_train(self, runner: Runner) -> None:
         """Look at the training data."""

@@ -14,6 +14,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.nn import Parameter
 
 from epsd_mm.analysis import report_text, write_report
+from epsd_mm.compat import repair_ssd_head
 from epsd_mm.datasets import number_objects
 from epsd_mm.distillation.observers import build_observer
 from epsd_mm.engine.checks import check_data, refuse_sharding
@@ -125,6 +126,10 @@ class EPSDHook(Hook):
     def masks(self) -> Masks | None:
         """Masks in force, or None."""
         return self._keeper and self._keeper.masks
+
+    def before_run(self, runner: Runner) -> None:
+        """Let the model validate and test."""
+        repair_ssd_head(runner.model)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take masks and random state from a checkpoint to resume."""
