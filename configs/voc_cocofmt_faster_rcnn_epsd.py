@@ -1,5 +1,5 @@
 # EPSD on Faster R-CNN R50-FPN and Pascal VOC 2007 + 2012 in COCO format, as
-# mmdet's tools/dataset_converters/pascal_voc.py writes it.
+# mmdet's tools/dataset_converters/pascal_voc.py writes it (see README.md).
 _base_ = './voc_faster_rcnn_epsd.py'
 
 __classes = (

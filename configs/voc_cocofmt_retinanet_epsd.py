@@ -1,5 +1,5 @@
 # EPSD on RetinaNet R50-FPN and Pascal VOC 2007 + 2012 in COCO format, as
-# mmdet's tools/dataset_converters/pascal_voc.py writes it.
+# mmdet's tools/dataset_converters/pascal_voc.py writes it (see README.md).
 _base_ = './voc_retinanet_epsd.py'
 
 __classes = (

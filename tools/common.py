@@ -3,7 +3,7 @@
 import argparse
 import http.client
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -40,10 +40,19 @@ def one_sentence() -> Iterator[None]:
         raise SystemExit(f'error: {error}') from None
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and merge what the command line says."""
+def load_config(
+    args: argparse.Namespace, change: Callable[[Config], None] | None = None
+) -> Config:
+    """Read the config and merge what the command line says.
+
+    Args:
+        args: Of the tool.
+        change: Is done to the config before its settings are replaced.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
+    if change is not None:
+        change(cfg)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

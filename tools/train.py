@@ -1,7 +1,7 @@
 """Train a model, pruned before training where the config has an EPSDHook."""
 
 import argparse
-import copy
+from typing import Any
 
 # The package repairs broken environments, so it is imported first.
 import epsd_mm  # noqa: F401
@@ -20,12 +20,7 @@ from common import (
 )
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.preparation import require_data
-from epsd_mm.engine.variants import (
-    SD_LOSSES,
-    VARIANTS,
-    apply_sd_loss,
-    apply_variant,
-)
+from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -53,9 +48,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--sd-loss',
-        choices=SD_LOSSES,
-        help='use this self-distillation loss, with its default settings and '
-        "the batches that it needs, instead of the config's",
+        metavar='NAME',
+        help='CSKDLoss, PSKDLoss, DLBLoss or one of your own instead of the '
+        "config's, with the batches that it needs; --cfg-options "
+        'default_hooks.epsd.sd_loss.X=… sets it. DLBLoss repeats half of each '
+        'batch, so that its epochs have twice as many steps',
     )
     parser.add_argument(
         '--variant',
@@ -69,8 +66,12 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
-    cfg = load_config(args)
-    change_method(args, cfg)
+    cfg = load_method(args)
+    refuse_ignored(args, cfg)
+    if args.work_dir is None:
+        chosen = [args.sd_loss, args.variant]
+        names = [name for name in chosen if name not in (None, 'epsd')]
+        cfg.work_dir = '_'.join([cfg.work_dir, *names])
     if args.amp:
         if get_device() == 'cpu':
             raise ValueError(
@@ -94,42 +95,55 @@ def configure(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def change_method(args: argparse.Namespace, cfg: Config) -> None:
-    """Train another method than the config's, in a folder of its own."""
-    if args.sd_loss is not None:
-        plain = copy.deepcopy(cfg)
-        apply_sd_loss(cfg, args.sd_loss)
-        if args.variant is not None:
-            apply_variant(plain, args.variant)
+def load_method(args: argparse.Namespace) -> Config:
+    """The config of the method that the command line asks for."""
+
+    def change(cfg: Config) -> None:
+        if args.sd_loss is not None:
+            apply_sd_loss(cfg, args.sd_loss)
+
+    cfg = load_config(args, change)
     if args.variant is not None:
         apply_variant(cfg, args.variant)
-    if args.sd_loss is not None and cfg.to_dict() == plain.to_dict():
-        raise ValueError(
-            f'--sd-loss {args.sd_loss} changes nothing of this run: remove it'
-        )
-    refuse_ignored(args, cfg)
-    if args.work_dir is None:
-        chosen = [args.sd_loss, args.variant]
-        names = [name for name in chosen if name not in (None, 'epsd')]
-        cfg.work_dir = '_'.join([cfg.work_dir, *names])
+    return cfg
 
 
 def refuse_ignored(args: argparse.Namespace, cfg: Config) -> None:
-    """Raise where another method removes what the command line sets."""
-    if args.sd_loss is None and args.variant is None:
-        return
-    for name in args.cfg_options or {}:
-        part = cfg
-        for key in name.split('.'):
-            if isinstance(part, (list, tuple)):
-                part = part[int(key)] if int(key) < len(part) else {}
-            elif key in (part or {}):
-                part = part[key]
-            else:
-                raise ValueError(
-                    f'--cfg-options {name} has no effect beside --sd-loss or '
-                    '--variant, which remove it from the config: remove it'
-                )
+    """Raise where options have no effect on the method."""
+    if args.sd_loss is not None:
+        without = load_method(changed(args, sd_loss=None))
+        if without.to_dict() == cfg.to_dict():
+            raise ValueError(
+                f'--sd-loss {args.sd_loss} changes nothing of this run: '
+                'remove it'
+            )
+    for name, asked in (args.cfg_options or {}).items():
+        found = setting(cfg, name)
+        if found == asked:
+            continue
+        others = {k: v for k, v in args.cfg_options.items() if k != name}
+        without = load_method(changed(args, cfg_options=others))
+        if found == setting(without, name):
+            raise ValueError(
+                f'--cfg-options {name}={asked} has no effect beside '
+                f'--variant {args.variant}: remove it'
+            )
+
+
+def changed(args: argparse.Namespace, **others) -> argparse.Namespace:
+    """The same arguments but for some."""
+    return argparse.Namespace(**{**vars(args), **others})
+
+
+def setting(cfg: Config, name: str) -> Any:
+    """What a config has under a name such as ``a.b.0``; None for nothing."""
+    part = cfg
+    for key in name.split('.'):
+        if isinstance(part, (list, tuple)):
+            part = part[int(key)] if int(key) < len(part) else None
+        else:
+            part = (part or {}).get(key)
+    return part
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.prunable import layer_weights
+
+try:
+    from torch.backends import mha
+except ImportError:  # before torch 2.3
+    mha = None
 
 #: What is known of a layer or a part, by its weight's name or its own.
 Figures = Mapping[str, Mapping[str, float]]
@@ -109,14 +115,8 @@ def multiply_adds(model: nn.Module, inputs: Tensor) -> dict[str, float]:
     analyzer = FlopAnalyzer(model, (inputs,))
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    # Fused into one operator, attention's products are not told apart.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
-            counts = analyzer.by_module_and_operator()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    with _nothing_fused():
+        counts = analyzer.by_module_and_operator()
     names = {param: name for name, param in model.named_parameters()}
     done = Counter()
     for module_name, module in model.named_modules():
@@ -130,6 +130,23 @@ def multiply_adds(model: nn.Module, inputs: Tensor) -> dict[str, float]:
         for weight in weights:
             done[names[weight]] += products * weight.numel() / total
     return dict(done)
+
+
+@contextmanager
+def _nothing_fused() -> Iterator[None]:
+    """Keep attention's products apart, which one operator would hide."""
+    if mha is None:
+        # Nothing can forbid it, but no layer is fused that gradients reach.
+        with torch.enable_grad():
+            yield
+        return
+    fused = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        mha.set_fastpath_enabled(fused)
 
 
 def part_table(title: str, layers: Figures, width: int = 100) -> str:

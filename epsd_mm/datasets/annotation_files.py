@@ -5,8 +5,10 @@ a word; here nothing is left out.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -22,9 +24,11 @@ class AnnotatedObject:
         place: What the file knows it by, for messages.
         name: Its class.
         written: Its box as the file has it, for messages.
-        box: left, top, right, bottom as mmdet trains it, in pixels from 0.
+        box: left, top, right, bottom as mmdet trains it, in pixels from 0;
+            empty where mmdet does not read it.
         ignored: Difficult or a crowd: no positive.
-        dropped: mmdet leaves it out though its class is known.
+        dropped: Why mmdet leaves it out though its class is known, or
+            nothing.
     """
 
     place: str
@@ -32,7 +36,7 @@ class AnnotatedObject:
     written: str
     box: tuple[float, ...]
     ignored: bool
-    dropped: bool = False
+    dropped: str = ''
 
 
 @dataclass(slots=True)
@@ -58,22 +62,47 @@ def annotated_images(dataset: Any) -> Iterator[AnnotatedImage]:
         ValueError: A file is not understood, or the categories of a COCO
             file are not the classes of the data set.
     """
-    if reads_like(dataset, 'XMLDataset'):
+    if reads_like(type(dataset), 'XMLDataset'):
         return _xml_images(dataset)
-    if reads_like(dataset, 'CocoDataset'):
+    if reads_like(type(dataset), 'CocoDataset'):
         return _coco_images(dataset)
     return _told_images(dataset)
 
 
-def reads_like(dataset: Any, name: str) -> bool:
-    """Whether it is of this class of mmdet and reads files as that does."""
-    for base in type(dataset).__mro__:
+def reads_like(
+    kind: type,
+    name: str,
+    methods: Sequence[str] = ('load_data_list', 'parse_data_info'),
+) -> bool:
+    """Whether a class is this one of mmdet, or inherits these methods."""
+    for base in kind.__mro__:
         if base.__name__ == name:
             return all(
-                getattr(type(dataset), method) is getattr(base, method)
-                for method in ('load_data_list', 'parse_data_info')
+                getattr(kind, method) is getattr(base, method)
+                for method in methods
             )
     return False
+
+
+@contextmanager
+def _understood(where: str, style: str, remedy: str) -> Iterator[None]:
+    """Say where a file is not of the form that it should have."""
+    try:
+        yield
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        ET.ParseError,
+    ) as error:
+        reason = error
+        if isinstance(error, KeyError):
+            reason = f'it has no {error}'
+        raise ValueError(
+            f'{where} is not understood in the format of {style} '
+            f'({reason}): correct it, or {remedy}'
+        ) from error
 
 
 _TAGS = ('xmin', 'ymin', 'xmax', 'ymax')
@@ -90,19 +119,14 @@ def _xml_images(dataset: Any) -> Iterator[AnnotatedImage]:
             root, dataset.img_subdir, f'{name}.jpg', backend_args=backend
         )
         content = fileio.get(file, backend_args=backend)
-        try:
+        remedy = f'take {name} out of {dataset.ann_file}'
+        with _understood(file, 'VOC', remedy):
             tree = ET.fromstring(content)
             image = AnnotatedImage(file, _xml_size(tree, picture, backend))
             elements = tree.findall('object')
             for number, element in enumerate(elements, 1):
                 place = f'object {number} of {len(elements)}'
                 image.objects.append(_xml_object(element, place))
-        except (AttributeError, TypeError, ValueError, ET.ParseError) as error:
-            raise ValueError(
-                f'{file} is not understood as an annotation in the format of '
-                f'VOC ({error}): correct it, or take {name} out of '
-                f'{dataset.ann_file}'
-            ) from error
         yield image
 
 
@@ -135,22 +159,47 @@ def _xml_object(element: ET.Element, place: str) -> AnnotatedObject:
 
 
 def _coco_images(dataset: Any) -> Iterator[AnnotatedImage]:
-    content = fileio.load(dataset.ann_file, backend_args=dataset.backend_args)
-    categories = content.get('categories', ())
-    _check_labels(dataset, [category['name'] for category in categories])
-    names = {category['id']: category['name'] for category in categories}
-    images = {
-        image['id']: AnnotatedImage(
-            f'{image["file_name"]} in {dataset.ann_file}',
-            (image['width'], image['height']),
+    file = dataset.ann_file
+    with _understood(file, 'COCO', 'export it again'):
+        # Whatever its name ends in: mmdet reads JSON.
+        content = fileio.load(
+            file, file_format='json', backend_args=dataset.backend_args
         )
-        for image in content['images']
-    }
-    for annotation in content.get('annotations', ()):
-        image = images.get(annotation['image_id'])
-        if image is not None:
-            image.objects.append(_coco_object(annotation, names, image.size))
+        pictures = list(content['images'])
+        annotations = list(content.get('annotations', ()))
+        kinds = list(content.get('categories', ()))
+    categories = []
+    for where, category in _located(file, 'categories', kinds):
+        with _understood(where, 'COCO', 'remove it'):
+            categories.append((category['id'], category['name']))
+    _check_labels(dataset, [name for _, name in categories])
+    names = dict(categories)
+    images = {}
+    for where, image in _located(file, 'images', pictures):
+        with _understood(where, 'COCO', 'remove it'):
+            images[image['id']] = AnnotatedImage(
+                f'{image["file_name"]} in {file}',
+                (_number(image['width']), _number(image['height'])),
+            )
+    for where, annotation in _located(file, 'annotations', annotations):
+        with _understood(where, 'COCO', 'remove it'):
+            image = images.get(annotation['image_id'])
+            if image is not None:
+                thing = _coco_object(annotation, names, image.size)
+                image.objects.append(thing)
     yield from images.values()
+
+
+def _located(file: str, key: str, entries: list) -> Iterator[tuple[str, Any]]:
+    """Where each entry of a COCO file is, for messages, and the entry."""
+    for number, entry in enumerate(entries):
+        yield f'{key}[{number}] of {file}', entry
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(f'{value!r} is no number')
+    return value
 
 
 def _check_labels(dataset: Any, names: list[str]) -> None:
@@ -170,19 +219,29 @@ def _check_labels(dataset: Any, names: list[str]) -> None:
 def _coco_object(
     annotation: dict, names: dict, size: tuple[float, float]
 ) -> AnnotatedObject:
-    left, top, width, height = annotation['bbox']
-    right, bottom = left + width, top + height
     category = annotation['category_id']
-    outside = right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]
-    empty = width < 1 or height < 1 or annotation.get('area', 1) <= 0
-    return AnnotatedObject(
+    thing = AnnotatedObject(
         place=f'annotation {annotation["id"]}',
         name=names.get(category, f'category_id {category}'),
-        written=f'bbox={annotation["bbox"]}',
-        box=(left, top, right, bottom),
-        ignored=any(annotation.get(key) for key in ('iscrowd', 'ignore')),
-        dropped=outside or empty,
+        written=f'bbox={annotation.get("bbox")}',
+        box=(),
+        ignored=bool(annotation.get('iscrowd')),
     )
+    if annotation.get('ignore'):
+        thing.dropped = 'flagged with ignore'
+        return thing
+    left, top, width, height = map(_number, annotation['bbox'])
+    right, bottom = left + width, top + height
+    thing.box = (left, top, right, bottom)
+    # In mmdet's order, which reads no area of a box that is outside.
+    if (
+        min(right, size[0]) <= max(left, 0)
+        or min(bottom, size[1]) <= max(top, 0)
+        or _number(annotation['area']) <= 0
+        or min(width, height) < 1
+    ):
+        thing.dropped = 'smaller than a pixel or outside of their image'
+    return thing
 
 
 def _told_images(dataset: Any) -> Iterator[AnnotatedImage]:

@@ -1,5 +1,6 @@
 """A look at the annotations of a detection set before training on them."""
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,10 @@ def check_annotations(dataset: Any, logger: Logger | None = None) -> None:
     outside of its image (mmdet makes losses of them that are NaN or infinite,
     or learns nothing from them, according to the head); an object whose name
     differs from a class only in case or blanks; no object of any class; no
-    object that may be learned. A warning each: objects of other names, which
-    mmdet takes for background; boxes that are partly outside; objects of a
-    COCO file that mmdet drops.
+    object that may be learned; a data set of which ``filter_cfg`` leaves no
+    image. A warning each: objects of other names, which mmdet takes for
+    background; boxes that are partly outside; objects of a COCO file that
+    mmdet drops.
 
     Every annotation file is read once more. Sets without boxes pass, and so
     do images without objects. Boxes that are small, or become so by
@@ -55,8 +57,10 @@ def check_annotations(dataset: Any, logger: Logger | None = None) -> None:
 def check_configured_annotations(cfg: Mapping) -> None:
     """The same for the config of a training set that is not built yet.
 
-    mmdet stops by itself, and without saying why, where loading leaves
-    nothing of a data set.
+    It speaks before mmdet stops, without saying why, on a data set of which
+    loading leaves nothing. Only those that read files as ``XMLDataset`` and
+    ``CocoDataset`` do are looked at; others may take long to build. Gives no
+    warnings.
 
     Args:
         cfg: A config (mmengine's ``Config``) of mmdet.
@@ -65,8 +69,37 @@ def check_configured_annotations(cfg: Mapping) -> None:
         ValueError: As :func:`check_annotations`.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    findings = _Findings()
     for leaf in leaf_configs(cfg['train_dataloader']['dataset']):
-        check_annotations(DATASETS.build(dict(leaf, lazy_init=True)))
+        if _builds_unloaded(leaf):
+            findings.look_at(DATASETS.build(dict(leaf, lazy_init=True)))
+        else:
+            findings.complete = False
+    findings.refuse()
+
+
+def _builds_unloaded(leaf: Mapping) -> bool:
+    """Whether a data set is known to be built without loading it."""
+    kind = leaf.get('type')
+    if isinstance(kind, str):
+        scope = leaf.get('_scope_')
+        with DATASETS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
+    if not isinstance(kind, type) or not _file_reader(kind):
+        return False
+    parameters = inspect.signature(kind).parameters
+    return 'lazy_init' in parameters or any(
+        parameter.kind is parameter.VAR_KEYWORD
+        for parameter in parameters.values()
+    )
+
+
+def _file_reader(kind: type) -> str:
+    """mmdet's class that reads files as this one does, or nothing."""
+    for name in ('XMLDataset', 'CocoDataset'):
+        if reads_like(kind, name):
+            return name
+    return ''
 
 
 @dataclass
@@ -78,17 +111,24 @@ class _Findings:
     unknown: Counter = field(default_factory=Counter)
     #: Why objects of known names are not learned.
     idle: Counter = field(default_factory=Counter)
-    dropped: list[str] = field(default_factory=list)
+    #: Objects that mmdet leaves out, by the reason.
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+    #: Data sets of which mmdet loads no image, and stops.
+    lost: list[str] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
     images: int = 0
     learned: int = 0
+    #: Whether every data set of the training set was looked at.
+    complete: bool = True
 
     def look_at(self, dataset: Any) -> None:
         """Every object of one data set, without wrappers."""
         rules = _Rules.of(dataset)
         self.classes += [c for c in rules.classes if c not in self.classes]
+        images = kept = 0
         for image in annotated_images(dataset):
-            self.images += 1
+            images += 1
+            kept += rules.keeps(image)
             if min(image.size) <= 0:
                 self.bad.append(
                     f'{image.file}: a size of {image.size[0]} x '
@@ -100,6 +140,15 @@ class _Findings:
                     self._look_at(thing, image, rules)
                 else:
                     self._look_at_name(thing, image, rules)
+        self.images += images
+        if rules.needs_images and not kept:
+            fault = 'it names no image'
+            if images:
+                fault = (
+                    f'filter_cfg={dict(rules.filters)} of the data set '
+                    f'leaves none of its {images} images'
+                )
+            self.lost.append(f'{dataset.ann_file}: {fault}')
 
     def _look_at(
         self, thing: AnnotatedObject, image: AnnotatedImage, rules: '_Rules'
@@ -108,7 +157,7 @@ class _Findings:
         if fault := _fault(thing, image.size):
             self.bad.append(f'{where}: {fault}')
         elif thing.dropped:
-            self.dropped.append(where)
+            self.dropped.setdefault(thing.dropped, []).append(where)
         elif reason := rules.idle(thing, image):
             self.idle[reason] += 1
         else:
@@ -133,10 +182,21 @@ class _Findings:
         """Raise where training would go wrong."""
         if self.bad:
             raise ValueError(_listed('bad annotations', self.bad))
-        if self.learned or not self.images:
-            return
+        if self.complete and self.images and not self.learned:
+            self._refuse_nothing()
+        if self.lost:
+            raise ValueError(
+                _listed('data sets without an image to load', self.lost)
+                + "\nmmdet stops on such a set with numpy's 'need at least "
+                "one array to concatenate': take it out of the training "
+                'set, or change its filter_cfg (filter_empty_gt=False keeps '
+                'images without objects of the classes)'
+            )
+
+    def _refuse_nothing(self) -> None:
         reasons = self.idle.copy()
-        reasons['smaller than a pixel or outside'] += len(self.dropped)
+        for reason, places in self.dropped.items():
+            reasons[reason] += len(places)
         if self.unknown and not reasons.total():
             raise ValueError(
                 'no object of the training set is of one of the classes '
@@ -166,11 +226,10 @@ class _Findings:
                 'Resize cuts them off at its border unless '
                 'clip_object_border=False'
             )
-        if self.dropped:
+        for reason, places in self.dropped.items():
             logger.warning(
-                f'mmdet leaves out {len(self.dropped)} objects that are '
-                'smaller than a pixel or outside of their image, as '
-                f'{self.dropped[0]}'
+                f'mmdet leaves out {len(places)} objects that are {reason}, '
+                f'so that they count as background, as {places[0]}'
             )
 
 
@@ -182,29 +241,47 @@ class _Rules:
         classes: Names that are learned; none where objects have labels.
         meant: Classes by their names without case and blanks.
         min_box: Least side of a box that is learned.
-        min_image: Least side of an image that is used.
+        filters: What of ``filter_cfg`` says which images are used.
+        needs_images: Whether mmdet stops where it loads no image.
     """
 
-    classes: Sequence[str]
-    meant: dict[str, str]
-    min_box: float
-    min_image: float
+    classes: Sequence[str] = ()
+    meant: dict[str, str] = field(default_factory=dict)
+    min_box: float = 0
+    filters: Mapping = field(default_factory=dict)
+    needs_images: bool = False
 
     @classmethod
     def of(cls, dataset: Any) -> '_Rules':
-        xml = reads_like(dataset, 'XMLDataset')
-        if not xml and not reads_like(dataset, 'CocoDataset'):
-            return cls((), {}, 0, 0)
+        reader = _file_reader(type(dataset))
+        if not reader:
+            return cls()
         filters = dataset.filter_cfg or {}
         if dataset.test_mode:
             filters = {}
+        min_box = filters.get('bbox_min_size') or 0
+        filtered = reads_like(type(dataset), reader, ['filter_data'])
         classes = dataset.metainfo['classes']
         return cls(
             classes,
             meant={_plain(name): name for name in classes},
-            min_box=(filters.get('bbox_min_size') or 0) if xml else 0,
-            min_image=filters.get('min_size', 0),
+            min_box=min_box if reader == 'XMLDataset' else 0,
+            filters=filters if filtered else {},
+            # Without serialize_data an empty list is no error.
+            needs_images=filtered and dataset.serialize_data,
         )
+
+    @property
+    def min_image(self) -> float:
+        """Least side of an image that is used."""
+        return self.filters.get('min_size', 0)
+
+    def keeps(self, image: AnnotatedImage) -> bool:
+        """Whether mmdet uses an image, for objects that it drops too."""
+        empty = not any(thing.name in self.classes for thing in image.objects)
+        if self.filters.get('filter_empty_gt', False) and empty:
+            return False
+        return min(image.size) >= self.min_image
 
     def idle(self, thing: AnnotatedObject, image: AnnotatedImage) -> str:
         """Why an object is no positive, or nothing."""
@@ -224,6 +301,8 @@ def _plain(name: str) -> str:
 
 def _fault(thing: AnnotatedObject, size: tuple[float, float]) -> str:
     """What is wrong with a box of a known class, or nothing."""
+    if not thing.box:
+        return ''
     left, top, right, bottom = thing.box
     if not all(map(math.isfinite, thing.box)):
         return 'a coordinate is not finite: correct it or remove the object'

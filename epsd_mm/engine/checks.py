@@ -1,7 +1,5 @@
 """What a runner must be like for pruning and self-distillation."""
 
-from dataclasses import dataclass
-
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -10,12 +8,9 @@ from torch.utils.data import DataLoader
 from epsd_mm.datasets.annotations import check_annotations
 from epsd_mm.datasets.image_table import ImageTable, image_table
 from epsd_mm.datasets.sample_keys import fingerprint
-from epsd_mm.datasets.samplers import (
-    ClassPairBatchSampler,
-    OverlapBatchSampler,
-)
 from epsd_mm.distillation import SelfDistillationLoss
 
+from .needs import NEEDS, Need
 from .objective import is_detector
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
@@ -65,7 +60,7 @@ def check_data(
     teacher = None if loss is None else loss.build_teacher()
     if loss is not None:
         _refuse_mixing(runner, loss)
-    for need in _NEEDS:
+    for need in NEEDS:
         if getattr(teacher, need.attribute, False):
             _require(need, runner, loss)
         elif isinstance(sampler, need.sampler):
@@ -96,33 +91,7 @@ def _check_labels(table: ImageTable, classes: int) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Need:
-    """What a kind of teacher needs of the batches."""
-
-    attribute: str
-    sampler: type
-    why: str
-    what_it_does: str
-
-
-_NEEDS = (
-    _Need(
-        'needs_pairs',
-        ClassPairBatchSampler,
-        'compares each image with a partner of its class',
-        'appends a partner to each image',
-    ),
-    _Need(
-        'needs_overlap',
-        OverlapBatchSampler,
-        'compares each image with its prediction one step ago',
-        'repeats half of each batch in the next one',
-    ),
-)
-
-
-def _require(need: _Need, runner: Runner, loss: SelfDistillationLoss) -> None:
+def _require(need: Need, runner: Runner, loss: SelfDistillationLoss) -> None:
     sampler = runner.train_dataloader.batch_sampler
     if isinstance(sampler, need.sampler):
         return
@@ -135,7 +104,7 @@ def _require(need: _Need, runner: Runner, loss: SelfDistillationLoss) -> None:
     )
 
 
-def _refuse(need: _Need, loss: SelfDistillationLoss | None) -> None:
+def _refuse(need: Need, loss: SelfDistillationLoss | None) -> None:
     whose = (
         'there is no sd_loss'
         if loss is None

@@ -67,6 +67,7 @@ class ModelObjective(Objective):
         self._buffers = dict(model.named_buffers())
         self._given = given or {}
         self._images: set = set()  # of the batch before
+        self._overlaps: list[bool] = []
 
     def begin(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of an independent draw, for a teacher of its own.
@@ -94,7 +95,7 @@ class ModelObjective(Objective):
             if self.distillation.teacher.needs_pairs:
                 _check_partners(batch['data_samples'])
             if self.distillation.teacher.needs_overlap:
-                self._check_overlap(data['data_samples'])
+                self._note_overlap(data['data_samples'])
             if self.distillation.teacher.needs_past:
                 self._show(data)
             self.distillation.teach(partial(self._forward, params))
@@ -136,17 +137,27 @@ class ModelObjective(Objective):
             partial(self._forward, {}), {**data, 'data_samples': samples}
         )
 
-    def _check_overlap(self, samples: Sequence) -> None:
-        """Raise where no image of a batch was in the one before."""
-        before = self._images
-        self._images = {image_key(sample) for sample in samples}
-        if not before & self._images:
+    def check_overlaps(self, at_least: int) -> None:
+        """Raise where no batch had an image of the one before.
+
+        A pipeline that replaces images may part two batches, but not all.
+
+        Args:
+            at_least: So many batches must have been recorded to tell.
+        """
+        if len(self._overlaps) >= at_least and not any(self._overlaps):
             name = type(self.distillation.loss).__name__
             raise ValueError(
-                f'none of the {len(samples)} images of a batch were in the '
-                f'batch before, so that {name} compares nothing: batches '
-                'must overlap as those of OverlapBatchSampler do'
+                f'none of the images of {len(self._overlaps)} batches were '
+                f'in the batch before, so that {name} compares nothing: '
+                'batches must overlap as those of OverlapBatchSampler do'
             )
+
+    def _note_overlap(self, samples: Sequence) -> None:
+        before = self._images
+        self._images = {image_key(sample) for sample in samples}
+        self._overlaps.append(bool(before & self._images))
+        self.check_overlaps(at_least=3)
 
     def _check_slope(self) -> None:
         """Raise where the term is at its minimum, and alone."""

@@ -179,9 +179,14 @@ class ScoringJob:
             self.twin, settings.include, settings.exclude
         )
         given = settings.masks or {}
-        self.prunable = Masks.ones_like(
-            {n: p for n, p in prunable.items() if n not in given}
-        )
+        fresh = {n: p for n, p in prunable.items() if n not in given}
+        if prunable and not fresh:
+            raise ValueError(
+                f'the given masks cover all {len(prunable)} prunable '
+                'weights, so that nothing is left to score: set criterion='
+                'None and no sparsity, or take a part of them with prefix'
+            )
+        self.prunable = Masks.ones_like(fresh)
         self.distillation = None
         if settings.sd_loss is not None:
             self.distillation = SelfDistillation(self.twin, settings.sd_loss)
@@ -232,7 +237,7 @@ class ScoringJob:
         """
         options = self.settings.search
         options['allow_empty_layers'] |= comparison
-        return find_masks(
+        found = find_masks(
             objective,
             self.settings.criterion,
             self.params,
@@ -243,6 +248,8 @@ class ScoringJob:
             on_evaluation=self.progress,
             **options,
         )
+        objective.check_overlaps(at_least=1)
+        return found
 
     def warn(self, found: Found) -> None:
         """Log where scores do not settle which weights are kept."""
@@ -252,7 +259,7 @@ class ScoringJob:
                 f'{found.masks.kept:,} are kept: names and indices settle '
                 'which of the others are. More draws rank more weights'
             )
-        if self._repeats_plain:
+        if self.repeats_plain:
             self.logger.warning(
                 f'{type(self.settings.criterion).__name__} makes no inner '
                 'step, and before the first one the gradient of '
@@ -262,11 +269,14 @@ class ScoringJob:
             )
 
     @property
-    def _repeats_plain(self) -> bool:
+    def repeats_plain(self) -> bool:
         """Whether a loss with a past cannot yet differ from the plain one."""
         criterion = self.settings.criterion
         if not self.settings.sd or not self.distillation.teacher.needs_past:
             return False
+        observer = self.distillation.observer
+        if observer.of_objects and not observer.use_sigmoid:
+            return False  # boxes and background have a loss of their own
         once = criterion.evaluations == criterion.schedule.rounds == 1
         return once and not criterion.signed
 

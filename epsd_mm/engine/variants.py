@@ -2,6 +2,10 @@
 
 from mmengine.config import Config, ConfigDict
 
+from epsd_mm.registry import build_sd_loss
+
+from .needs import NEEDS
+
 #: What each variant prunes by and trains with.
 VARIANTS = {
     'epsd': 'scored and trained with self-distillation',
@@ -11,12 +15,7 @@ VARIANTS = {
     'sd-only': 'dense, trained with self-distillation',
     'dense': 'dense, trained by the plain loss',
 }
-#: The batch sampler that each self-distillation loss needs.
-SD_LOSSES = {
-    'CSKDLoss': 'ClassPairBatchSampler',
-    'PSKDLoss': None,
-    'DLBLoss': 'OverlapBatchSampler',
-}
+_SAMPLERS = [need.sampler.__name__ for need in NEEDS]
 # What a dense run with self-distillation takes of the hook.
 _OF_TRAINING = ('type', 'sd_loss')
 
@@ -68,20 +67,22 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
     """Let a config of EPSD use another self-distillation loss, in place.
 
     The loss has its default settings, and the batches are as it needs them;
-    ``batch_size`` stays the number of images with a task loss. Model, data,
-    recipe and seed stay. Nothing happens where the config has that loss.
+    ``batch_size`` stays the number of images with a task loss, so that an
+    epoch of DLB, which repeats half of each batch, has twice as many steps.
+    Model, data, recipe and seed stay. Nothing happens where the config has
+    that loss.
 
     Args:
         cfg: A config with an ``EPSDHook`` that has an ``sd_loss``.
-        name: One of :data:`SD_LOSSES`.
+        name: Of a registered loss.
 
     Raises:
         ValueError: There is no such loss, or the config is no EPSD.
     """
-    if name not in SD_LOSSES:
-        raise ValueError(
-            f'sd_loss={name!r} must be one of {", ".join(SD_LOSSES)}'
-        )
+    teacher = build_sd_loss(name).build_teacher()
+    needed = [
+        n.sampler.__name__ for n in NEEDS if getattr(teacher, n.attribute)
+    ]
     owner, key = _hook(cfg)
     hook = owner[key]
     if hook.get('sd_loss') is None:
@@ -92,10 +93,10 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
         return
     hook.sd_loss = ConfigDict(type=name)
     _wrapped_base(cfg)
-    if SD_LOSSES[name] is not None:
+    for sampler in needed:
         loader = cfg.train_dataloader
         base = loader.get('batch_sampler')
-        loader.batch_sampler = ConfigDict(type=SD_LOSSES[name])
+        loader.batch_sampler = ConfigDict(type=sampler)
         if base is not None:
             loader.batch_sampler.base = base
         elif 'drop_last' in loader:
@@ -126,7 +127,7 @@ def _wrapped_base(cfg: Config) -> str | None:
     """Put what a self-distillation sampler wraps in its place; its name."""
     loader = cfg.train_dataloader
     sampler = loader.get('batch_sampler')
-    if sampler is None or sampler.get('type') not in SD_LOSSES.values():
+    if sampler is None or sampler.get('type') not in _SAMPLERS:
         return None
     loader.batch_sampler = sampler.get('base')
     if sampler.get('drop_last') is not None:

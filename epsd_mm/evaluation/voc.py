@@ -141,6 +141,12 @@ class VOCDetectionMetric(BaseMetric):
             raise ValueError(
                 f'iou_thrs={iou_thrs!r} must be in (0, 1], VOC takes 0.5'
             )
+        keys = [_key(threshold) for threshold in self.iou_thrs]
+        if len(set(keys)) < len(keys):
+            raise ValueError(
+                f'iou_thrs={iou_thrs!r} are reported as {", ".join(keys)}: '
+                'let them differ when rounded to hundredths'
+            )
         if eval_mode not in EVAL_MODES:
             raise ValueError(
                 f'eval_mode={eval_mode!r} must be one of '
@@ -158,7 +164,7 @@ class VOCDetectionMetric(BaseMetric):
         metrics = {}
         means = []
         for threshold in self.iou_thrs:
-            key = f'AP{round(100 * threshold):02d}'
+            key = _key(threshold)
             values = self._values(results, threshold)
             metrics[key] = float(np.mean(list(values.values())))
             metrics |= {f'{key}_{name}': ap for name, ap in values.items()}
@@ -288,6 +294,10 @@ class _Tally:
             return np.zeros(0, dtype=bool)
         order = np.argsort(-np.concatenate(self.scores), kind='stable')
         return np.concatenate(self.right)[order]
+
+
+def _key(threshold: float) -> str:
+    return f'AP{round(100 * threshold):02d}'
 
 
 def _array(values: Any, dtype: type) -> np.ndarray:

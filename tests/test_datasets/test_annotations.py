@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -18,7 +19,10 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 import epsd_mm
-from epsd_mm.datasets.annotations import check_annotations
+from epsd_mm.datasets.annotations import (
+    check_annotations,
+    check_configured_annotations,
+)
 from tests.helpers.datasets import (
     classification_set,
     concatenated,
@@ -107,28 +111,34 @@ def voc(tmp_path):
     return build
 
 
+def coco_content(*things, categories=('cat', 'dog')):
+    return dict(
+        images=[dict(id=0, file_name='0.jpg', width=100, height=80)],
+        categories=[
+            dict(id=i, name=name) for i, name in enumerate(categories)
+        ],
+        annotations=[
+            dict(
+                id=70 + i,
+                image_id=0,
+                category_id=categories.index(name),
+                bbox=box,
+                area=box[2] * box[3],
+                iscrowd=0,
+            )
+            for i, (name, *box) in enumerate(things)
+        ],
+    )
+
+
 @pytest.fixture
 def coco(tmp_path):
     """Write boxes of an image of 100 x 80, each (category, x, y, w, h)."""
 
-    def build(*things, categories=('cat', 'dog'), **options):
-        content = dict(
-            images=[dict(id=0, file_name='0.jpg', width=100, height=80)],
-            categories=[
-                dict(id=i, name=name) for i, name in enumerate(categories)
-            ],
-            annotations=[
-                dict(
-                    id=70 + i,
-                    image_id=0,
-                    category_id=categories.index(name),
-                    bbox=box,
-                    area=box[2] * box[3],
-                    iscrowd=0,
-                )
-                for i, (name, *box) in enumerate(things)
-            ],
-        )
+    def build(*things, categories=('cat', 'dog'), flags=(), **options):
+        content = coco_content(*things, categories=categories)
+        for annotation in content['annotations']:
+            annotation.update(dict.fromkeys(flags, 1))
         path = tmp_path / 'coco.json'
         path.write_text(json.dumps(content))
         options = dict(metainfo=dict(classes=('cat', 'dog'))) | options
@@ -412,6 +422,277 @@ class TestCoco:
         dataset = coco(('tree', 1, 1, 9, 9), categories=('tree',))
         with pytest.raises(ValueError, match=r'metainfo=dict\(classes=…\)'):
             check_annotations(dataset, logged)
+
+    @pytest.mark.parametrize('flag', ['ignore', 'iscrowd'])
+    def test_flags_count_as_mmdet_counts_them(self, coco, logged, flag):
+        """What has ``ignore`` is dropped, a crowd is an ignored object."""
+        dataset = coco(('cat', 1, 1, 9, 9), flags=[flag])
+        found = dataset.get_data_info(0)['instances']
+        assert [i['ignore_flag'] for i in found] == [1] * (flag == 'iscrowd')
+        reason = dict(ignore='flagged with', iscrowd='difficult or')[flag]
+        with pytest.raises(ValueError, match=rf'{reason} ignored? \(1\)'):
+            check_annotations(dataset, logged)
+
+    def test_objects_with_ignore_are_one_warning(self, coco, logged):
+        """Whatever their boxes are: mmdet does not read them."""
+        dataset = coco(('cat', 1, 1, 9, 9), lazy_init=True)
+        content = coco_content(
+            ('cat', 1, 1, 9, 9), ('dog', 40, 1, -20, 9), ('dog', 1, 1, 9, 9)
+        )
+        for annotation in content['annotations'][1:]:
+            annotation['ignore'] = 1
+        del content['annotations'][2]['bbox']
+        self.write(dataset, content)
+        check_annotations(dataset, logged)
+        (message,) = logged.messages
+        assert 'leaves out 2 objects that are flagged with ignore' in message
+        assert 'background' in message and 'annotation 71' in message
+        assert len(dataset.get_data_info(0)['instances']) == 1
+
+    def write(self, dataset, content):
+        Path(dataset.ann_file).write_text(json.dumps(content))
+
+    @pytest.mark.parametrize(
+        'place, key, value, reason',
+        [
+            (('annotations', 1), 'bbox', None, "no 'bbox'"),
+            (('annotations', 1), 'bbox', [1, 2, 3], 'expected 4, got 3'),
+            (('annotations', 1), 'bbox', [1, '2', 3, 4], "'2' is no number"),
+            (('annotations', 1), 'area', None, "no 'area'"),
+            (('annotations', 1), 'area', '81', "'81' is no number"),
+            (('annotations', 1), 'id', None, "no 'id'"),
+            (('annotations', 1), 'image_id', None, "no 'image_id'"),
+            (('annotations', 1), 'category_id', None, "no 'category_id'"),
+            (('images', 0), 'width', None, "no 'width'"),
+            (('images', 0), 'height', '80', "'80' is no number"),
+            (('images', 0), 'id', None, "no 'id'"),
+            (('images', 0), 'file_name', None, "no 'file_name'"),
+            (('categories', 1), 'name', None, "no 'name'"),
+            (('categories', 1), 'id', None, "no 'id'"),
+            ((), 'images', None, "no 'images'"),
+        ],
+    )
+    def test_a_wrong_entry_is_named(
+        self, coco, logged, place, key, value, reason
+    ):
+        """mmdet would stop on it without file or entry."""
+        boxes = [('cat', 1, 1, 9, 9), ('dog', 1, 1, 9, 9)]
+        dataset = coco(*boxes, lazy_init=True)
+        content = entry = coco_content(*boxes)
+        for step in place:
+            entry = entry[step]
+        del entry[key]
+        if value is not None:
+            entry[key] = value
+        self.write(dataset, content)
+        with pytest.raises(ValueError, match='not understood') as error:
+            check_annotations(dataset, logged)
+        text = str(error.value)
+        where = '{}[{}] of '.format(*place) if place else ''
+        assert text.startswith(f'{where}{dataset.ann_file} is not')
+        assert reason in text and 'correct it, or ' in text
+        if place:
+            with pytest.raises((KeyError, TypeError, ValueError)):
+                dataset.full_init()
+
+    @pytest.mark.parametrize('text', ['{"images": [', '[]', 'null', ''])
+    def test_a_damaged_file_is_named(self, coco, logged, text):
+        dataset = coco(('cat', 1, 1, 9, 9), lazy_init=True)
+        Path(dataset.ann_file).write_text(text)
+        with pytest.raises(ValueError, match='coco.json is not understood'):
+            check_annotations(dataset, logged)
+
+    def test_the_name_of_the_file_does_not_matter(self, coco, logged):
+        dataset = coco(('cat', 1, 1, 9, 9), lazy_init=True)
+        renamed = Path(dataset.ann_file).with_suffix('.txt')
+        Path(dataset.ann_file).rename(renamed)
+        dataset.ann_file = str(renamed)
+        check_annotations(dataset, logged)
+        assert len(dataset) == 1
+
+    def test_no_area_is_needed_where_mmdet_reads_none(self, coco, logged):
+        dataset = coco(('cat', 1, 1, 9, 9), lazy_init=True)
+        content = coco_content(('cat', 1, 1, 9, 9), ('cat', 200, 1, 9, 9))
+        del content['annotations'][1]['area']
+        self.write(dataset, content)
+        check_annotations(dataset, logged)
+        assert len(dataset.get_data_info(0)['instances']) == 1
+
+
+EMPTY = dict(filter_empty_gt=True)
+
+
+class TestBeforeLoading:
+    """The configs of data sets, as tools/train.py looks at them."""
+
+    def configured(self, *parts):
+        joined = dict(type='ConcatDataset', datasets=[*parts])
+        joined = dict(type='RepeatDataset', times=2, dataset=joined)
+        return dict(
+            default_scope='mmdet', train_dataloader=dict(dataset=joined)
+        )
+
+    def check(self, *parts):
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            check_configured_annotations(self.configured(*parts))
+
+    def load(self, *parts):
+        cfg = self.configured(*parts)['train_dataloader']['dataset']
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            return DATASETS.build(cfg)
+
+    @pytest.fixture
+    def voc_parts(self, voc, tmp_path):
+        """Write sets of one image each, given as for ``voc``."""
+
+        def build(*images, **options):
+            voc(*images, lazy=True)
+            for i in range(len(images)):
+                path = tmp_path / f'VOC2007/ImageSets/{i}.txt'
+                path.write_text(f'{i:02d}')
+            return [
+                dict(
+                    type='VOCDataset',
+                    data_root=str(tmp_path),
+                    ann_file=f'VOC2007/ImageSets/{i}.txt',
+                    data_prefix=dict(sub_data_root='VOC2007/'),
+                    **options,
+                )
+                for i in range(len(images))
+            ]
+
+        return build
+
+    @pytest.fixture
+    def coco_parts(self, tmp_path):
+        def build(*images, **options):
+            parts = []
+            names = ('cat', 'dog', 'tree')
+            for i, things in enumerate(images):
+                content = coco_content(*things, categories=names)
+                path = tmp_path / f'{i}.json'
+                path.write_text(json.dumps(content))
+                parts.append(
+                    dict(
+                        type='CocoDataset',
+                        ann_file=str(path),
+                        metainfo=dict(classes=('cat', 'dog')),
+                        data_prefix=dict(img=''),
+                        **options,
+                    )
+                )
+            return parts
+
+        return build
+
+    @pytest.mark.parametrize(
+        'things, options, length',
+        [
+            ([], {}, 4),
+            ([], dict(filter_cfg=EMPTY), None),
+            ([], dict(filter_cfg=EMPTY, test_mode=True), 4),
+            ([], dict(filter_cfg=EMPTY, serialize_data=False), 2),
+            ([('tree', 1, 1, 9, 9)], {}, 4),
+            ([('tree', 1, 1, 9, 9)], dict(filter_cfg=EMPTY), None),
+            ([('dog', 1, 1, 30, 30)], dict(filter_cfg=EMPTY), 4),
+        ],
+    )
+    @pytest.mark.parametrize('kind', ['voc_parts', 'coco_parts'])
+    def test_a_part_is_refused_where_mmdet_stops(
+        self, request, kind, things, options, length
+    ):
+        parts = request.getfixturevalue(kind)([GOOD], things, **options)
+        if length is not None:
+            assert len(self.load(*parts)) == length
+            self.check(*parts)
+            return
+        with pytest.raises(ValueError, match='at least one array to conc'):
+            self.load(*parts)
+        with pytest.raises(ValueError) as error:
+            self.check(*parts)
+        text = str(error.value)
+        assert parts[1]['ann_file'] in text and 'none of its 1 images' in text
+        assert parts[0]['ann_file'] not in text
+        assert 'need at least one array' in text and 'take it out' in text
+
+    def test_objects_that_mmdet_drops_keep_their_image(
+        self, coco_parts, voc_parts
+    ):
+        small = [('cat', 1, 1, 9, 0.5)]
+        parts = coco_parts([GOOD], small, filter_cfg=EMPTY)
+        assert len(self.load(*parts)) == 4
+        self.check(*parts)
+        parts = voc_parts([GOOD], [(*GOOD, 1)], filter_cfg=EMPTY)
+        assert len(self.load(*parts)) == 4
+        self.check(*parts)
+
+    def test_a_part_of_small_images_is_refused(self, voc_parts):
+        parts = voc_parts([GOOD], [GOOD])
+        parts[1]['filter_cfg'] = dict(min_size=90)
+        with pytest.raises(ValueError, match="1.txt: filter_cfg={'min_size"):
+            self.check(*parts)
+
+    def test_an_empty_list_is_refused(self, voc_parts, tmp_path):
+        parts = voc_parts([GOOD], [GOOD])
+        (tmp_path / 'VOC2007/ImageSets/1.txt').write_text('')
+        with pytest.raises(ValueError, match='1.txt: it names no image'):
+            self.check(*parts)
+
+    def test_parts_without_objects_are_refused_together(self, voc_parts):
+        with pytest.raises(ValueError, match='2 images .* none holds any'):
+            self.check(*voc_parts([], []))
+
+    def test_bad_boxes_of_all_parts_are_one_message(self, voc_parts):
+        bad = [('cat', 40, 11, 20, 40)]
+        with pytest.raises(ValueError, match='2 bad annotations'):
+            self.check(*voc_parts(bad, bad))
+
+    def test_a_filter_of_one_s_own_is_not_foretold(self, voc_parts):
+        class Lenient(VOCDataset):
+            def filter_data(self):
+                return self.data_list
+
+        filter_cfg = dict(filter_empty_gt=True, min_size=90)
+        parts = voc_parts([GOOD], [], filter_cfg=filter_cfg)
+        for part in parts:
+            part['type'] = Lenient
+        assert len(self.load(*parts)) == 4
+        self.check(*parts)
+
+    def test_other_sets_are_left_to_the_hook(self, voc_parts):
+        """They may know no ``lazy_init``, or take long to build."""
+        built = []
+
+        @DATASETS.register_module()
+        class Own:
+            def __init__(self):
+                built.append(self)
+
+        class OwnFiles(VOCDataset):
+            def __init__(self, **kwargs):
+                built.append(self)
+
+            def load_data_list(self):
+                return []
+
+        class OwnOptions(VOCDataset):
+            def __init__(self, year):
+                built.append(self)
+
+        (negatives,) = voc_parts([])
+        try:
+            for kind in ('Own', 'mmdet.Own', Own, OwnFiles, OwnOptions):
+                self.check(negatives, dict(type=kind))
+        finally:
+            del DATASETS.module_dict['Own']
+        assert not built
+        with pytest.raises(ValueError, match='none holds any object'):
+            self.check(negatives)
+
+    def test_bad_boxes_beside_other_sets_are_refused(self, voc_parts):
+        parts = voc_parts([('cat', 40, 11, 20, 40)])
+        with pytest.raises(ValueError, match='1 bad annotations'):
+            self.check(*parts, dict(type=Told))
 
 
 class Told(BaseDataset):

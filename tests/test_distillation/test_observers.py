@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 import torch
+from mmdet.models.roi_heads import TridentRoIHead
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -302,6 +303,13 @@ def sigmoid_faster_rcnn():
     return model
 
 
+def trident_faster_rcnn():
+    """With the head alone: its backbone has no narrow form."""
+    model = tiny_faster_rcnn()
+    model.roi_head.__class__ = TridentRoIHead
+    return model
+
+
 def classifier_with(head, **loss):
     loss = dict(type='CrossEntropyLoss', **loss)
     return tiny_classifier(type=head, loss=loss)
@@ -344,6 +352,8 @@ def classifier_with(head, **loss):
             'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman',
             'CrowdDet with head MultiInstanceRoIHead',
         ),
+        (trident_faster_rcnn, 'FasterRCNN with head TridentRoIHead'),
+        ('ghm/retinanet_r50_fpn_ghm-1x_coco', 'RetinaNet with head RetinaHea'),
         ('detr/detr_r50_8xb2-150e_coco', 'DETR with head DETRHead'),
     ],
 )

@@ -12,8 +12,9 @@ from mmengine.logging import MMLogger
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.distillation import CSKDLoss, DLBLoss, Observation, PSKDLoss
 from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.engine.scoring import ScoringJob, scoring_copy
 from epsd_mm.engine.self_distillation import SelfDistillation, split_pairs
+from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import meta_gradient
 from tests.helpers.detectors import DETECTORS, lively, pictures
 from tests.helpers.models import (
@@ -130,6 +131,17 @@ def test_a_term_that_is_flat_at_first_is_not_scored_alone(detectors):
     distillation.forget()
     with pytest.raises(ValueError, match='PSKDLoss is a divergence.*flat'):
         objective.record(trainable(model), copy.deepcopy(batch))
+
+
+@pytest.mark.parametrize('build', DETECTORS)
+def test_a_detector_with_a_sigmoid_is_told_that_its_masks_are_plain(build):
+    """A softmax's term reaches objects alone, and other losses do not."""
+    settings = Settings.build(
+        sparsity=0.5, criterion='SNIP', sd_loss='PSKDLoss', draws=1, seed=0
+    )
+    logger = MMLogger.get_current_instance()
+    job = ScoringJob(build(), lambda draw: (), settings, logger)
+    assert job.repeats_plain == (build is tiny_retinanet)
 
 
 @pytest.fixture

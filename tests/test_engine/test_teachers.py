@@ -227,9 +227,32 @@ def test_batches_that_do_not_overlap_are_refused_in_scoring():
         for t in range(2)
     ]
     objective = distilling(model, DLBLoss())
-    (batch,) = objective.begin(batches)
-    with pytest.raises(ValueError, match='none of the 4.*OverlapBatchSampler'):
+    for batch in objective.begin(batches):
         objective.record(trainable(model), batch)
+    with pytest.raises(ValueError, match='images of 1 batches.*Overlap'):
+        objective.check_overlaps(at_least=1)
+
+
+def test_batches_that_never_overlap_are_refused_at_the_third():
+    model = tiny_classifier()
+    batches = [classification_batch(keys=[4 * t] * 4) for t in range(4)]
+    objective = distilling(model, DLBLoss())
+    first, second, third = objective.begin(batches)
+    objective.record(trainable(model), first)
+    objective.record(trainable(model), second)
+    with pytest.raises(ValueError, match='images of 3 batches'):
+        objective.record(trainable(model), third)
+
+
+def test_a_batch_whose_shared_images_were_replaced_is_no_error():
+    model = tiny_classifier()
+    batches = overlapping(5)
+    batches[2] = classification_batch(keys=[96, 97, 98, 99])
+    objective = distilling(model, DLBLoss())
+    for batch in objective.begin(batches):
+        objective.record(trainable(model), batch)
+    objective.check_overlaps(at_least=1)
+    assert objective.terms[1]['sd'] == 0 != objective.terms[0]['sd']
 
 
 def test_without_inner_steps_ps_kd_ranks_as_the_plain_loss_does():

@@ -11,13 +11,18 @@ from mmdet.evaluation import eval_map
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from mmengine.dist import collect_results
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS, DefaultScope
 from mmengine.structures import InstanceData
 
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.evaluation.voc import average_precision, match
+from epsd_mm.evaluation.voc import (
+    VOCDetectionMetric,
+    average_precision,
+    match,
+)
 from tests.helpers.real_data import extracted, needs
 from tests.helpers.voc_ap import (
     TAGS,
@@ -452,3 +457,65 @@ def test_impossible_thresholds_are_refused(options):
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match='101points.*11points, area'):
         METRICS.build(dict(type='VOCDetectionMetric', eval_mode='101points'))
+
+
+@pytest.mark.parametrize(
+    'thresholds, keys',
+    [([0.5, 0.504], 'AP50, AP50'), ([0.5, 0.75, 0.5], 'AP50, AP75, AP50')],
+)
+def test_thresholds_that_share_a_name_are_refused(thresholds, keys):
+    """One would be reported in place of the other."""
+    with pytest.raises(ValueError) as error:
+        METRICS.build(dict(type='VOCDetectionMetric', iou_thrs=thresholds))
+    assert str(thresholds) in str(error.value) and keys in str(error.value)
+
+
+@pytest.fixture
+def small_metric():
+    """What a process keeps of some images, each with one cat of score 0.5."""
+    truth = InstanceData(
+        bboxes=torch.tensor([[0.0, 0.0, 9.0, 9.0]]),
+        labels=torch.zeros(1, dtype=torch.long),
+    )
+
+    def build(images, missed=(1, 2)):
+        metric = VOCDetectionMetric(eval_mode='area')
+        metric.dataset_meta = dict(classes=('cat',))
+        for image in images:
+            found = truth.clone()
+            found.scores = torch.tensor([0.5])
+            found.bboxes = truth.bboxes + 50 * (image in missed)
+            sample = dict(
+                pred_instances=found,
+                gt_instances=truth,
+                ignored_instances=truth[:0],
+            )
+            metric.process(None, [sample])
+        return metric
+
+    return build
+
+
+def test_two_processes_measure_what_one_does(
+    small_metric, monkeypatch, tmp_path
+):
+    """Equal scores stay in the order of the images; padding counts once.
+
+    mmengine collects what both have written, the first process last. Right,
+    wrong, wrong, right, right of five objects: (1 + 2 * 3 / 5) / 5. Images
+    in the order of the processes, or image 0 twice, give another value.
+    """
+    monkeypatch.setattr('mmengine.dist.dist.barrier', lambda: None)
+    for rank, images in ((1, (1, 3, 0)), (0, (0, 2, 4))):
+        metric = small_metric(images)
+        monkeypatch.setattr(
+            'mmengine.dist.dist.get_dist_info', lambda rank=rank: (rank, 2)
+        )
+        collected = collect_results(metric.results, 5, 'cpu', str(tmp_path))
+    result = metric.compute_metrics(collected)
+    assert result['AP50_cat'] == pytest.approx(2.2 / 5)
+    whole = small_metric(range(5))
+    assert result == whole.compute_metrics(whole.results)
+    for wrong in ((0, 2, 4, 1, 3), (0, 1, 2, 3, 4, 0)):
+        other = small_metric(wrong)
+        assert other.compute_metrics(other.results) != result

@@ -1,5 +1,6 @@
 """tools/train.py: mmdet's arguments, and errors before any work is lost."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 import epsd_mm
+from epsd_mm.datasets.drawn_voc import generate_voc
 
 DEMO = epsd_mm.config_path('demo_faster_rcnn')
 VOC = epsd_mm.config_path('voc_faster_rcnn_epsd')
@@ -56,7 +58,7 @@ def test_a_variant_takes_a_folder_of_its_own(tool):
 
 def test_options_that_a_variant_removes_are_refused(tool):
     option = ('--cfg-options', 'default_hooks.epsd.sparsity=0.95')
-    with pytest.raises(ValueError, match='epsd.sparsity has no effect beside'):
+    with pytest.raises(ValueError, match='sparsity=0.95 has no effect beside'):
         configure(tool, VOC, '--variant', 'sd-only', *option)
     kept = configure(tool, VOC, '--variant', 'prune-only', *option)
     assert kept.default_hooks.epsd.sparsity == 0.95
@@ -144,3 +146,41 @@ def test_another_loss_takes_a_folder_of_its_own(tool):
 def test_a_loss_that_changes_nothing_is_refused(tool, options):
     with pytest.raises(ValueError, match='changes nothing of this run'):
         configure(tool, VOC, *options)
+
+
+def test_settings_of_another_loss_are_reached_by_options(tool):
+    option = 'default_hooks.epsd.sd_loss.temperature=2.0'
+    cfg = configure(tool, VOC, '--sd-loss', 'DLBLoss', '--cfg-options', option)
+    assert cfg.default_hooks.epsd.sd_loss == dict(
+        type='DLBLoss', temperature=2.0
+    )
+
+
+@pytest.mark.parametrize('part', ['task=3.0', 'sd=10.0'])
+def test_weights_that_a_variant_overwrites_are_refused(tool, part):
+    option = ('--cfg-options', f'default_hooks.epsd.score_weights.{part}')
+    with pytest.raises(ValueError, match=f'score_weights.{part} has no eff'):
+        configure(tool, VOC, '--variant', 'simple-combination', *option)
+
+
+def test_a_batch_size_that_a_variant_halves_has_an_effect(tool):
+    option = ('--cfg-options', 'train_dataloader.batch_size=8')
+    cfg = configure(
+        tool, VOC, '--sd-loss', 'DLBLoss', '--variant', 'dense', *option
+    )
+    assert cfg.train_dataloader.batch_size == 4
+
+
+def test_a_bad_annotation_stops_before_anything_is_built(
+    run, tmp_path, demo_options
+):
+    root = generate_voc(tmp_path, train=4, test=2, size=64)
+    path = root / 'VOC2007' / 'Annotations' / '000001.xml'
+    text = re.sub('<xmax>.*?</xmax>', '<xmax>-9</xmax>', path.read_text())
+    path.write_text(text)
+    work_dir = tmp_path / 'work'
+    option = f'train_dataloader.dataset.data_root={root}/'
+    with pytest.raises(SystemExit, match='error: .*bad annotations') as error:
+        run('train', DEMO, '--work-dir', work_dir, *demo_options, option)
+    assert f'{path.name}, object 1 of' in str(error.value)
+    assert not work_dir.exists()

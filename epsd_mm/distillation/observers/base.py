@@ -19,9 +19,11 @@ class Observer(ABC):
 
     Attributes:
         of_objects: Whether its samples are annotated objects, not images.
+        use_sigmoid: Whether the classes are independent probabilities.
     """
 
     of_objects: bool = False
+    use_sigmoid: bool = False
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

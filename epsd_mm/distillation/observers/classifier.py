@@ -20,6 +20,7 @@ class ClassifierObserver(Observer):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
+        self.use_sigmoid = _use_sigmoid(model.head.loss_module)
         self._logits = None
         self._handle = None
 
@@ -59,7 +60,7 @@ class ClassifierObserver(Observer):
             weights=logits.new_full((count,), 1 / count, dtype=torch.float),
             images=torch.arange(count, device=logits.device),
             keys=[image_key(sample) for sample in data_samples],
-            use_sigmoid=_use_sigmoid(self.model.head.loss_module),
+            use_sigmoid=self.use_sigmoid,
             cross_entropy=plain_cross_entropy(self.model.head.loss_module),
         )
 

@@ -39,6 +39,7 @@ class DenseObserver(Observer):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
+        self.use_sigmoid = model.bbox_head.use_sigmoid_cls
         self._cls_scores: Sequence[Tensor] = ()
         self._targets: list[tuple] = []
         self._handle = None
@@ -50,7 +51,12 @@ class DenseObserver(Observer):
             return False
         methods = [getattr(type(head), name) for name in _METHODS]
         owners = {method.__qualname__.split('.')[0] for method in methods}
-        return owners <= {'AnchorHead', 'SSDHead'}
+        # Others weigh anchors in a way of their own; SSD has no module.
+        loss = getattr(head, 'loss_cls', None)
+        known = {'CrossEntropyLoss', 'FocalLoss', 'NoneType'}
+        return owners <= {'AnchorHead', 'SSDHead'} and bool(
+            known & class_names(loss)
+        )
 
     def start(self) -> None:
         head = self.model.bbox_head
@@ -83,7 +89,7 @@ class DenseObserver(Observer):
         return observe_objects(
             _positives(cls_scores, targets, head.num_classes),
             data_samples,
-            use_sigmoid=head.use_sigmoid_cls,
+            use_sigmoid=self.use_sigmoid,
             # SSD's loss is a plain softmax cross-entropy, with no module.
             cross_entropy=1.0 if loss is None else plain_cross_entropy(loss),
         )

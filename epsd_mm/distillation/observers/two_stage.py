@@ -12,8 +12,8 @@ from .base import Observer, class_names
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
 
-# These sample or weigh proposals in a way of their own.
-_OTHERS = {'PISARoIHead', 'MultiInstanceRoIHead'}
+# These sample, weigh or repeat proposals in a way of their own.
+_OTHERS = {'PISARoIHead', 'MultiInstanceRoIHead', 'TridentRoIHead'}
 
 
 class TwoStageObserver(Observer):
