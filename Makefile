@@ -1,5 +1,6 @@
 # The settings that requirements/install.sh takes from the command line.
 PYTHON ?= python3
+TEST_PROCESSES ?= 2
 export PYTHON TORCH_ARGS MAX_JOBS
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,8 @@ demo: install
 	.venv/bin/python tools/demo.py $(DEMO_ARGS)
 
 test: install
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_PROCESSES) \
+		--dist loadfile $(PYTEST_ARGS)
 
 lint: install
 	.venv/bin/python -m ruff check .

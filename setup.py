@@ -97,7 +97,7 @@ setup(
     python_requires='>=3.10',
     # The mm packages are left to the user: two families go by one name.
     install_requires=[
-        'matplotlib>=3.5',
+        'matplotlib>=3.6',
         'numpy>=1.22',
         'rich>=12',
         'torch>=2.1',

@@ -10,6 +10,7 @@ from epsd_mm.analysis import (
     layer_figures,
     multiply_adds,
     part_table,
+    parts,
     summed,
 )
 from epsd_mm.pruning import Masks
@@ -72,20 +73,39 @@ def test_layers_that_share_a_weight_count_together():
     assert multiply_adds(model, torch.zeros(1, 4)) == {'0.weight': 32}
 
 
+class Attention(nn.Module):
+    def __init__(self, batch_first=True):
+        super().__init__()
+        self.attend = nn.MultiheadAttention(4, 2, batch_first=batch_first)
+
+    def forward(self, x):
+        return self.attend(x, x, x)[0]
+
+
+PROJECTIONS = {
+    'attend.in_proj_weight': 3 * 4 * 4 * 5 * 7,
+    'attend.out_proj.weight': 4 * 4 * 5 * 7,
+}
+
+
 @pytest.mark.parametrize('batch_first', [True, False])
 def test_attention_counts_its_projections_and_nothing_else(batch_first):
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.attend = nn.MultiheadAttention(4, 2, batch_first=batch_first)
+    model = Attention(batch_first).eval()
+    assert multiply_adds(model, torch.zeros(5, 7, 4)) == PROJECTIONS
 
-        def forward(self, x):
-            return self.attend(x, x, x)[0]
 
-    assert multiply_adds(Attention().eval(), torch.zeros(5, 7, 4)) == {
-        'attend.in_proj_weight': 3 * 4 * 4 * 5 * 7,
-        'attend.out_proj.weight': 4 * 4 * 5 * 7,
-    }
+def test_attention_counts_where_torch_cannot_be_told_not_to_fuse(monkeypatch):
+    monkeypatch.setattr(parts, 'mha', None)
+    with torch.no_grad():
+        done = multiply_adds(Attention().eval(), torch.zeros(5, 7, 4))
+    assert done == PROJECTIONS
+
+
+def test_counting_leaves_the_settings_of_torch_alone():
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    multiply_adds(Attention().eval(), torch.zeros(5, 7, 4))
+    assert torch.backends.mha.get_fastpath_enabled() == enabled
+    assert torch.is_grad_enabled()
 
 
 def test_multiply_adds_of_kept_weights_are_the_products_with_them():
@@ -132,12 +152,12 @@ LAYERS = {
 
 
 def test_density_of_a_part_counts_weights_and_not_layers():
-    parts = by_part(LAYERS)
-    assert list(parts) == ['backbone', 'head']
-    assert parts['backbone'] == dict(
+    figures = by_part(LAYERS)
+    assert list(figures) == ['backbone', 'head']
+    assert figures['backbone'] == dict(
         kept=10, total=100, density=0.1, mass=pytest.approx(0.4)
     )
-    assert parts['head'] == LAYERS['head.0.weight']
+    assert figures['head'] == LAYERS['head.0.weight']
 
 
 def test_parts_sum_up_to_the_layers():

@@ -26,8 +26,8 @@ from epsd_mm.pruning import (
     score,
 )
 from epsd_mm.pruning.second_order import SecondOrderError
+from tests.helpers.detectors import DETECTORS, pictures
 from tests.helpers.models import (
-    detection_batch,
     tiny_cascade,
     tiny_faster_rcnn,
     tiny_retinanet,
@@ -45,14 +45,11 @@ from tests.helpers.oracles import (
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason='needs a GPU'
 )
-DETECTORS = [tiny_faster_rcnn, tiny_cascade, tiny_retinanet, tiny_ssd]
 
 
-def pictures(build, seed=0, dtype=torch.float32):
-    images, size = (1, 300) if build is tiny_ssd else (2, 64)
-    return detection_batch(
-        images, size, seed=seed, labels=(0, 1, 2), dtype=dtype
-    )
+def batch_of(build, seed=0, dtype=torch.float32):
+    paths = ('0.jpg', '1.jpg')[: 1 + (build is not tiny_ssd)]
+    return pictures(build, paths, seed=seed, labels=(0, 1, 2), dtype=dtype)
 
 
 def seeded(batches):
@@ -92,7 +89,7 @@ def unrolled(model, batches, lr):
 def test_walk_is_the_unrolled_graph(build, steps):
     lr = 1e-3
     model = to_float64(scoring_copy(build(strong_heads=True)))
-    batches = [pictures(build, t, torch.float64) for t in range(steps + 1)]
+    batches = [batch_of(build, t, torch.float64) for t in range(steps + 1)]
     want = unrolled(model, batches, lr)
     assert relative_error(walk(model, batches, steps, lr), want) < 1e-9
     # Otherwise there would be nothing to be exact about.
@@ -101,7 +98,7 @@ def test_walk_is_the_unrolled_graph(build, steps):
 
 
 def one_step(model, build):
-    batches = [pictures(build, t) for t in range(2)]
+    batches = [batch_of(build, t) for t in range(2)]
     return walk(model, batches, steps=1, lr=1e-4)
 
 
@@ -128,7 +125,7 @@ def test_only_the_copy_gets_the_exact_focal_loss():
     twin = scoring_copy(model)
     assert type(twin.bbox_head.loss_cls) is TwiceDifferentiableFocalLoss
     assert type(model.bbox_head.loss_cls) is FocalLoss
-    batch = pictures(tiny_retinanet)
+    batch = batch_of(tiny_retinanet)
     losses = [
         ModelObjective(m).record(trainable(m), batch)[1].loss
         for m in (twin, model.to(memory_format=torch.channels_last))
@@ -241,7 +238,7 @@ def scores_of_own_loss(criterion):
         criterion,
         trainable(model),
         Masks.ones_like(prunable_parameters(model)),
-        lambda draw: [pictures(build, t) for t in range(2)],
+        lambda draw: [batch_of(build, t) for t in range(2)],
     ).scores
 
 
@@ -251,7 +248,7 @@ def test_differences_of_gradients_agree_on_a_dense_head(seed):
     error = check_hessian_product(
         ModelObjective(model),
         trainable(model),
-        [pictures(tiny_retinanet, seed, torch.float64)],
+        [batch_of(tiny_retinanet, seed, torch.float64)],
     )
     assert error < 1e-4
 
@@ -259,7 +256,7 @@ def test_differences_of_gradients_agree_on_a_dense_head(seed):
 def test_differences_of_gradients_agree_where_proposals_stand_still():
     """They are detached, and the only reason for which they would not."""
     model = to_float64(scoring_copy(tiny_faster_rcnn(strong_heads=True)))
-    batch = pictures(tiny_faster_rcnn, dtype=torch.float64)
+    batch = batch_of(tiny_faster_rcnn, dtype=torch.float64)
 
     def check():
         objective = ModelObjective(model)

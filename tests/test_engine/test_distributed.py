@@ -2,12 +2,18 @@
 
 import os
 import socket
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from torch import multiprocessing
 
 from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.distillation import Observation
+from epsd_mm.distillation.teachers import History
+from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import (
@@ -19,6 +25,10 @@ from tests.helpers.runners import (
     tiny_classifier_cfg,
     tiny_detector_cfg,
 )
+from tests.helpers.voc_ap import read_objects
+
+# The first to run waits until everything is imported once more.
+pytestmark = pytest.mark.slow
 
 
 def free_port():
@@ -41,21 +51,72 @@ def join(rank, port, world):
     torch.distributed.init_process_group('gloo')
 
 
+def together(task, world, *args):
+    """Run ``task(rank, port, *args)`` in so many processes.
+
+    They are forked from one that has imported everything already.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([__name__])
+    multiprocessing.start_processes(
+        task,
+        args=(free_port(), *args),
+        nprocs=world,
+        start_method='forkserver',
+    )
+
+
+def distributed(cfg):
+    """The runner of a config in a process of a group."""
+    cfg.launcher = 'pytorch'
+    # mmengine's own wrapper wants a GPU.
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel', device_ids=None
+    )
+    return runner_of(cfg)
+
+
+def left_by(runner):
+    """What training leaves in a process."""
+    hook = hook_of(runner)
+    return dict(
+        masks=hook.masks and hook.masks.pack(),
+        state=runner.model.module.state_dict(),
+        teacher=hook._distillation.teacher.state_dict(),
+    )
+
+
+def read(folder, run=''):
+    """What the two processes of a group have left."""
+    return [
+        torch.load(folder / f'{run}{rank}.pth', weights_only=True)
+        for rank in (0, 1)
+    ]
+
+
+def assert_alike(first, second):
+    """What two processes have left, but for statistics of batches.
+
+    Each process normalises by statistics of its own.
+    """
+    for part in ('state', 'teacher'):
+        assert first[part].keys() == second[part].keys()
+        for name, value in first[part].items():
+            other = second[part][name]
+            if not isinstance(value, torch.Tensor):
+                assert value == other
+            elif 'running' not in name:
+                assert torch.equal(value, other)
+
+
 def train(rank, port, data_root, folder):
     """One process of a distributed run; it leaves its masks and weights."""
     join(rank, port, 2)
     cfg = tiny_detector_cfg(data_root, folder / f'{rank}', three_draws())
     cfg.work_dir = str(folder / 'run')
-    cfg.launcher = 'pytorch'
-    cfg.env_cfg.dist_cfg.backend = 'gloo'
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel', device_ids=None
-    )
-    runner = runner_of(cfg)
+    runner = distributed(cfg)
     runner.train()
-    state = runner.model.module.state_dict()
-    masks = hook_of(runner).masks
-    torch.save(dict(masks=masks.pack(), state=state), folder / f'{rank}.pth')
+    torch.save(left_by(runner), folder / f'{rank}.pth')
 
 
 def three_draws():
@@ -63,7 +124,6 @@ def three_draws():
     return dict(EPSD, draws=3)
 
 
-@pytest.mark.slow
 def test_two_processes_have_the_masks_of_one_and_train_alike(tmp_path):
     data_root = generate_voc(
         tmp_path / 'drawn', train=12, test=2, size=64, classes=CLASSES
@@ -72,13 +132,8 @@ def test_two_processes_have_the_masks_of_one_and_train_alike(tmp_path):
         tiny_detector_cfg(data_root, tmp_path / 'alone', three_draws())
     )
     hook_of(alone).before_train(alone)
-    multiprocessing.spawn(
-        train, args=(free_port(), data_root, tmp_path), nprocs=2
-    )
-    first, second = (
-        torch.load(tmp_path / f'{rank}.pth', weights_only=True)
-        for rank in (0, 1)
-    )
+    together(train, 2, data_root, tmp_path)
+    first, second = read(tmp_path)
     masks = Masks.unpack(first['masks'])
     assert masks == Masks.unpack(second['masks'])
     assert masks == hook_of(alone).masks
@@ -94,7 +149,7 @@ SCORERS = dict(
     in_rounds=dict(
         type='EPSDHook',
         sparsity=0.8,
-        criterion=dict(type='IterSNIP', rounds=3),
+        criterion=dict(type='IterSNIP', rounds=2),
         draws=3,
         allocation=dict(type='global', min_density=0.05),
     ),
@@ -116,14 +171,11 @@ def score(rank, port, data_root, folder):
         masks.save(folder / f'{name}-{rank}.pth')
 
 
-@pytest.mark.slow
 def test_four_processes_have_the_masks_of_one(tmp_path):
     data_root = generate_voc(
         tmp_path / 'drawn', train=12, test=2, size=64, classes=CLASSES
     )
-    multiprocessing.spawn(
-        score, args=(free_port(), data_root, tmp_path), nprocs=4
-    )
+    together(score, 4, data_root, tmp_path)
     for name, options in SCORERS.items():
         alone = masks_of(options, data_root, tmp_path / name)
         for rank in range(4):
@@ -150,50 +202,156 @@ def learn(rank, port, pictures, folder):
     join(rank, port, 2)
     for loss in LEARNERS:
         cfg = learner_cfg(loss, pictures, folder / f'{loss}-{rank}')
-        cfg.launcher = 'pytorch'
-        cfg.env_cfg = dict(dist_cfg=dict(backend='gloo'))
-        cfg.model_wrapper_cfg = dict(
-            type='MMDistributedDataParallel', device_ids=None
-        )
-        runner = runner_of(cfg)
+        runner = distributed(cfg)
         runner.train()
-        hook = hook_of(runner)
-        left = dict(
-            masks=hook.masks.pack(),
-            state=runner.model.module.state_dict(),
-            teacher=hook._distillation.teacher.state_dict(),
-        )
-        torch.save(left, folder / f'{loss}-{rank}.pth')
+        torch.save(left_by(runner), folder / f'{loss}-{rank}.pth')
 
 
-@pytest.mark.slow
 def test_what_one_process_sees_every_teacher_remembers(tmp_path):
     """12 pictures a rank and epoch, another half of the 24 each time."""
     pictures = picture_folder(tmp_path / 'pictures')
-    multiprocessing.spawn(
-        learn, args=(free_port(), pictures, tmp_path), nprocs=2
-    )
+    together(learn, 2, pictures, tmp_path)
     remembered = {}
     for loss in LEARNERS:
         alone = prepared(learner_cfg(loss, pictures, tmp_path / loss))
         hook_of(alone).before_train(alone)
-        first, second = (
-            torch.load(tmp_path / f'{loss}-{rank}.pth', weights_only=True)
-            for rank in (0, 1)
-        )
-        assert Masks.unpack(first['masks']) == hook_of(alone).masks
-        for part in ('masks', 'state', 'teacher'):
-            assert first[part].keys() == second[part].keys()
-        for name, weight in first['state'].items():
-            # Each process normalises by statistics of its own batches.
-            if 'running' not in name:
-                assert torch.equal(weight, second['state'][name])
-        for name, value in first['teacher'].items():
-            other = second['teacher'][name]
-            if isinstance(value, torch.Tensor):
-                assert torch.equal(value, other)
-            else:
-                assert value == other
+        first, second = read(tmp_path, f'{loss}-')
+        for left in (first, second):
+            assert Masks.unpack(left['masks']) == hook_of(alone).masks
+        assert_alike(first, second)
         remembered[loss] = first['teacher']
     assert len(remembered['PSKDLoss']['digests']) == 24
     assert len(remembered['DLBLoss']['keys']) == 2 * 4
+
+
+WHOLE = Observation(
+    logits=torch.arange(6.0).view(3, 2),
+    labels=torch.tensor([0, 1, 1]),
+    weights=torch.tensor([0.2, 0.3, 0.5]),
+    images=torch.tensor([0, 0, 1]),
+    keys=[('a.jpg', 4, 0), ('a.jpg', 4, 1), ('b.jpg', 0, 1)],
+    stages=torch.tensor([0, 1, 1]),
+    cross_entropy=1.0,
+)
+
+
+def gather(rank, port):
+    """One process of two that have the rows before a place, or after it."""
+    join(rank, port, 2)
+    for place in (2, 0, 3):
+        rows = slice(place, None) if rank else slice(place)
+        fields = {
+            name: value[rows]
+            for name, value in vars(WHOLE).items()
+            if isinstance(value, torch.Tensor | list)
+        }
+        gathered = vars(gather_observation(replace(WHOLE, **fields)))
+        for name, value in vars(WHOLE).items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(gathered[name], value), name
+            else:
+                assert gathered[name] == value, name
+
+
+def test_objects_of_a_cascade_are_gathered_also_where_one_sees_none():
+    together(gather, 2)
+
+
+class Witness(Hook):
+    """Writes down what this process sees and recalls, step by step."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self):
+        self.steps = []
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        distillation = hook_of(runner)._distillation
+        seen = distillation.observed
+        self.steps.append(
+            dict(
+                keys=seen.keys,
+                rows=seen.logits.softmax(dim=1),
+                found=distillation.recalled.found,
+            )
+        )
+
+
+def learn_objects(rank, port, data_root, folder):
+    """One process of two, an image at a time; it leaves what it saw too."""
+    join(rank, port, 2)
+    options = dict(
+        type='EPSDHook',
+        sparsity=0,
+        criterion=None,
+        sd_loss=dict(type='PSKDLoss'),
+    )
+    cfg = tiny_detector_cfg(data_root, folder / f'{rank}', options, epochs=2)
+    # In which the processes exchange images after an epoch.
+    cfg.randomness = dict(seed=1)
+    cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.batch_sampler = dict(type='AspectRatioBatchSampler')
+    # Room for every object, which is among its own proposals.
+    cfg.model.train_cfg.rcnn.sampler.num = 256
+    runner = distributed(cfg)
+    witness = Witness()
+    runner.register_hook(witness)
+    runner.train()
+    left = dict(left_by(runner), steps=witness.steps)
+    torch.save(left, folder / f'{rank}.pth')
+
+
+def nothing_but_difficult(annotation):
+    """Leave no object of an image to be learnt."""
+    text = annotation.read_text()
+    text = text.replace('<difficult>0', '<difficult>1')
+    annotation.write_text(text)
+
+
+def test_objects_that_one_process_sees_every_teacher_remembers(tmp_path):
+    data_root = generate_voc(
+        tmp_path / 'drawn', train=6, test=1, size=64, classes=CLASSES
+    )
+    folder = data_root / 'VOC2007'
+    names = (folder / 'ImageSets/Main/trainval.txt').read_text().split()
+    files = [folder / f'Annotations/{name}.xml' for name in names]
+    nothing_but_difficult(files[3])
+    together(learn_objects, 2, data_root, tmp_path)
+    first, second = read(tmp_path)
+    assert_alike(first, second)
+
+    steps = list(zip(first['steps'], second['steps']))
+    assert len(steps) == 2 * 3
+    one_has_none = [bool(a['keys']) != bool(b['keys']) for a, b in steps]
+    assert sum(one_has_none) == 2
+    latest = {}
+    for number, step in enumerate(steps):
+        for seen in step:
+            # In the second epoch, whoever saw it in the first.
+            assert (seen['found'] == (number >= 3)).all()
+            latest.update(zip(seen['keys'], seen['rows']))
+    assert epoch_of(first, 0) != epoch_of(first, 1)
+    objects = {
+        (file.stem, number, 0)
+        for file in files
+        for number, each in enumerate(read_objects(file))
+        if not each.difficult
+    }
+    assert {(Path(path).stem, *rest) for path, *rest in latest} == objects
+
+    teacher = History()
+    teacher.load_state_dict(first['teacher'])
+    assert len(teacher) == len(objects)
+    rows = torch.stack(list(latest.values()))
+    blank = torch.zeros(len(rows))
+    recalled, found = teacher.recall(
+        Observation(rows, blank.long(), blank, blank.long(), list(latest))
+    )
+    assert found.all()
+    assert torch.allclose(recalled, rows, atol=1e-3)
+
+
+def epoch_of(left, epoch):
+    """The images that a process saw objects of in an epoch of 3 steps."""
+    steps = left['steps'][3 * epoch : 3 * epoch + 3]
+    return {path for step in steps for path, *_ in step['keys']}

@@ -10,6 +10,7 @@ from mmdet.datasets import VOCDataset
 
 import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.variants import apply_sd_loss
 from tests.helpers.runners import (
     config_of,
@@ -84,21 +85,37 @@ def coco_of(folder, split):
     return dict(images=images, annotations=annotations, categories=categories)
 
 
-def without_pretrained_weights(cfg):
-    backbone = cfg.model.backbone
-    backbone.init_cfg = None
-    if backbone.type == 'ResNet':
-        backbone.zero_init_residual = False
+def narrow(cfg):
+    """A slim ResNet without pretrained weights, and what fits it.
+
+    SSD's VGG has no setting for its number of channels.
+    """
+    model = cfg.model
+    slim = dict(
+        base_channels=8,
+        stem_channels=8,
+        init_cfg=None,
+        zero_init_residual=False,
+    )
+    if model.type == 'SingleStageDetector':
+        channels = (64, 128, 32, 32, 32, 32)
+        model.backbone = dict(
+            type='ResNet', depth=50, **slim, num_stages=3, out_indices=(1, 2)
+        )
+        model.backbone.update(strides=(1, 2, 2), dilations=(1, 1, 1))
+        model.neck.update(in_channels=channels[:2], out_channels=channels)
+        model.bbox_head.in_channels = channels
+        return
+    model.backbone.update(slim)
+    model.neck.update(in_channels=[32, 64, 128, 256], out_channels=32)
+    if model.type == 'RetinaNet':
+        model.bbox_head.update(in_channels=32, feat_channels=32)
+        return
+    model.rpn_head.update(in_channels=32, feat_channels=32)
+    model.roi_head.bbox_roi_extractor.out_channels = 32
+    model.roi_head.bbox_head.update(in_channels=32, fc_out_channels=64)
 
 
-def leaves(dataset):
-    """The configs of the data sets that read files."""
-    if 'datasets' in dataset:
-        return [leaf for part in dataset.datasets for leaf in leaves(part)]
-    return leaves(dataset.dataset) if 'dataset' in dataset else [dataset]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, sd_loss',
     [
@@ -112,8 +129,8 @@ def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
     apply_sd_loss(cfg, sd_loss)
     cfg.default_hooks.epsd.update(draws=1, batches_per_step=1)
     cfg.default_hooks.epsd.criterion.update(steps=1, lr=1e-4)
-    without_pretrained_weights(cfg)
-    for leaf in leaves(cfg.train_dataloader.dataset):
+    narrow(cfg)
+    for leaf in leaf_configs(cfg.train_dataloader.dataset):
         leaf.data_root = f'{voc}/'
         leaf.filter_cfg = dict(filter_empty_gt=True)
         # It shrinks the objects until SSD's coarse levels see none.

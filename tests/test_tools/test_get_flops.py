@@ -1,6 +1,7 @@
 """tools/analysis_tools/get_flops.py, on the heads of mmdet's VOC configs."""
 
 import json
+from argparse import Namespace
 from collections import Counter
 
 import pytest
@@ -167,6 +168,18 @@ def test_the_size_is_asked_for_where_the_config_has_none(
         run(TOOL, config)
     with pytest.raises(SystemExit, match='no test set: give --shape'):
         measure(faster_rcnn)
+
+
+def test_of_several_test_sets_the_first_says_the_size(tool):
+    def with_scale(*scale):
+        resize = dict(type='Resize', scale=scale)
+        return dict(type='VOCDataset', pipeline=[resize])
+
+    repeated = dict(type='RepeatDataset', dataset=with_scale(60, 40), times=2)
+    both = dict(type='ConcatDataset', datasets=[repeated, with_scale(9, 9)])
+    cfg = Config(dict(test_dataloader=dict(dataset=both)))
+    args = Namespace(shape=None, num_images=None)
+    assert tool(TOOL).shapes_of(args, cfg) == [(40, 60)]
 
 
 def test_images_of_the_test_set(run, demo_options, tmp_path):

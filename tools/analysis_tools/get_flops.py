@@ -37,6 +37,7 @@ from epsd_mm.analysis.parts import (
     part_table,
     summed,
 )
+from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.pruning import Masks
 
 Shape = tuple[int, int]
@@ -147,9 +148,8 @@ def shapes_of(args: argparse.Namespace, cfg: Config) -> list[Shape]:
             tuple(images[index]['inputs'].shape[-2:])
             for index in range(args.num_images)
         ]
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    for transform in reversed(dataset.pipeline):
+    leaf = next(leaf_configs(dataset))
+    for transform in reversed(leaf.pipeline):
         size = transform.get('crop_size')
         if transform.type.split('.')[-1] == 'Resize':
             size = transform.get('scale')

@@ -1,0 +1,55 @@
+# SSD's head on the subset of Pascal VOC, small and from scratch: a ResNet-18
+# in place of its VGG-16, which takes half a minute for a batch here.
+_base_ = ['../../configs/voc_ssd300_epsd.py', './subset.py']
+
+__channels = (64, 128, 128, 64, 64, 64)
+model = dict(
+    # The scale that a net without pretrained weights starts from.
+    data_preprocessor=dict(std=[58.395, 57.12, 57.375]),
+    backbone=dict(
+        _base_.subset.backbone,
+        _delete_=True,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        # Strides of 8 and 16, as in SSD300.
+        out_indices=(1, 2),
+    ),
+    neck=dict(in_channels=__channels[:2], out_channels=__channels),
+    bbox_head=dict(in_channels=__channels),
+)
+# SSD's own augmentation, at its own 300x300.
+__training = _base_.train_dataloader.dataset.dataset.datasets[0].pipeline
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(
+        _base_.subset.train_dataset,
+        datasets=[
+            dict(part, pipeline=__training)
+            for part in _base_.subset.train_dataset.datasets
+        ],
+    ),
+)
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(_base_.subset.val_dataset, pipeline=_base_.test_pipeline),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(eval_mode='area')
+test_evaluator = val_evaluator
+default_hooks = dict(epsd=_base_.subset.epsd, logger=dict(interval=20))
+optim_wrapper = _base_.subset.optim_wrapper
+__epochs = _base_.subset.max_epochs
+train_cfg = dict(max_epochs=__epochs, val_interval=__epochs)
+param_scheduler = [
+    dict(
+        type='OneCycleLR',
+        eta_max=1e-3,
+        total_steps=__epochs,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
+]
+env_cfg = dict(dist_cfg=dict(backend='gloo'))
+randomness = dict(seed=0)
