@@ -741,9 +741,7 @@ def step(model, batch):
     return loss.item(), max(g.abs().max().item() for g in gradients)
 
 
-@pytest.fixture(
-    scope='module', params=[tiny_faster_rcnn, tiny_retinanet], ids=str
-)
+@pytest.fixture(scope='module', params=[tiny_faster_rcnn, tiny_retinanet])
 def model(request):
     return request.param()
 
