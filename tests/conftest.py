@@ -9,9 +9,16 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 # Before any test imports mmdet or mmpretrain: it repairs torchvision.
 import epsd_mm  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope='module')
+def no_default_scope():
+    """No file depends on which files ran before it; runners set a scope."""
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True)

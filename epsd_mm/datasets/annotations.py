@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from logging import Logger
 from typing import Any
 
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS, DefaultScope
 
 from .annotation_files import (
     AnnotatedImage,
@@ -68,13 +68,14 @@ def check_configured_annotations(cfg: Mapping) -> None:
     Raises:
         ValueError: As :func:`check_annotations`.
     """
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     findings = _Findings()
-    for leaf in leaf_configs(cfg['train_dataloader']['dataset']):
-        if _builds_unloaded(leaf):
-            findings.look_at(DATASETS.build(dict(leaf, lazy_init=True)))
-        else:
-            findings.complete = False
+    scope = cfg.get('default_scope', 'mmdet')
+    with DefaultScope.overwrite_default_scope(scope):
+        for leaf in leaf_configs(cfg['train_dataloader']['dataset']):
+            if _builds_unloaded(leaf):
+                findings.look_at(DATASETS.build(dict(leaf, lazy_init=True)))
+            else:
+                findings.complete = False
     findings.refuse()
 
 
