@@ -20,6 +20,7 @@ from common import (
     load_config,
     one_sentence,
 )
+from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.datasets.preparation import require_data
 from epsd_mm.evaluation.sparsity import sparsity_table
 
@@ -81,11 +82,9 @@ def _draw(cfg: Config, args: argparse.Namespace) -> None:
 
 def _flip(cfg: Config) -> None:
     """Test-time augmentation: the config's own, or flips."""
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    datasets = list(leaf_configs(cfg.test_dataloader.dataset))
     if 'tta_pipeline' not in cfg:
-        pipeline = deepcopy(dataset.pipeline)
+        pipeline = deepcopy(datasets[0].pipeline)
         pack = pipeline[-1]
         if is_mmdet(cfg):
             pack = dict(
@@ -111,7 +110,8 @@ def _flip(cfg: Config) -> None:
                 type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100)
             )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
+    for dataset in datasets:
+        dataset.pipeline = cfg.tta_pipeline
 
 
 def dump_predictions(runner: Runner, cfg: Config, path: str) -> None:

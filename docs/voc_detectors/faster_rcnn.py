@@ -18,25 +18,13 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)),
 )
 
-train_dataloader = dict(
-    batch_size=8, num_workers=1, dataset=_base_.subset.train_dataset
-)
-val_dataloader = dict(num_workers=1, dataset=_base_.subset.val_dataset)
+train_dataloader = _base_.subset.train_dataloader
+val_dataloader = _base_.subset.val_dataloader
 test_dataloader = val_dataloader
-val_evaluator = dict(eval_mode='area')
+val_evaluator = _base_.subset.val_evaluator
 test_evaluator = val_evaluator
-default_hooks = dict(epsd=_base_.subset.epsd, logger=dict(interval=20))
+default_hooks = _base_.subset.default_hooks
 optim_wrapper = _base_.subset.optim_wrapper
-__epochs = _base_.subset.max_epochs
-train_cfg = dict(max_epochs=__epochs, val_interval=__epochs)
-param_scheduler = [
-    dict(
-        type='OneCycleLR',
-        eta_max=1e-3,
-        total_steps=__epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    )
-]
-env_cfg = dict(dist_cfg=dict(backend='gloo'))
-randomness = dict(seed=0)
+train_cfg = _base_.subset.train_cfg
+param_scheduler = _base_.subset.param_scheduler
+env_cfg = _base_.subset.env_cfg

@@ -20,36 +20,16 @@ model = dict(
 )
 # SSD's own augmentation, at its own 300x300.
 __training = _base_.train_dataloader.dataset.dataset.datasets[0].pipeline
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(
-        _base_.subset.train_dataset,
-        datasets=[
-            dict(part, pipeline=__training)
-            for part in _base_.subset.train_dataset.datasets
-        ],
-    ),
-)
-val_dataloader = dict(
-    num_workers=1,
-    dataset=dict(_base_.subset.val_dataset, pipeline=_base_.test_pipeline),
-)
+train_dataloader = _base_.subset.train_dataloader
+for __part in train_dataloader.dataset.datasets:
+    __part.pipeline = __training
+val_dataloader = _base_.subset.val_dataloader
+val_dataloader.dataset.pipeline = _base_.test_pipeline
 test_dataloader = val_dataloader
-val_evaluator = dict(eval_mode='area')
+val_evaluator = _base_.subset.val_evaluator
 test_evaluator = val_evaluator
-default_hooks = dict(epsd=_base_.subset.epsd, logger=dict(interval=20))
+default_hooks = _base_.subset.default_hooks
 optim_wrapper = _base_.subset.optim_wrapper
-__epochs = _base_.subset.max_epochs
-train_cfg = dict(max_epochs=__epochs, val_interval=__epochs)
-param_scheduler = [
-    dict(
-        type='OneCycleLR',
-        eta_max=1e-3,
-        total_steps=__epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    )
-]
-env_cfg = dict(dist_cfg=dict(backend='gloo'))
-randomness = dict(seed=0)
+train_cfg = _base_.subset.train_cfg
+param_scheduler = _base_.subset.param_scheduler
+env_cfg = _base_.subset.env_cfg
