@@ -57,25 +57,31 @@ def train_and_test(name: str, folder: Path) -> dict:
         '--work-dir',
         folder / 'test',
     )
-    run_tool(
-        'analysis_tools/get_flops.py',
-        CONFIGS[name],
-        '--checkpoint',
-        checkpoint,
-        '--json',
-        folder / 'flops.json',
-    )
     (metrics,) = (folder / 'test').glob('*/*.json')
-    counts = json.loads((folder / 'flops.json').read_text())['all']
     results = measure(CONFIGS[name], checkpoint)
-    results['flops'] = counts['multiply_adds']
-    results['kept_flops'] = counts['sparse_multiply_adds']
     results['mAP50'] = json.loads(metrics.read_text())['pascal_voc/mAP']
     results['epoch_seconds'] = epoch_seconds(folder)
     report = folder / 'epsd' / 'report.json'
     if report.exists():
         results['scoring_seconds'] = json.loads(report.read_text())['seconds']
     return results
+
+
+def count(folder: Path) -> dict:
+    """Multiply-adds of the pruned network: all, and those of kept weights."""
+    run_tool(
+        'analysis_tools/get_flops.py',
+        CONFIGS['EPSD'],
+        '--checkpoint',
+        last_checkpoint(folder),
+        '--json',
+        folder / 'flops.json',
+    )
+    counts = json.loads((folder / 'flops.json').read_text())['all']
+    return dict(
+        flops=counts['multiply_adds'],
+        kept_flops=counts['sparse_multiply_adds'],
+    )
 
 
 def last_checkpoint(folder: Path) -> Path:
@@ -190,6 +196,10 @@ def main() -> None:
     results['EPSD'] = train_and_test('EPSD', folders['EPSD'])
     console.rule('3/3  The dense twin: train, test')
     results['dense'] = train_and_test('dense', folders['dense'])
+    counts = count(folders['EPSD'])
+    results['EPSD'] |= counts
+    # The twin is the same network, of which all is kept.
+    results['dense'] |= counts | dict(kept_flops=counts['flops'])
     draw_detections(folders, ROOT / 'detections')
     (ROOT / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
     console.rule('Done')
