@@ -8,7 +8,7 @@ default_hooks = dict(
         type='EPSDHook',
         sparsity=0.9,
         # SSD's loss is large at first: with 0.001, as for other detectors, the
-        # meta-gradient grows a thousandfold on its way back.
+        # meta-gradient runs away on its way back.
         criterion=dict(type='ProsPr', steps=3, lr=1e-5),
         sd_loss=dict(type='CSKDLoss', temperature=4.0, loss_weight=1.0),
         # So few objects are of the size of the last levels that a global

@@ -1,5 +1,5 @@
 # SSD's head on the subset of Pascal VOC, small and from scratch: a ResNet-18
-# in place of its VGG-16, which takes half a minute for a batch here.
+# in place of its VGG-16, which is too slow for a CPU.
 _base_ = ['../../configs/voc_ssd300_epsd.py', './subset.py']
 
 __channels = (64, 128, 128, 64, 64, 64)
