@@ -1,14 +1,14 @@
 """Masks: which weights of a network are kept."""
 
-import os
 import pickle
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from epsd_mm.files import atomic_write
 
 
 class Masks(Mapping[str, Tensor]):
@@ -213,18 +213,8 @@ class Masks(Mapping[str, Tensor]):
 
     def save(self, path: str | Path) -> None:
         """Write packed masks to a file, complete or not at all."""
-        path = Path(path)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f'.{path.name}-', delete=False
-        ) as draft:
-            try:
-                torch.save(self.pack(), draft)
-                draft.flush()
-                os.chmod(draft.name, 0o644)
-                os.replace(draft.name, path)
-            except BaseException:
-                os.unlink(draft.name)
-                raise
+        with atomic_write(path) as file:
+            torch.save(self.pack(), file)
 
     @classmethod
     def load(cls, path: str | Path) -> 'Masks':
