@@ -129,7 +129,9 @@ def test_the_head_of_ssd_predicts_once_it_is_repaired():
     assert list(model.state_dict()) == names
 
 
-@pytest.mark.parametrize('hook', [EPSDHook(0.5, 'SNIP'), DenseHook()])
+@pytest.mark.parametrize(
+    'hook', [EPSDHook(sparsity=0.5, criterion='SNIP'), DenseHook()]
+)
 def test_hooks_repair_the_head_before_a_run(hook):
     model = tiny_ssd()
     hook.before_run(SimpleNamespace(model=model))

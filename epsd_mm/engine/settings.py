@@ -33,7 +33,44 @@ _BUILDERS = dict(
 
 @dataclass(frozen=True)
 class Settings:
-    """What :class:`~epsd_mm.engine.EPSDHook` is told; see there.
+    """What :class:`~epsd_mm.engine.EPSDHook` is told.
+
+    Args:
+        sparsity: Fraction of the prunable weights to remove, in (0, 1).
+        criterion: Name, config or object, ``'ProsPr'`` by default; ``None``
+            trains without pruning, or under given masks alone.
+        sd_loss: Name, config or object; ``None`` for plain pruning at
+            initialisation.
+        score_weights: Weights ``task`` and ``sd`` of the two terms in the
+            objective that is scored: (1, 1) is the training objective,
+            (1, 0) the paper's Simple Combination, (0, 1) the
+            self-distillation term alone. Training minimises (1, 1) always.
+        draws: Independent draws of the data over which normalised scores
+            are averaged; the paper's formula is one draw. Defaults to 8 for
+            a criterion that needs data.
+        batches_per_step: Batches of the loader whose losses are averaged
+            into one step of the criterion.
+        include: Patterns of parameter names, such as ``'backbone.*'``; only
+            matching weights are pruned.
+        exclude: Patterns of weights that stay dense.
+        allocation: How kept weights are divided among the layers:
+            ``'global'`` (all ranked together), ``'uniform'``, ``'erk'``, a
+            dict from patterns of names to sparsities, or a config with
+            ``type`` and options (``min_density``, ``dense_first``,
+            ``dense_last``).
+        pattern: What is kept together: single weights by default,
+            ``'2:4'`` (which settles the density of each layer),
+            ``'channels'``, or ``dict(type='blocks', rows=4, columns=1)``.
+        allow_empty_layers: Accept masks that remove a whole layer.
+        compare_plain: Report the overlap with the masks of the plain loss,
+            and of two such masks; scoring then takes three times as long.
+        seed: Seed of scoring; defaults to that of the runner.
+        masks: File of masks to start from: ``epsd/masks.pth`` of another
+            run. The weights they cover are not scored; the others are,
+            where there is a ``sparsity``, and stay dense where there is
+            none.
+        prefix: Take only the masks of this part of the network, such as
+            ``'backbone'``.
 
     Raises:
         ValueError: A setting is wrong or would have no effect.
@@ -59,6 +96,31 @@ class Settings:
         """Settings whose parts may be names or config dicts."""
         built = {name: b(options.get(name)) for name, b in _BUILDERS.items()}
         return cls(**{**options, **built})
+
+    @classmethod
+    def of_hook(cls, **options: Any) -> 'Settings':
+        """Settings as the config of the hook spells them.
+
+        Raises:
+            TypeError: There is no such option.
+        """
+        unknown = [name for name in options if name not in _OPTIONS]
+        if unknown:
+            raise TypeError(
+                f'EPSDHook has no option {", ".join(unknown)}; it takes '
+                f'{", ".join(_OPTIONS)}'
+            )
+        masks, prefix = options.pop('masks', None), options.pop('prefix', None)
+        criterion = options.pop('criterion', 'ProsPr')
+        if (
+            masks is not None
+            and not options.get('sparsity')
+            and criterion == 'ProsPr'
+        ):
+            criterion = None
+        return cls.build(
+            criterion=criterion, masks=_given(masks, prefix), **options
+        )
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -191,6 +253,18 @@ def _plain(part: Any) -> dict:
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
+_OPTIONS = [*_DEFAULTS, 'prefix']
+
+
+def _given(path: str | None, prefix: str | None) -> Masks | None:
+    if path is None:
+        if prefix is not None:
+            raise ValueError(
+                f'prefix={prefix!r} has no effect without masks: remove it'
+            )
+        return None
+    masks = Masks.load(path)
+    return masks if prefix is None else masks.part(prefix)
 
 
 def _check_score_weights(weights: Any) -> None:

@@ -346,6 +346,11 @@ def test_refuses_wrong_options_when_it_is_built(options, words):
     assert words in str(e.value)
 
 
+def test_an_option_that_there_is_not_is_told_those_there_are():
+    with pytest.raises(TypeError, match='no option sparcity; .*sparsity'):
+        EPSDHook(sparcity=0.9)
+
+
 @pytest.mark.parametrize(
     'change, error, words',
     [

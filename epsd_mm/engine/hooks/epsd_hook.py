@@ -1,6 +1,5 @@
 """Prune before training, then train the pruned model by itself."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,84 +36,19 @@ class EPSDHook(Hook):
     ``load_from`` takes the weights only, and scoring runs.
 
     Args:
-        sparsity: Fraction of the prunable weights to remove, in (0, 1).
-        criterion: Name, config or object; ``None`` trains without pruning.
-        sd_loss: Config or object; ``None`` for plain pruning at
-            initialisation.
-        score_weights: Weights ``task`` and ``sd`` of the two terms in the
-            objective that is scored: (1, 1) is the training objective,
-            (1, 0) the paper's Simple Combination, (0, 1) the
-            self-distillation term alone. Training minimises (1, 1) always.
-        draws: Independent draws of the data over which normalised scores
-            are averaged; the paper's formula is one draw. Defaults to 8 for
-            a criterion that needs data.
-        batches_per_step: Batches of the loader whose losses are averaged
-            into one step of the criterion.
-        allocation: How kept weights are divided among the layers:
-            ``'global'`` (all ranked together), ``'uniform'``, ``'erk'``, a
-            dict from patterns of names to sparsities, or a config with
-            ``type`` and options (``min_density``, ``dense_first``,
-            ``dense_last``).
-        pattern: What is kept together: single weights by default,
-            ``'2:4'`` (which settles the density of each layer),
-            ``'channels'``, or ``dict(type='blocks', rows=4, columns=1)``.
-        include: Patterns of parameter names, such as ``'backbone.*'``; only
-            matching weights are pruned.
-        exclude: Patterns of weights that stay dense.
-        allow_empty_layers: Accept masks that remove a whole layer.
-        compare_plain: Report the overlap with the masks of the plain loss,
-            and of two such masks; scoring then takes three times as long.
-        seed: Seed of scoring; defaults to that of the runner.
-        masks: File of masks to start from: ``epsd/masks.pth`` of another
-            run. The weights they cover are not scored; the others are,
-            where there is a ``sparsity``, and stay dense where there is
-            none.
-        prefix: Take only the masks of this part of the network, such as
-            ``'backbone'``.
+        options: Those of :class:`~epsd_mm.engine.settings.Settings`, by
+            name: ``sparsity``, ``criterion``, ``sd_loss``, ….
 
     Raises:
+        TypeError: There is no such option.
         ValueError: An option is wrong or would have no effect.
     """
 
     # Masks before the average of weights (NORMAL) and any checkpoint.
     priority = 'ABOVE_NORMAL'
 
-    def __init__(
-        self,
-        sparsity: float = 0.0,
-        criterion: Any = 'ProsPr',
-        sd_loss: Any = None,
-        score_weights: dict | None = None,
-        draws: int | None = None,
-        batches_per_step: int = 1,
-        allocation: Any = None,
-        pattern: Any = None,
-        include: Sequence[str] | None = None,
-        exclude: Sequence[str] | None = None,
-        allow_empty_layers: bool = False,
-        compare_plain: bool = False,
-        seed: int | None = None,
-        masks: str | None = None,
-        prefix: str | None = None,
-    ) -> None:
-        if masks is not None and not sparsity and criterion == 'ProsPr':
-            criterion = None
-        self.settings = Settings.build(
-            sparsity=sparsity,
-            criterion=criterion,
-            sd_loss=sd_loss,
-            score_weights=score_weights,
-            draws=draws,
-            batches_per_step=batches_per_step,
-            allocation=allocation,
-            pattern=pattern,
-            include=include,
-            exclude=exclude,
-            allow_empty_layers=allow_empty_layers,
-            compare_plain=compare_plain,
-            seed=seed,
-            masks=_given(masks, prefix),
-        )
+    def __init__(self, **options: Any) -> None:
+        self.settings = Settings.of_hook(**options)
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
@@ -335,17 +269,6 @@ class EPSDHook(Hook):
         masks = Masks.unpack(self._resumed['masks'])
         masks.check_fits(self._masked_weights(model))
         return masks
-
-
-def _given(path: str | None, prefix: str | None) -> Masks | None:
-    if path is None:
-        if prefix is not None:
-            raise ValueError(
-                f'prefix={prefix!r} has no effect without masks: remove it'
-            )
-        return None
-    masks = Masks.load(path)
-    return masks if prefix is None else masks.part(prefix)
 
 
 def _warn_of_other_weights(
