@@ -1,22 +1,29 @@
-"""Keeps removed weights at zero while a model trains."""
+"""Keeps removed weights out of a model's training."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .masks import Masks
 
 
 class MaskKeeper:
-    """Multiplies weights by their masks, now and after optimiser steps.
+    """Lets a removed weight take part in nothing.
 
-    Masking gradients would not do: momentum and weight decay revive
-    weights. The weights are changed in place and the masks are held outside
-    the model, so its names, its state dict and whatever averages or wraps
-    it see an ordinary model.
+    The weight is zero after each step of the optimiser, and so is what the
+    optimiser remembers of it, such as momentum. Its gradient is zero as soon
+    as it is there, before anything looks at it: clipping, a trust ratio or
+    a factored second moment see what a network without that weight would
+    show them. Masked gradients alone would not do, since momentum and weight
+    decay revive weights.
+
+    Tensors are changed in place and the masks are held outside the model,
+    so its names, its state dict and whatever averages or wraps it see an
+    ordinary model.
 
     Args:
-        model: The model, unwrapped.
+        model: The model, unwrapped. Copies of it that are made later are
+            not kept: a copied weight has no hooks.
         masks: Of some or all of its weights.
 
     Raises:
@@ -27,37 +34,129 @@ class MaskKeeper:
         params = dict(model.named_parameters())
         masks.check_fits({n: p for n, p in params.items() if n in masks})
         self.masks = masks
-        self._weights = [params[name] for name in masks]
-        self._factors = [
-            mask.to(weight.device, weight.dtype)
-            for mask, weight in zip(masks.values(), self._weights)
-        ]
+        self._kept = {
+            params[name]: _Kept(mask) for name, mask in masks.items()
+        }
         self._handles: list = []
         self.apply()
 
     @torch.no_grad()
     def apply(self) -> None:
         """Set removed weights to zero."""
-        torch._foreach_mul_(self._weights, self._factors)
+        for weight, kept in self._kept.items():
+            kept.clear(weight)
 
-    def watch(self, *optimizers: Optimizer) -> None:
-        """Apply the masks after each real step of these optimisers.
+    def watch(
+        self, *optimizers: Optimizer, dense_gradients: bool = False
+    ) -> None:
+        """Keep removed weights out of what these optimisers do.
 
-        The hook fires once a step under mixed precision and gradient
-        accumulation too.
+        Works with accumulated gradients, mixed precision and
+        ``DistributedDataParallel`` alike: gradients are masked where they
+        accumulate, in each process, and weights after each real step.
+        What an optimiser remembers of removed weights is cleared now, after
+        each step, and where its state is loaded.
+
+        Args:
+            optimizers: All that train the masked weights.
+            dense_gradients: Leave gradients as they are, for a policy that
+                ranks removed weights by theirs. Clipping then counts them.
+
+        Raises:
+            ValueError: The optimisers hold none of the masked weights.
         """
-        self._handles += [
-            optimizer.register_step_post_hook(lambda *unused: self.apply())
+        held = {
+            param
             for optimizer in optimizers
-        ]
+            for group in optimizer.param_groups
+            for param in group['params']
+        }
+        if held.isdisjoint(self._kept):
+            raise ValueError(
+                f'the optimiser holds none of the {len(self._kept)} masked '
+                'weights, so their zeros would not last: give the one that '
+                'trains this very model, not a copy of it or of its weights'
+            )
+        for optimizer in optimizers:
+            self._clear_state(optimizer)
+            self._handles += [
+                optimizer.register_step_post_hook(self._after_step),
+                optimizer.register_load_state_dict_post_hook(
+                    self._clear_state
+                ),
+            ]
+        if not dense_gradients:
+            self._handles += [
+                _on_gradient(weight, kept)
+                for weight, kept in self._kept.items()
+            ]
 
     def release(self) -> None:
-        """Stop applying the masks."""
+        """Let go of weights, gradients and optimisers."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def measured_sparsity(self) -> float:
         """Fraction of zeros among the prunable weights, as they are."""
-        nonzero = torch.stack([w.count_nonzero() for w in self._weights])
+        nonzero = torch.stack([w.count_nonzero() for w in self._kept])
         return 1 - int(nonzero.sum()) / self.masks.total
+
+    def _after_step(self, optimizer: Optimizer, *unused) -> None:
+        self.apply()
+        self._clear_state(optimizer)
+
+    @torch.no_grad()
+    def _clear_state(self, optimizer: Optimizer) -> None:
+        for weight, kept in self._kept.items():
+            # (the state makes an entry for whatever it is asked for)
+            if weight in optimizer.state:
+                for value in optimizer.state[weight].values():
+                    if getattr(value, 'shape', None) == weight.shape:
+                        kept.clear(value)
+
+
+class _Kept:
+    """Which entries of tensors of one shape are kept."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self._mask = mask
+        self._bits: dict[tuple, Tensor] = {}
+
+    def clear(self, tensor: Tensor) -> None:
+        """Clear the bits of removed entries, in place.
+
+        Zero times a NaN would be a NaN.
+        """
+        bits = self._like(tensor)
+        tensor.view(bits.dtype).bitwise_and_(bits)
+
+    def _like(self, tensor: Tensor) -> Tensor:
+        """All ones or all zeros for each entry, where the tensor lies."""
+        key = tensor.dtype.itemsize, tensor.device, tensor.stride()
+        if key not in self._bits:
+            bits = torch.zeros_like(
+                tensor, dtype=_INTEGERS[tensor.dtype.itemsize]
+            )
+            self._bits[key] = bits.masked_fill_(self._mask.to(bits.device), -1)
+        return self._bits[key]
+
+
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _on_gradient(weight: nn.Parameter, kept: _Kept):
+    """Clear the removed entries of a gradient whenever it accumulates."""
+
+    def clear(weight: Tensor) -> None:
+        if weight.grad is not None:
+            with torch.no_grad():
+                kept.clear(weight.grad)
+
+    clear(weight)
+    frozen = not weight.requires_grad
+    # A hook is for weights that require a gradient, and this one may later.
+    weight.requires_grad_(True)
+    handle = weight.register_post_accumulate_grad_hook(clear)
+    weight.requires_grad_(not frozen)
+    return handle

@@ -1,9 +1,13 @@
-"""What is pruned stays pruned."""
+"""What is pruned stays pruned, and takes part in nothing."""
+
+import copy
+import math
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
+from torch.nn.utils import clip_grad_norm_
 
 from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
 
@@ -172,3 +176,237 @@ def test_masks_that_do_not_fit_are_refused(masks, said):
     with pytest.raises(ValueError, match=said):
         MaskKeeper(model, masks)
     assert torch.equal(model[0].weight, before)
+
+
+def kept_gradients(model, masks, loss_of):
+    """Gradients at the masked weights, removed entries left out, float64."""
+    twin = copy.deepcopy(model).double()
+    params = dict(twin.named_parameters())
+    with torch.no_grad():
+        for name, mask in masks.items():
+            params[name].copy_(
+                torch.where(mask, params[name], torch.zeros(()).double())
+            )
+    gradients = torch.autograd.grad(loss_of(twin), list(params.values()))
+    return {
+        name: g[masks[name]] if name in masks else g.flatten()
+        for name, g in zip(params, gradients)
+    }
+
+
+def norm_of(gradients):
+    return math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
+
+
+def fixed_loss(seed):
+    """A loss of the network on one batch, in the network's precision."""
+    inputs = torch.randn(
+        8, 6, generator=torch.Generator().manual_seed(seed)
+    ).double()
+
+    def loss(model):
+        dtype = next(model.parameters()).dtype
+        return model(inputs.to(dtype)).square().mean()
+
+    return loss
+
+
+@pytest.mark.parametrize('accumulated', [1, 3])
+def test_the_clipped_norm_is_that_of_the_kept_weights(accumulated):
+    model = small_net()
+    masks = half(model)
+    optimizer = OPTIMIZERS['sgd'](model.parameters())
+    MaskKeeper(model, masks).watch(optimizer)
+    losses = [fixed_loss(seed) for seed in range(accumulated)]
+    want = kept_gradients(
+        model, masks, lambda net: sum(loss(net) for loss in losses)
+    )
+    for loss in losses:
+        loss(model).backward()
+    norm = clip_grad_norm_(model.parameters(), 1e-3)
+    assert float(norm) == pytest.approx(norm_of(want), rel=1e-5)
+
+
+def test_a_scaler_sees_the_kept_weights_alone():
+    model = small_net()
+    masks = half(model)
+    optimizer = OPTIMIZERS['sgd'](model.parameters())
+    MaskKeeper(model, masks).watch(optimizer)
+    scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+    loss = fixed_loss(0)
+    want = kept_gradients(model, masks, loss)
+    scaler.scale(loss(model)).backward()
+    scaler.unscale_(optimizer)
+    norm = clip_grad_norm_(model.parameters(), 1e-3)
+    assert float(norm) == pytest.approx(norm_of(want), rel=1e-5)
+    scaler.step(optimizer)
+    assert revived(model, masks) == 0
+
+
+def test_release_gives_gradients_back():
+    model = small_net()
+    masks = half(model)
+    keeper = MaskKeeper(model, masks)
+    keeper.watch(OPTIMIZERS['sgd'](model.parameters()))
+    keeper.release()
+    loss_of(model).backward()
+    assert model[2].weight.grad[~masks['2.weight']].count_nonzero() > 0
+
+
+def test_dense_gradients_are_left_as_they_are():
+    model = small_net()
+    masks = half(model)
+    loss = fixed_loss(0)
+    optimizer = OPTIMIZERS['sgd'](model.parameters())
+    MaskKeeper(model, masks).watch(optimizer, dense_gradients=True)
+    want = copy.deepcopy(model)
+    loss(want).backward()
+    loss(model).backward()
+    for got, expected in zip(model.parameters(), want.parameters()):
+        assert torch.equal(got.grad, expected.grad)
+    optimizer.step()
+    assert revived(model, masks) == 0
+    assert remembered(optimizer, model, masks) == {}
+
+
+def remembered(optimizer, model, masks):
+    """How many removed entries the optimiser's state has, by its key."""
+    params = dict(model.named_parameters())
+    counts = {}
+    for name, mask in masks.items():
+        for key, value in optimizer.state[params[name]].items():
+            if torch.is_tensor(value) and value.shape == mask.shape:
+                count = int(value[~mask].count_nonzero())
+                if count:
+                    counts[key] = counts.get(key, 0) + count
+    return counts
+
+
+EVERY_OPTIMIZER = {
+    'Adadelta': dict(weight_decay=0.1),
+    'Adagrad': dict(initial_accumulator_value=0.1),
+    'Adam': dict(amsgrad=True, weight_decay=0.1),
+    'AdamW': dict(weight_decay=0.1),
+    'Adamax': {},
+    'ASGD': dict(t0=1),
+    'NAdam': dict(weight_decay=0.1),
+    'RAdam': {},
+    'RMSprop': dict(centered=True, momentum=0.9),
+    'Rprop': {},
+    'SGD': dict(momentum=0.9, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize('name', EVERY_OPTIMIZER)
+def test_no_optimizer_remembers_a_removed_weight(name):
+    model = small_net()
+    optimizer = getattr(torch.optim, name)(
+        model.parameters(), lr=0.01, **EVERY_OPTIMIZER[name]
+    )
+    wrapper = OptimWrapper(optimizer)
+    steps(model, wrapper, 2)  # of the dense network
+    masks = half(model)
+    assert remembered(optimizer, model, masks)
+    MaskKeeper(model, masks).watch(optimizer)
+    assert remembered(optimizer, model, masks) == {}
+    for _ in range(3):
+        steps(model, wrapper, 1)
+        assert remembered(optimizer, model, masks) == {}
+        assert revived(model, masks) == 0
+
+
+def test_the_state_of_a_dense_run_is_cleared_where_it_is_loaded():
+    dense = small_net()
+    trained = OPTIMIZERS['adamw'](dense.parameters())
+    steps(dense, OptimWrapper(trained), 2)
+    model = small_net()
+    masks = half(model)
+    optimizer = OPTIMIZERS['adamw'](model.parameters())
+    MaskKeeper(model, masks).watch(optimizer)
+    optimizer.load_state_dict(trained.state_dict())
+    assert remembered(optimizer, model, masks) == {}
+    saved = trained.state_dict()['state']
+    loaded = optimizer.state_dict()['state']
+    kept = masks['0.weight']
+    assert torch.equal(loaded[0]['exp_avg'][kept], saved[0]['exp_avg'][kept])
+    assert torch.equal(loaded[1]['exp_avg'], saved[1]['exp_avg'])
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_what_is_not_finite_does_not_survive(value, dtype):
+    model = small_net().to(dtype)
+    masks = half(model)
+    keeper = MaskKeeper(model, masks)
+    kept = model[0].weight.detach().clone()
+    with torch.no_grad():
+        model[0].weight[~masks['0.weight']] = value
+    keeper.apply()
+    assert torch.equal(model[0].weight, kept)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    keeper.watch(optimizer)
+    poison = torch.where(masks['0.weight'], 1.0, value).to(dtype)
+    (model[0].weight * poison).sum().backward()
+    gradient = model[0].weight.grad
+    assert torch.equal(gradient, masks['0.weight'].to(dtype))
+    optimizer.step()
+    assert model[0].weight.isfinite().all()
+
+
+def test_zeros_are_positive_ones():
+    model = small_net()
+    masks = half(model)
+    MaskKeeper(model, masks)
+    removed = model[0].weight.detach()[~masks['0.weight']]
+    assert not torch.signbit(removed).any()
+
+
+def test_a_weight_that_thaws_later_is_kept_too():
+    model = small_net()
+    model[0].weight.requires_grad_(False)
+    masks = half(small_net())
+    optimizer = OPTIMIZERS['sgd'](model.parameters())
+    MaskKeeper(model, masks).watch(optimizer)
+    assert not model[0].weight.requires_grad
+    model[0].weight.requires_grad_(True)
+    loss_of(model).backward()
+    gradient = model[0].weight.grad
+    assert gradient[masks['0.weight']].count_nonzero() > 0
+    assert gradient[~masks['0.weight']].count_nonzero() == 0
+
+
+def test_a_model_may_change_its_precision_afterwards():
+    model = small_net()
+    masks = half(model)
+    optimizer = OPTIMIZERS['sgd'](model.parameters())
+    keeper = MaskKeeper(model, masks)
+    keeper.watch(optimizer)
+    model.double()
+    model(torch.randn(8, 6).double()).square().mean().backward()
+    optimizer.step()
+    assert revived(model, masks) == 0
+
+
+@pytest.mark.parametrize('layout', [torch.channels_last, None])
+def test_kernels_in_any_memory_format(layout):
+    torch.manual_seed(0)
+    model = nn.Conv2d(4, 6, 3)
+    masks = half(model)
+    optimizer = OPTIMIZERS['sgd'](model.parameters())
+    MaskKeeper(model, masks).watch(optimizer)
+    if layout is not None:
+        model.to(memory_format=layout)
+    before = model.weight.detach().clone()
+    model(torch.randn(2, 4, 8, 8)).square().mean().backward()
+    optimizer.step()
+    moved = model.weight != before
+    assert torch.equal(moved, masks['weight'])
+    assert revived(model, masks) == 0
+
+
+def test_an_optimizer_of_other_weights_is_refused():
+    model = small_net()
+    keeper = MaskKeeper(model, half(model))
+    other = OPTIMIZERS['sgd'](copy.deepcopy(model).parameters())
+    with pytest.raises(ValueError, match='none of the 2 masked weights'):
+        keeper.watch(other)

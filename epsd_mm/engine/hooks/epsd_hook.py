@@ -7,7 +7,6 @@ from typing import Any
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.nn import Parameter
@@ -17,6 +16,7 @@ from epsd_mm.compat import repair_ssd_head
 from epsd_mm.datasets import number_objects
 from epsd_mm.distillation.observers import build_observer
 from epsd_mm.engine.checks import check_data, refuse_sharding
+from epsd_mm.engine.optimizers import optimizers_of
 from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
@@ -105,7 +105,7 @@ class EPSDHook(Hook):
                 runner, model
             )
             self._keeper = MaskKeeper(model, masks)
-            self._keeper.watch(*_optimizers(runner.optim_wrapper))
+            self._keeper.watch(*optimizers_of(runner.optim_wrapper))
         if self.settings.sd_loss is not None:
             self._distillation = SelfDistillation(model, self.settings.sd_loss)
             self._distillation.attach()
@@ -288,13 +288,6 @@ def _warn_of_other_weights(
             "with init_cfg=dict(type='Pretrained', prefix='backbone.', "
             'checkpoint=…) of the backbone, or with load_from'
         )
-
-
-def _optimizers(optim_wrapper: Any) -> list:
-    if isinstance(optim_wrapper, OptimWrapperDict):
-        wrappers = optim_wrapper.optim_wrappers.values()
-        return [wrapper.optimizer for wrapper in wrappers]
-    return [optim_wrapper.optimizer]
 
 
 def _progress(runner: Runner) -> float:
