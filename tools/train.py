@@ -20,6 +20,7 @@ from common import (
 )
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.preparation import require_data
+from epsd_mm.engine.hooks import RevivalHook
 from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
 
 
@@ -160,6 +161,8 @@ def main() -> None:
     with one_sentence():
         # In a distributed job one process fetches, now that they are joined.
         fetch_pretrained(cfg.model)
+    if not any(isinstance(hook, RevivalHook) for hook in runner.hooks):
+        runner.register_hook(RevivalHook())
     runner.train()
 
 

@@ -1,19 +1,21 @@
 """Keep a dense run apart from a pruned one."""
 
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from epsd_mm.compat import repair_ssd_head
 from epsd_mm.engine.checks import check_data
 
+from .revival_hook import RevivalHook
+
 
 @HOOKS.register_module()
-class DenseHook(Hook):
+class DenseHook(RevivalHook):
     """Refuses what the pruned runs refuse that a dense one is compared with.
 
     Bad training data, that is, and a pruned checkpoint to resume, whose
-    zeros would grow again.
+    zeros would grow again. Where they do so after ``load_from``, it says
+    how many.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -21,8 +23,9 @@ class DenseHook(Hook):
         repair_ssd_head(runner.model)
 
     def before_train(self, runner: Runner) -> None:
-        """Look at the training data."""
+        """Look at the training data, and at where training starts."""
         check_data(runner, None)
+        super().before_train(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Look for masks or a teacher in a checkpoint to resume."""
@@ -32,3 +35,4 @@ class DenseHook(Hook):
                 'but this one is dense: resume with the config and variant '
                 'it was trained with, or take its weights with load_from'
             )
+        super().after_load_checkpoint(runner, checkpoint)

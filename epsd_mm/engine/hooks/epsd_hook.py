@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -24,9 +23,11 @@ from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
 from epsd_mm.pruning.objective import RandomState
 
+from .revival_hook import RevivalHook
+
 
 @HOOKS.register_module()
-class EPSDHook(Hook):
+class EPSDHook(RevivalHook):
     """Early pruning with self-distillation (Chen et al., AAAI 2024).
 
     Before training it scores the weights of the model on batches of the
@@ -67,6 +68,7 @@ class EPSDHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take masks and random state from a checkpoint to resume."""
+        super().after_load_checkpoint(runner, checkpoint)
         if not runner._resume:
             return
         saved = checkpoint.get('epsd') or {}
@@ -111,6 +113,7 @@ class EPSDHook(Hook):
             self._distillation.attach()
             if self._resumed:
                 self._resume_teacher()
+        super().before_train(runner)
         state = (self._resumed or {}).get('random_state')
         if state and get_world_size() == 1:
             RandomState(**state).restore()

@@ -1,0 +1,107 @@
+"""Say where training revives weights that an earlier run has removed."""
+
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from epsd_mm.pruning import Masks
+
+
+@HOOKS.register_module()
+class RevivalHook(Hook):
+    """Warns where a run trains weights that its checkpoint had removed.
+
+    A pruned checkpoint is one of a plain model with zeros in it: whoever
+    loads it without its masks gets a dense network, and nothing else would
+    say so. ``load_from``, ``resume`` and ``init_cfg`` of type
+    ``Pretrained`` are looked at.
+    """
+
+    #: Masks in force in this run.
+    masks: Masks | None = None
+
+    _loaded: Masks | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember which weights a checkpoint has removed."""
+        self._loaded = _masks_in(checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        """Count what training will revive."""
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        removed = [*_initial_masks(model)]
+        if self._loaded is not None:
+            removed = [self._loaded]  # loaded last, over all else
+        count = sum(self._revived(model, masks) for masks in removed)
+        if count:
+            runner.logger.warning(
+                f'training revives {count:,} weights that a checkpoint it '
+                'starts from had removed, since no mask of this run keeps '
+                'them at zero: to keep them, give EPSDHook the masks of that '
+                "run, masks='…/epsd/masks.pth' with criterion=None, or resume "
+                'with the config it was trained with'
+            )
+
+    def _revived(self, model: nn.Module, removed: Masks) -> int:
+        weights = dict(model.named_parameters())
+        count = 0
+        for name, mask in removed.items():
+            weight = weights.get(name)
+            if weight is None or not weight.requires_grad:
+                continue
+            if weight.shape == mask.shape:
+                trained = ~mask
+                if self.masks is not None and name in self.masks:
+                    trained &= self.masks[name]
+                count += int(trained.sum())
+        return count
+
+
+def _masks_in(checkpoint: Any) -> Masks | None:
+    saved = checkpoint.get('epsd') if isinstance(checkpoint, Mapping) else None
+    packed = saved.get('masks') if isinstance(saved, Mapping) else None
+    return Masks.unpack(packed) if packed else None
+
+
+def _initial_masks(model: nn.Module) -> Iterator[Masks]:
+    """Masks in the files that parts of a model were initialised from."""
+    for name, module in model.named_modules():
+        init = getattr(module, 'init_cfg', None)
+        for each in init if isinstance(init, (list, tuple)) else [init]:
+            if not isinstance(each, Mapping):
+                continue
+            path = each.get('checkpoint')
+            if each.get('type') != 'Pretrained' or not isinstance(path, str):
+                continue
+            masks = _masks_of_file(path)
+            prefix = (each.get('prefix') or '').rstrip('.')
+            covered = f'{prefix}.' if prefix else ''
+            if masks and any(key.startswith(covered) for key in masks):
+                yield masks.part(prefix, to=name)
+
+
+def _masks_of_file(path: str) -> Masks | None:
+    if not Path(path).is_file():  # or weights from the network: not ours
+        return None
+    try:
+        return _masks_in(_load_plain(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        return None  # not from a run with EPSDHook
+
+
+def _load_plain(path: str) -> Any:
+    try:
+        from mmengine.runner.checkpoint import get_torch_safe_globals
+    except ImportError:  # mmengine <= 0.10.7
+        return torch.load(path, 'cpu', weights_only=True, mmap=True)
+    with torch.serialization.safe_globals(get_torch_safe_globals()):
+        return torch.load(path, 'cpu', weights_only=True, mmap=True)
