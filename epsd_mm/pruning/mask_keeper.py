@@ -46,6 +46,23 @@ class MaskKeeper:
         for weight, kept in self._kept.items():
             kept.clear(weight)
 
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """Set the gradients of removed weights to zero."""
+        for weight, kept in self._kept.items():
+            if weight.grad is not None:
+                kept.clear(weight.grad)
+
+    @torch.no_grad()
+    def clear_state(self, optimizer: Optimizer) -> None:
+        """Let an optimiser forget the removed weights."""
+        for weight, kept in self._kept.items():
+            # (the state makes an entry for whatever it is asked for)
+            if weight in optimizer.state:
+                for value in optimizer.state[weight].values():
+                    if getattr(value, 'shape', None) == weight.shape:
+                        kept.clear(value)
+
     def watch(
         self, *optimizers: Optimizer, dense_gradients: bool = False
     ) -> None:
@@ -78,14 +95,13 @@ class MaskKeeper:
                 'trains this very model, not a copy of it or of its weights'
             )
         for optimizer in optimizers:
-            self._clear_state(optimizer)
+            self.clear_state(optimizer)
             self._handles += [
                 optimizer.register_step_post_hook(self._after_step),
-                optimizer.register_load_state_dict_post_hook(
-                    self._clear_state
-                ),
+                optimizer.register_load_state_dict_post_hook(self.clear_state),
             ]
         if not dense_gradients:
+            self.mask_gradients()
             self._handles += [
                 _on_gradient(weight, kept)
                 for weight, kept in self._kept.items()
@@ -104,16 +120,7 @@ class MaskKeeper:
 
     def _after_step(self, optimizer: Optimizer, *unused) -> None:
         self.apply()
-        self._clear_state(optimizer)
-
-    @torch.no_grad()
-    def _clear_state(self, optimizer: Optimizer) -> None:
-        for weight, kept in self._kept.items():
-            # (the state makes an entry for whatever it is asked for)
-            if weight in optimizer.state:
-                for value in optimizer.state[weight].values():
-                    if getattr(value, 'shape', None) == weight.shape:
-                        kept.clear(value)
+        self.clear_state(optimizer)
 
 
 class _Kept:
@@ -148,12 +155,10 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 def _on_gradient(weight: nn.Parameter, kept: _Kept):
     """Clear the removed entries of a gradient whenever it accumulates."""
 
+    @torch.no_grad()
     def clear(weight: Tensor) -> None:
-        if weight.grad is not None:
-            with torch.no_grad():
-                kept.clear(weight.grad)
+        kept.clear(weight.grad)
 
-    clear(weight)
     frozen = not weight.requires_grad
     # A hook is for weights that require a gradient, and this one may later.
     weight.requires_grad_(True)

@@ -89,9 +89,9 @@ def test_masks_are_measured_on_each_workload(run, capsys):
     rows = rows_of(capsys.readouterr().out)
     assert list(rows) == ['resnet18', 'faster-rcnn']
     for _, *times, share in rows.values():
-        assert len(times) == 3 and all(float(time) > 0 for time in times)
-        iteration, apply, count = map(float, times)
-        want = (apply + count / 50) / iteration
+        assert len(times) == 5 and all(float(time) > 0 for time in times)
+        iteration, gradients, weights, momentum, count = map(float, times)
+        want = (gradients + weights + momentum + count / 50) / iteration
         assert float(share.rstrip('%')) / 100 == pytest.approx(want, abs=1e-3)
 
 

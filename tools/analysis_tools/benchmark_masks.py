@@ -1,9 +1,9 @@
 """What masks cost in a training iteration, both measured in one run.
 
-The masks of every convolution and linear layer at 90 % sparsity, applied
-after each step of the optimiser and counted for the log every 50th iteration,
-against the iteration itself: preprocessing, forward, backward, optimiser's
-step.
+The masks of every convolution and linear layer at 90 % sparsity: applied to
+gradients as they accumulate, to weights and momentum after each step of the
+optimiser, and counted for the log every 50th iteration, against the iteration
+without masks: preprocessing, forward, backward, optimiser's step.
 """
 
 import argparse
@@ -48,25 +48,26 @@ def main() -> None:
     table.add_column('workload')
     for header in (
         'iteration ms',
-        'apply ms',
+        'gradients ms',
+        'weights ms',
+        'momentum ms',
         'count ms',
         'masks / iteration',
     ):
         table.add_column(header, justify='right')
     for name in args.workloads:
-        iteration, apply, count = (1e3 * t for t in measure(args, name))
-        table.add_row(
-            name,
-            f'{iteration:.1f}',
-            f'{apply:.2f}',
-            f'{count:.2f}',
-            f'{(apply + count / COUNTED_EVERY) / iteration:.2%}',
-        )
+        iteration, *each, count = (1e3 * t for t in measure(args, name))
+        share = (sum(each) + count / COUNTED_EVERY) / iteration
+        times = [f'{time:.2f}' for time in (*each, count)]
+        table.add_row(name, f'{iteration:.1f}', *times, f'{share:.2%}')
     Console(width=100).print(table)
 
 
 def measure(args: argparse.Namespace, name: str) -> tuple[float, ...]:
-    """Median seconds of an iteration, of applying and of counting."""
+    """Median seconds of an iteration, and of what is done with masks.
+
+    That is masking gradients, weights and momentum, and counting.
+    """
     from mmengine.optim import OptimWrapper
 
     model = workloads.build_model(name, args.device)
@@ -84,13 +85,20 @@ def measure(args: argparse.Namespace, name: str) -> tuple[float, ...]:
     times = []
     for seed in range(args.iterations + 1):
         batch = workloads.make_batch(name, size, image, seed)
-        times.append(
-            [
-                workloads.timed(lambda b=batch: model.train_step(b, wrapper)),
-                workloads.timed(keeper.apply),
-                workloads.timed(keeper.measured_sparsity),
-            ]
+        iteration = workloads.timed(
+            lambda b=batch: model.train_step(b, wrapper)
         )
+        # The step has taken them away.
+        for param in model.parameters():
+            param.grad = torch.ones_like(param)
+        each = [
+            keeper.mask_gradients,
+            keeper.apply,
+            lambda: keeper.clear_state(optimizer),
+            keeper.measured_sparsity,
+        ]
+        times.append([iteration, *map(workloads.timed, each)])
+        optimizer.zero_grad()
     # The first iteration fills caches.
     return tuple(statistics.median(column) for column in zip(*times[1:]))
 
