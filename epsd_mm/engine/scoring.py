@@ -30,7 +30,10 @@ from .settings import Settings
 
 
 def score_runner(
-    runner: Runner, model: BaseModel, settings: Settings
+    runner: Runner,
+    model: BaseModel,
+    settings: Settings,
+    given: Masks | None = None,
 ) -> tuple[Masks, dict]:
     """Select the weights of a runner's model that are kept.
 
@@ -41,6 +44,7 @@ def score_runner(
         runner: Its config tells how to load the training set.
         model: The runner's model, unwrapped.
         settings: How to score.
+        given: Masks that hold; the weights they cover are not scored.
 
     Returns:
         The masks, and a report of plain numbers.
@@ -54,7 +58,7 @@ def score_runner(
     batches = _no_batches
     if settings.needs_batches:
         batches = scoring_batches(runner, settings.seed)
-    return score_model(model, batches, settings, runner.logger)
+    return score_model(model, batches, settings, runner.logger, given)
 
 
 def score_model(
@@ -62,6 +66,7 @@ def score_model(
     batches: DrawBatches,
     settings: Settings,
     logger: MMLogger,
+    given: Masks | None = None,
 ) -> tuple[Masks, dict]:
     """The same for a model by itself; ``batches(r)`` are those of draw r."""
     started = time.perf_counter()
@@ -69,7 +74,7 @@ def score_model(
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     with no_trace(device):
-        work = ScoringJob(model, batches, settings, logger)
+        work = ScoringJob(model, batches, settings, logger, given)
         with scoring_progress(work.evaluations, logger) as work.progress:
             objective = work.objective(settings.task, settings.sd)
             found = work.find(objective)
@@ -157,6 +162,7 @@ class ScoringJob:
         batches: ``batches(r)`` gives the batches of draw ``r``.
         settings: How to score; with a criterion and a seed.
         logger: Takes warnings.
+        given: Masks that hold; the weights they cover are not scored.
     """
 
     def __init__(
@@ -165,6 +171,7 @@ class ScoringJob:
         batches: DrawBatches,
         settings: Settings,
         logger: MMLogger,
+        given: Masks | None = None,
     ) -> None:
         self.settings = settings
         self.batches = batches
@@ -178,8 +185,8 @@ class ScoringJob:
         prunable = prunable_parameters(
             self.twin, settings.include, settings.exclude
         )
-        given = settings.masks or {}
-        fresh = {n: p for n, p in prunable.items() if n not in given}
+        self.given = given
+        fresh = {n: p for n, p in prunable.items() if n not in (given or {})}
         if prunable and not fresh:
             raise ValueError(
                 f'the given masks cover all {len(prunable)} prunable '
@@ -214,7 +221,7 @@ class ScoringJob:
             self.distillation,
             task=task,
             sd=sd,
-            given=self.settings.masks,
+            given=self.given,
         )
 
     def draws(self, objective: ModelObjective) -> DrawBatches:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from epsd_mm.distillation.losses import SelfDistillationLoss
@@ -68,7 +69,8 @@ class Settings:
         masks: File of masks to start from: ``epsd/masks.pth`` of another
             run. The weights they cover are not scored; the others are,
             where there is a ``sparsity``, and stay dense where there is
-            none.
+            none. It is read when a training starts; a resumed one has the
+            masks of its checkpoint.
         prefix: Take only the masks of this part of the network, such as
             ``'backbone'``.
 
@@ -89,43 +91,41 @@ class Settings:
     allow_empty_layers: bool = False
     compare_plain: bool = False
     seed: int | None = None
-    masks: Masks | None = None
+    masks: str | Path | None = None
+    prefix: str | None = None
 
     @classmethod
     def build(cls, **options: Any) -> 'Settings':
-        """Settings whose parts may be names or config dicts."""
-        built = {name: b(options.get(name)) for name, b in _BUILDERS.items()}
-        return cls(**{**options, **built})
+        """Settings whose parts may be names or config dicts.
 
-    @classmethod
-    def of_hook(cls, **options: Any) -> 'Settings':
-        """Settings as the config of the hook spells them.
+        The criterion is ``'ProsPr'`` unless it is given, or given masks
+        stand alone.
 
         Raises:
             TypeError: There is no such option.
         """
-        unknown = [name for name in options if name not in _OPTIONS]
+        unknown = [name for name in options if name not in _DEFAULTS]
         if unknown:
             raise TypeError(
-                f'EPSDHook has no option {", ".join(unknown)}; it takes '
-                f'{", ".join(_OPTIONS)}'
+                f'there is no option {", ".join(unknown)}; there are '
+                f'{", ".join(_DEFAULTS)}'
             )
-        masks, prefix = options.pop('masks', None), options.pop('prefix', None)
-        criterion = options.pop('criterion', 'ProsPr')
-        if (
-            masks is not None
-            and not options.get('sparsity')
-            and criterion == 'ProsPr'
-        ):
-            criterion = None
-        return cls.build(
-            criterion=criterion, masks=_given(masks, prefix), **options
-        )
+        if options.get('sparsity') or options.get('masks') is None:
+            options.setdefault('criterion', 'ProsPr')
+        built = {name: b(options.get(name)) for name, b in _BUILDERS.items()}
+        return cls(**{**options, **built})
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
         check_combination(self.allocation, self.pattern)
         _check_score_weights(self.score_weights)
+        if not isinstance(self.masks, (str, Path, type(None))):
+            raise ValueError(
+                f'masks={self.masks!r} must be the path of a file: masks.pth '
+                'of a run, in work_dir/epsd'
+            )
+        if self.masks is None:
+            self._refuse('there are no masks', 'prefix')
         for name in ('draws', 'batches_per_step'):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
@@ -150,6 +150,23 @@ class Settings:
             self._refuse(
                 'there is no sd_loss', 'score_weights', 'compare_plain'
             )
+
+    def read_masks(self) -> Masks | None:
+        """The given masks, for a training that starts from them.
+
+        Raises:
+            OSError: There is no such file, or it cannot be opened.
+            ValueError: It holds no masks, or none of the prefix.
+        """
+        if self.masks is None:
+            return None
+        if not Path(self.masks).exists():
+            raise FileNotFoundError(
+                f'masks={str(self.masks)!r} does not exist: name the '
+                'masks.pth of a run, in its work_dir/epsd'
+            )
+        masks = Masks.load(self.masks)
+        return masks if self.prefix is None else masks.part(self.prefix)
 
     def describe(self) -> dict[str, Any]:
         """How masks are made and what trains, in plain values."""
@@ -253,18 +270,6 @@ def _plain(part: Any) -> dict:
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
-_OPTIONS = [*_DEFAULTS, 'prefix']
-
-
-def _given(path: str | None, prefix: str | None) -> Masks | None:
-    if path is None:
-        if prefix is not None:
-            raise ValueError(
-                f'prefix={prefix!r} has no effect without masks: remove it'
-            )
-        return None
-    masks = Masks.load(path)
-    return masks if prefix is None else masks.part(prefix)
 
 
 def _check_score_weights(weights: Any) -> None:

@@ -129,8 +129,9 @@ def test_masks_of_the_whole_network(
 
 def test_the_checkpoint_of_a_run_is_refused_and_its_masks_named(source):
     """It holds objects of mmengine's, which would have to be unpickled."""
+    hook = EPSDHook(masks=str(source / 'epoch_1.pth'))
     with pytest.raises(ValueError, match='masks.pth of a run') as e:
-        EPSDHook(masks=str(source / 'epoch_1.pth'))
+        hook.settings.read_masks()
     assert 'more than tensors' in str(e.value)
 
 
@@ -211,9 +212,9 @@ def test_scoring_sees_the_given_masks(
     seen = []
     score = epsd_hook.score_runner
 
-    def spy(runner, model, settings):
+    def spy(runner, model, *rest):
         seen.append(copy.deepcopy(model.state_dict()))
-        masks, report = score(runner, model, settings)
+        masks, report = score(runner, model, *rest)
         seen.append(masks)
         return masks, report
 
@@ -300,14 +301,61 @@ def test_masks_that_cover_everything_leave_nothing_to_score(
     assert 'the given masks cover all' in message
 
 
-def test_a_missing_file_of_masks(tmp_path):
-    with pytest.raises(FileNotFoundError, match='nowhere.pth'):
-        EPSDHook(masks=str(tmp_path / 'nowhere.pth'))
+def test_a_missing_file_is_named_before_the_data_are_looked_at(
+    data_root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        epsd_hook, 'check_data', lambda *unused: pytest.fail('looked')
+    )
+    epsd = dict(type='EPSDHook', masks=str(tmp_path / 'nowhere.pth'))
+    with pytest.raises(FileNotFoundError, match='nowhere.pth.*work_dir/epsd'):
+        pruned(data_root, tmp_path / 'run', epsd)
+
+
+@pytest.mark.parametrize('options', [{}, SNIP], ids=['alone', 'with others'])
+def test_a_resumed_run_does_without_the_file(
+    options, transferred, source, data_root, tmp_path, no_scoring
+):
+    if options:
+        start = transferred[0]
+    else:
+        start = tmp_path / 'first'
+        given = str(source / 'epsd' / 'masks.pth')
+        epsd = dict(type='EPSDHook', masks=given, prefix='backbone')
+        runner_of(tiny_detector_cfg(data_root, start, epsd, 2)).train()
+    gone = dict(masks=str(tmp_path / 'gone.pth'), prefix='backbone')
+    epsd = dict(dict(options, type='EPSDHook'), **gone)
+    cfg = tiny_detector_cfg(data_root, tmp_path / 'again', epsd, epochs=2)
+    cfg.load_from = str(start / 'epoch_1.pth')
+    cfg.resume = True
+    runner = runner_of(cfg)
+    runner.train()
+    first, last = (
+        checkpoint_of(folder, 2)['epsd']
+        for folder in (start, tmp_path / 'again')
+    )
+    assert Masks.unpack(last['masks']) == Masks.unpack(first['masks'])
+    assert hook_of(runner).masks == Masks.unpack(first['masks'])
+
+
+def test_resume_checks_that_every_prunable_weight_has_a_mask(
+    transferred, data_root, masks_file, tmp_path
+):
+    """Whatever the file of given masks says by now."""
+    saved = checkpoint_of(transferred[0], 1)
+    del saved['epsd']['masks']['rpn_head.rpn_conv.weight']
+    torch.save(saved, tmp_path / 'cut.pth')
+    epsd = dict(SNIP, masks=masks_file, prefix='backbone')
+    cfg = tiny_detector_cfg(data_root, tmp_path / 'run', epsd, epochs=2)
+    cfg.load_from, cfg.resume = str(tmp_path / 'cut.pth'), True
+    with pytest.raises(ValueError, match='rpn_head.rpn_conv.weight: no mask'):
+        runner_of(cfg).train()
 
 
 def test_an_unknown_prefix_is_told_names(masks_file):
+    hook = EPSDHook(masks=masks_file, prefix='bakbone')
     with pytest.raises(ValueError, match="starts with 'bakbone.'") as e:
-        EPSDHook(masks=masks_file, prefix='bakbone')
+        hook.settings.read_masks()
     assert 'backbone.conv1.weight' in str(e.value)
 
 
@@ -316,6 +364,7 @@ def test_an_unknown_prefix_is_told_names(masks_file):
     [
         (dict(prefix='backbone', sparsity=0.5), "prefix='backbone'"),
         (dict(criterion='SNIP'), 'sparsity=0.0'),
+        (dict(criterion='ProsPr'), 'sparsity=0.0'),
         (dict(criterion=dict(type='ProsPr', steps=1)), 'sparsity=0.0'),
         (dict(criterion=None, sparsity=0.5), 'sparsity=0.5'),
         (dict(allocation='erk'), 'allocation='),
@@ -335,6 +384,11 @@ def test_options_beside_given_masks_that_have_no_effect(
     with pytest.raises(ValueError) as e:
         EPSDHook(**options)
     assert words in str(e.value)
+
+
+def test_masks_are_named_by_a_path():
+    with pytest.raises(ValueError, match='must be the path of a file'):
+        EPSDHook(masks=dict(backbone='masks.pth'))
 
 
 @pytest.mark.parametrize(
@@ -411,8 +465,14 @@ def test_a_pattern_that_does_not_divide_names_the_stem(data_root, tmp_path):
 
 
 LOSS = dict(type='CSKDLoss', temperature=4.0, loss_weight=1.0)
+PROSPR = dict(type='ProsPr', steps=2, lr=0.001)
 DISTILLED = dict(
-    sparsity=0.8, criterion='Random', sd_loss=LOSS, allow_empty_layers=True
+    sparsity=0.8,
+    criterion=PROSPR,
+    sd_loss=LOSS,
+    draws=1,
+    exclude=['roi_head.*', 'rpn_head.*', 'neck.fpn_convs.*'],
+    allow_empty_layers=True,
 )
 
 
@@ -442,8 +502,21 @@ def distilled(data_root, tmp_path_factory):
             "'loss_weight': 3.0",
         ),
         (dict(sd_loss=None), "sd_loss={'type': 'CSKDLoss'", 'None'),
+        (dict(draws=2), 'draws=1', '2'),
+        (dict(criterion=dict(PROSPR, lr=0.1)), "'lr': 0.001", "'lr': 0.1"),
+        (dict(criterion='SNIP'), 'criterion=ProsPr', 'SNIP'),
+        (dict(masks='masks.pth'), 'masks=None', 'given'),
     ],
-    ids=['sparsity', 'temperature', 'weight', 'no loss'],
+    ids=[
+        'sparsity',
+        'temperature',
+        'weight',
+        'no loss',
+        'draws',
+        'option',
+        'criterion',
+        'masks',
+    ],
 )
 def test_what_a_run_cannot_change_half_way(change, before, now, distilled):
     with pytest.raises(ValueError, match='to resume was trained with') as e:
@@ -454,8 +527,22 @@ def test_what_a_run_cannot_change_half_way(change, before, now, distilled):
 
 @pytest.mark.parametrize(
     'change',
-    [dict(), dict(sd_loss='CSKDLoss'), dict(seed=7)],
-    ids=['nothing', 'spelling', 'seed'],
+    [
+        dict(),
+        dict(sd_loss='CSKDLoss'),
+        dict(seed=7),
+        dict(criterion=dict(PROSPR, offload=True)),
+        dict(criterion=dict(PROSPR, kept_graphs=1)),
+        dict(compare_plain=True),
+    ],
+    ids=[
+        'nothing',
+        'spelling',
+        'seed',
+        'offload',
+        'kept_graphs',
+        'compare_plain',
+    ],
 )
 def test_what_a_run_may_change_half_way(change, distilled, no_scoring):
     """Masks are those of the checkpoint."""
@@ -465,3 +552,16 @@ def test_what_a_run_may_change_half_way(change, distilled, no_scoring):
     hook.before_train(runner)
     hook.after_train(runner)
     assert hook.masks == Masks.unpack(checkpoint['epsd']['masks'])
+
+
+def test_checkpoints_of_older_versions_resume(distilled):
+    """They named what only trades time for memory, and no given masks."""
+    runner, checkpoint = distilled
+    older = copy.deepcopy(checkpoint)
+    saved = older['epsd']['identity']
+    saved['settings'] |= dict(offload=True, kept_graphs=0)
+    del saved['masks'], saved['prefix']
+    EPSDHook(**DISTILLED).after_load_checkpoint(runner, older)
+    saved['settings']['lr'] = 0.5
+    with pytest.raises(ValueError, match="'lr': 0.5"):
+        EPSDHook(**DISTILLED).after_load_checkpoint(runner, older)

@@ -15,6 +15,7 @@ from epsd_mm.compat import repair_ssd_head
 from epsd_mm.datasets import number_objects
 from epsd_mm.distillation.observers import build_observer
 from epsd_mm.engine.checks import check_data, refuse_sharding
+from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.optimizers import optimizers_of
 from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.engine.scoring import score_runner
@@ -49,7 +50,7 @@ class EPSDHook(RevivalHook):
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, **options: Any) -> None:
-        self.settings = Settings.of_hook(**options)
+        self.settings = Settings.build(**options)
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
@@ -84,27 +85,23 @@ class EPSDHook(RevivalHook):
                 'would train its removed weights again: resume with the '
                 'config it was trained with'
             )
-        for name, now in self._identity().items():
-            before = saved.get('identity', {}).get(name, now)
-            if before != now:
-                raise ValueError(
-                    f'the checkpoint to resume was trained with {name}='
-                    f'{before}, this config says {now}: resume with the '
-                    'config it was trained with, or take its weights with '
-                    'load_from'
-                )
+        check_identity(self.settings, saved.get('identity', {}))
         self._resumed = saved
 
     def before_train(self, runner: Runner) -> None:
         """Score and prune, or restore; then let the two stages work."""
         refuse_sharding(runner)
+        given = None
+        if self._resumed is None:
+            # A missing file is said before anything that takes long.
+            given = self.settings.read_masks()
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
         self._training_set = check_data(runner, self.settings.sd_loss)
         self._number_objects(runner, model)
         if self._prunes:
             masks = self._resumed_masks(model) or self._new_masks(
-                runner, model
+                runner, model, given
             )
             self._keeper = MaskKeeper(model, masks)
             self._keeper.watch(*optimizers_of(runner.optim_wrapper))
@@ -159,7 +156,7 @@ class EPSDHook(RevivalHook):
         """Put what a resumed run needs into ``checkpoint['epsd']``."""
         saved = dict(
             random_state=asdict(RandomState.capture()),
-            identity=self._identity(),
+            identity=identity(self.settings),
         )
         if self._keeper:
             saved['masks'] = self._keeper.masks.pack()
@@ -188,16 +185,6 @@ class EPSDHook(RevivalHook):
         if build_observer(model).of_objects:
             number_objects(runner.train_dataloader.dataset)
 
-    def _identity(self) -> dict:
-        """What a run cannot change half way."""
-        settings = self.settings
-        return dict(
-            settings.describe(),
-            sparsity=float(settings.sparsity),
-            include=settings.include and list(settings.include),
-            exclude=settings.exclude and list(settings.exclude),
-        )
-
     def _resume_teacher(self) -> None:
         teacher = self._distillation.teacher
         if not teacher.learns:
@@ -217,9 +204,10 @@ class EPSDHook(RevivalHook):
             )
         teacher.load_state_dict(self._resumed['teacher'])
 
-    def _new_masks(self, runner: Runner, model: Any) -> Masks:
+    def _new_masks(
+        self, runner: Runner, model: Any, given: Masks | None
+    ) -> Masks:
         """Given masks, fresh ones, or both."""
-        given = self.settings.masks or {}
         if given:
             weights = model.named_parameters()
             weights = {n: p for n, p in weights if n in given}
@@ -232,19 +220,18 @@ class EPSDHook(RevivalHook):
                 folder.mkdir(parents=True, exist_ok=True)
                 given.save(folder / 'masks.pth')
             return given
-        fresh, report = self._score(runner, model)
-        masks = Masks(
-            {
-                name: given[name] if name in given else fresh[name]
-                for name in self._masked_weights(model)
-            }
-        )
+        fresh, report = self._score(runner, model, given)
+        found = {**fresh, **(given or {})}
+        names = (name for name, _ in model.named_parameters())
+        masks = Masks({name: found[name] for name in names if name in found})
         if is_main_process():
             write_report(folder, masks, report)
         return masks
 
-    def _score(self, runner: Runner, model: Any) -> tuple[Masks, dict]:
-        masks, report = score_runner(runner, model, self.settings)
+    def _score(
+        self, runner: Runner, model: Any, given: Masks | None
+    ) -> tuple[Masks, dict]:
+        masks, report = score_runner(runner, model, self.settings, given)
         runner.logger.info('\n' + report_text(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
         if growth and max(growth) > 3:
@@ -255,23 +242,23 @@ class EPSDHook(RevivalHook):
             )
         return masks, report
 
-    def _masked_weights(self, model: Any) -> dict:
-        """The weights that the masks of this run cover, in order."""
+    def _resumed_masks(self, model: Any) -> Masks | None:
+        if self._resumed is None:
+            return None
+        masks = Masks.unpack(self._resumed['masks'])
+        masks.check_fits(self._masked_weights(model, masks))
+        return masks
+
+    def _masked_weights(self, model: Any, masks: Masks) -> dict:
+        """The weights that the masks of a checkpoint are to cover."""
         settings = self.settings
-        covered = set(settings.masks or {})
+        covered = set() if settings.masks is None else set(masks)
         if settings.criterion is not None:
             covered |= prunable_parameters(
                 model, settings.include, settings.exclude
             ).keys()
         weights = model.named_parameters()
         return {n: p for n, p in weights if n in covered}
-
-    def _resumed_masks(self, model: Any) -> Masks | None:
-        if self._resumed is None:
-            return None
-        masks = Masks.unpack(self._resumed['masks'])
-        masks.check_fits(self._masked_weights(model))
-        return masks
 
 
 def _warn_of_other_weights(

@@ -24,6 +24,8 @@ class Criterion(ABC):
         signed: Whether scores may be negative.
         regrow: Whether removed weights may come back in a later round.
         schedule: Rounds of scoring and removing.
+        cost_only: Names of options that trade time for memory and change
+            no score, so that a run may change them when it resumes.
     """
 
     steps_per_draw: int = 1
@@ -32,6 +34,7 @@ class Criterion(ABC):
     signed: bool = False
     regrow: bool = False
     schedule: Schedule = Schedule()
+    cost_only: Sequence[str] = ()
 
     @abstractmethod
     def scores(

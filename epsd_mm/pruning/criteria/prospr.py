@@ -31,6 +31,8 @@ class ProsPr(Criterion):
             gradient and takes the memory of one and a half.
     """
 
+    cost_only = ('offload', 'kept_graphs')
+
     def __init__(
         self,
         steps: int = 3,
