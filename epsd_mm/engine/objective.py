@@ -107,7 +107,7 @@ class ModelObjective(Objective):
             self._check_slope()
             self.distillation.learn()
         self.terms.append(terms)
-        return loss, Step(data, state, float(loss.detach()), recalled)
+        return loss, Step(data, state, float(loss.detach()), recalled, terms)
 
     def __call__(self, params: Params, step: Step) -> Tensor:
         with preserved_randomness():

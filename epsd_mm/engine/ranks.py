@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import mmengine.dist as dist
 import torch
@@ -13,9 +14,9 @@ from epsd_mm.pruning import Alone, Masks, Scoring
 class Ranks(Alone):
     """Rank k of W makes the draws k, k + W, … and sends them to the others.
 
-    Nothing communicates but :meth:`collect`. Draws are added
-    in their order, whoever made them: every process ends with the very
-    scores that a single one would have.
+    Nothing communicates but :meth:`agree` and :meth:`collect`. Draws are
+    added in their order, whoever made them: every process ends with the
+    very scores that a single one would have.
 
     Args:
         device: Where the processes meet.
@@ -27,28 +28,37 @@ class Ranks(Alone):
     def own(self, draws: range) -> range:
         return draws[dist.get_rank() :: dist.get_world_size()]
 
+    def agree(self, value: Any) -> Any:
+        if dist.get_world_size() == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
     def collect(
         self,
         attempt: Callable[[Scoring, Iterable[int]], Scoring],
         draws: range,
         prunable: Masks,
-    ) -> Scoring:
-        """Scores of all draws, or raise everywhere what went wrong once.
+        into: Scoring,
+        after_draw: Callable[[], None],
+    ) -> None:
+        """Add all draws, or raise everywhere what went wrong once.
 
         Raises:
             RuntimeError: Scoring failed in another process; says how.
         """
         rank, world = dist.get_rank(), dist.get_world_size()
         if world == 1:
-            return attempt(Scoring(), draws)
-        total = Scoring()
+            super().collect(attempt, draws, prunable, into, after_draw)
+            return
         for start in range(0, len(draws), world):
             turn = draws[start : start + world]
             own = _Kept()
             _together(attempt, own, turn[rank : rank + 1])
             for source, draw in enumerate(turn):
-                self._pass_on(own, draw, source, prunable, total)
-        return total
+                self._pass_on(own, draw, source, prunable, into)
+            after_draw()
 
     def _pass_on(
         self,
@@ -56,7 +66,7 @@ class Ranks(Alone):
         draw: int,
         source: int,
         prunable: Masks,
-        total: Scoring,
+        into: Scoring,
     ) -> None:
         share, notes = own.kept.pop(draw, ({}, None))
         received = [(notes, _dtype(share))]
@@ -67,7 +77,7 @@ class Ranks(Alone):
                 share[name] = torch.empty(mask.shape, dtype=dtype)
             share[name] = share[name].to(self.device).contiguous()
             dist.broadcast(share[name], src=source)
-        total.take(draw, share, notes)
+        into.take(draw, share, notes)
 
 
 class _Kept(Scoring):

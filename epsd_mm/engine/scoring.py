@@ -2,12 +2,14 @@
 
 import copy
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.runner import Runner
@@ -21,10 +23,12 @@ from epsd_mm.pruning import (
 )
 from epsd_mm.pruning.scoring import DrawBatches
 
+from .ledger_file import LedgerFile
 from .objective import ModelObjective
 from .progress import scoring_progress
 from .ranks import Ranks
 from .scoring_data import scoring_batches
+from .scoring_key import scoring_key
 from .self_distillation import SelfDistillation
 from .settings import Settings
 
@@ -34,6 +38,7 @@ def score_runner(
     model: BaseModel,
     settings: Settings,
     given: Masks | None = None,
+    folder: Path | None = None,
 ) -> tuple[Masks, dict]:
     """Select the weights of a runner's model that are kept.
 
@@ -45,6 +50,9 @@ def score_runner(
         model: The runner's model, unwrapped.
         settings: How to score.
         given: Masks that hold; the weights they cover are not scored.
+        folder: Where the draws of a long scoring are kept until
+            :func:`~epsd_mm.engine.ledger_file.remove_ledgers`; a killed one
+            goes on with them. They are kept nowhere by default.
 
     Returns:
         The masks, and a report of plain numbers.
@@ -58,7 +66,22 @@ def score_runner(
     batches = _no_batches
     if settings.needs_batches:
         batches = scoring_batches(runner, settings.seed)
-    return score_model(model, batches, settings, runner.logger, given)
+    ledgers = {}
+    if folder is not None and is_main_process():
+        key = scoring_key(runner, model, settings, given)
+        ledgers = {
+            search: LedgerFile(folder / f'{search}.pth', key, runner.logger)
+            for search in searches(settings)
+        }
+    return score_model(model, batches, settings, runner.logger, given, ledgers)
+
+
+OWN, PLAIN = 'scoring', ('plain', 'plain_again')
+
+
+def searches(settings: Settings) -> tuple[str, ...]:
+    """Names of the searches that a scoring is made of."""
+    return (OWN, *PLAIN) if settings.compare_plain else (OWN,)
 
 
 def score_model(
@@ -67,6 +90,7 @@ def score_model(
     settings: Settings,
     logger: MMLogger,
     given: Masks | None = None,
+    ledgers: Mapping[str, LedgerFile] | None = None,
 ) -> tuple[Masks, dict]:
     """The same for a model by itself; ``batches(r)`` are those of draw r."""
     started = time.perf_counter()
@@ -74,23 +98,22 @@ def score_model(
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     with no_trace(device):
-        work = ScoringJob(model, batches, settings, logger, given)
+        work = ScoringJob(model, batches, settings, logger, given, ledgers)
         with scoring_progress(work.evaluations, logger) as work.progress:
             objective = work.objective(settings.task, settings.sd)
             found = work.find(objective)
             work.warn(found)
             report = work.describe(found)
-            report['terms'] = objective.terms
             if settings.compare_plain:
                 plain, other = (
-                    work.find(work.objective(1.0, 0.0), repetition, True)
-                    for repetition in (0, 1)
+                    work.find(work.objective(1.0, 0.0), repetition, True, name)
+                    for repetition, name in enumerate(PLAIN)
                 )
                 report['overlap_with_plain'] = found.masks.overlap(plain.masks)
                 report['overlap_noise_floor'] = plain.masks.overlap(
                     other.masks
                 )
-    report['seconds'] = time.perf_counter() - started
+    report['seconds'] = time.perf_counter() - started + work.earlier_seconds
     report.update(peak_memory(device))
     return found.masks, report
 
@@ -163,6 +186,7 @@ class ScoringJob:
         settings: How to score; with a criterion and a seed.
         logger: Takes warnings.
         given: Masks that hold; the weights they cover are not scored.
+        ledgers: Where the draws of each search are kept, if anywhere.
     """
 
     def __init__(
@@ -172,8 +196,10 @@ class ScoringJob:
         settings: Settings,
         logger: MMLogger,
         given: Masks | None = None,
+        ledgers: Mapping[str, LedgerFile] | None = None,
     ) -> None:
         self.settings = settings
+        self.ledgers = ledgers or {}
         self.batches = batches
         self.logger = logger
         self.twin = scoring_copy(model)
@@ -204,15 +230,26 @@ class ScoringJob:
     @property
     def evaluations(self) -> int:
         """Evaluations of the objective that this process will make."""
-        settings = self.settings
-        repetitions = 3 if settings.compare_plain else 1
-        return (
-            repetitions
-            * settings.criterion.schedule.rounds
-            * len(self.team.own(range(settings.draw_count)))
-            * settings.criterion.evaluations
-            * settings.batches_per_step
-        )
+        criterion, draws = self.settings.criterion, self.settings.draw_count
+        per_draw = criterion.evaluations * self.settings.batches_per_step
+        rounds = criterion.schedule.rounds
+        total = 0
+        for search in searches(self.settings):
+            whole, begun = divmod(self._made(search), draws)
+            left = self.team.own(range(begun, draws)) if whole < rounds else ()
+            later = max(rounds - whole - 1, 0)
+            total += len(left) + later * len(self.team.own(range(draws)))
+        return total * per_draw
+
+    @property
+    def earlier_seconds(self) -> float:
+        """What an earlier run has spent on the draws that it has left."""
+        return sum(ledger.seconds for ledger in self.ledgers.values())
+
+    def _made(self, search: str) -> int:
+        """Draws of a search that an earlier run has left."""
+        ledger = self.ledgers.get(search)
+        return ledger.start.draws if ledger and ledger.start else 0
 
     def objective(self, task: float, sd: float) -> ModelObjective:
         """``task`` times the losses of the task plus ``sd`` times the SD."""
@@ -233,6 +270,7 @@ class ScoringJob:
         objective: ModelObjective,
         repetition: int = 0,
         comparison: bool = False,
+        search: str = OWN,
     ) -> Found:
         """Masks of an objective.
 
@@ -241,8 +279,10 @@ class ScoringJob:
             repetition: Other values take other batches.
             comparison: The masks are not to be applied, so that they may
                 empty a layer.
+            search: Name of the ledger.
         """
         options = self.settings.search
+        ledger = self.ledgers.get(search)
         options['allow_empty_layers'] |= comparison
         found = find_masks(
             objective,
@@ -253,6 +293,8 @@ class ScoringJob:
             repetition=repetition,
             team=self.team,
             on_evaluation=self.progress,
+            start=ledger and ledger.start,
+            keep=ledger and ledger.keep,
             **options,
         )
         objective.check_overlaps(at_least=1)
@@ -299,8 +341,13 @@ class ScoringJob:
             total=masks.total,
             stability=found.stability,
             layers={n: layer | found.mass[n] for n, layer in layers.items()},
-            steps=found.draws,
+            steps=[_without_terms(notes) for notes in found.draws],
+            terms=[t for n in found.draws for t in n.get('terms', ())],
         )
+
+
+def _without_terms(notes: dict) -> dict:
+    return {name: value for name, value in notes.items() if name != 'terms'}
 
 
 @contextmanager

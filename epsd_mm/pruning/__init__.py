@@ -14,6 +14,7 @@ from .criteria import (
     masked,
 )
 from .hessian_check import check_hessian_product
+from .ledger import Ledger
 from .mask_keeper import MaskKeeper
 from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
@@ -38,6 +39,7 @@ __all__ = [
     'Global',
     'GraSP',
     'IterSNIP',
+    'Ledger',
     'Magnitude',
     'MaskKeeper',
     'Masks',

@@ -4,7 +4,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -70,12 +70,15 @@ class Step:
         random_state: The generators just before the forward pass.
         loss: The recorded value, for comparison with a replay.
         teacher: Predictions that the loss is compared with, if any.
+        terms: What the recorded value is the sum of, by name, where the
+            objective tells.
     """
 
     batch: Any
     random_state: RandomState
     loss: float
     teacher: Any = None
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 class Objective(ABC):

@@ -70,6 +70,12 @@ class Scoring:
                 half[name] = tensor.contiguous()
         self.draws.append(notes)
 
+    def move_to(self, params: Params) -> None:
+        """Bring the sums to the devices of the weights."""
+        for half in (self.even, self.odd):
+            for name, tensor in half.items():
+                half[name] = tensor.to(params[name].device)
+
 
 def _at_least_float32(scores: Tensor) -> Tensor:
     return scores if scores.dtype.itemsize >= 4 else scores.float()
@@ -274,6 +280,8 @@ class _Monitored(Objective):
 
     def record(self, params, batch):
         loss, step = self.objective.record(params, batch)
+        if step.terms:
+            self.notes.setdefault('terms', []).append(step.terms)
         self.on_evaluation(self.draw, step.loss)
         return loss, step
 

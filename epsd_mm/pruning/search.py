@@ -8,6 +8,7 @@ from typing import Any
 
 from .allocation import Allocation, Global
 from .criteria import Criterion
+from .ledger import Ledger
 from .masks import Masks
 from .objective import (
     Objective,
@@ -57,21 +58,31 @@ class Alone:
         """Those of the draws that this process makes."""
         return draws
 
+    def agree(self, value: Any) -> Any:
+        """What the first process has, for all of them."""
+        return value
+
     def collect(
         self,
         attempt: Callable[[Scoring, Iterable[int]], Scoring],
         draws: range,
         prunable: Masks,
-    ) -> Scoring:
-        """Scores of the draws of all processes, added in their order.
+        into: Scoring,
+        after_draw: Callable[[], None],
+    ) -> None:
+        """Add the draws of all processes in their order.
 
         Args:
             attempt: Makes the draws that it is told, gives them to its
                 first argument and returns that.
             draws: All draws.
             prunable: Names and shapes of what is scored.
+            into: Takes the draws.
+            after_draw: Called when ``into`` has taken draws.
         """
-        return attempt(Scoring(), self.own(draws))
+        for draw in draws:
+            attempt(into, [draw])
+            after_draw()
 
 
 def find_masks(
@@ -91,6 +102,8 @@ def find_masks(
     allow_empty_layers: bool = False,
     team: Alone | None = None,
     on_evaluation: OnEvaluation | None = None,
+    start: Ledger | None = None,
+    keep: Callable[[Ledger], None] | None = None,
 ) -> Found:
     """Score, select, and again in as many rounds as the criterion has.
 
@@ -112,6 +125,9 @@ def find_masks(
         team: Divides the draws among processes.
         on_evaluation: Called with the draw and the loss after each
             evaluation of the objective.
+        start: Where an earlier search with the same arguments was left.
+            That of the first process counts.
+        keep: Called with what the search has come to after each draw.
 
     Raises:
         ValueError: A layer cannot be ranked or would be emptied, or the
@@ -128,7 +144,7 @@ def find_masks(
         pattern,
     )
     schedule = criterion.schedule
-    draw = repetition * schedule.rounds * draws
+    before = repetition * schedule.rounds * draws
     shapes = {name: mask.shape for name, mask in prunable.items()}
     dense = allocation.dense(shapes)
     units = {
@@ -138,12 +154,15 @@ def find_masks(
     if criterion.data_free and criterion.steps_per_draw:
         # They tell nothing but the shape of an image, whatever the round.
         with preserved_randomness():
-            seed_everything(draw_seed(seed, draw))
-            first = list(islice(batches(draw), batches_per_step))
+            seed_everything(draw_seed(seed, before))
+            first = list(islice(batches(before), batches_per_step))
         batches = partial(_same, first)
-    masks, notes = prunable, []
-    for k in range(1, schedule.rounds + 1):
-        within = None if criterion.regrow or masks is prunable else masks
+    keep = keep or _keep_nothing
+    ledger = team.agree(start) or Ledger()
+    ledger.scoring.move_to(params)
+    for k in range(ledger.round, schedule.rounds + 1):
+        masks = ledger.masks or prunable
+        within = None if criterion.regrow else ledger.masks
         last = k == schedule.rounds
         target, divided, together = sparsity, allocation, pattern
         if not last:
@@ -154,7 +173,8 @@ def find_masks(
             together = pattern.relaxed(1 - reached(sparsity))
         shape = (target, divided, together, within, last)
 
-        made = range(draw, draw + draws)
+        start_of_round = before + (k - 1) * draws
+        made = len(ledger.scoring.draws)
 
         def attempt(into, draws, masks=masks) -> Scoring:
             return score(
@@ -170,20 +190,32 @@ def find_masks(
                 into=into,
             )
 
-        scoring = team.collect(attempt, made, prunable)
+        scoring = ledger.scoring
+        team.collect(
+            attempt,
+            range(start_of_round + made, start_of_round + draws),
+            prunable,
+            scoring,
+            partial(keep, ledger),
+        )
         scores = scoring.scores
         check_nonzero(scores, masks, k)
-        notes += scoring.draws
+        notes = ledger.notes + scoring.draws
         masks = select(scores, *shape)
         if last or not criterion.regrow:
             _check_not_empty(masks, sparsity, allow_empty_layers)
-        draw += draws
+        if not last:
+            ledger = Ledger(k + 1, masks, notes)
     stability = None
     if draws > 1:
         even, odd = select(scoring.even, *shape), select(scoring.odd, *shape)
         stability = even.overlap(odd) if even.kept else None
     ranked = sum(int(s.count_nonzero()) for s in scores.values())
     return Found(masks, notes, stability, ranked, score_mass(scores, masks))
+
+
+def _keep_nothing(ledger: Ledger) -> None:
+    """Where nobody asks for it."""
 
 
 def _same(batches: list, draw: int) -> Iterable[Any]:

@@ -1,14 +1,11 @@
 """Scoring and training in several processes."""
 
-import os
-import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.hooks import Hook
-from torch import multiprocessing
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.distillation import Observation
@@ -16,12 +13,12 @@ from epsd_mm.distillation.teachers import History
 from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
+from tests.helpers.processes import distributed, join, together
 from tests.helpers.runners import (
     CLASSES,
     EPSD,
     hook_of,
     prepared,
-    runner_of,
     tiny_classifier_cfg,
     tiny_detector_cfg,
 )
@@ -29,51 +26,6 @@ from tests.helpers.voc_ap import read_objects
 
 # The first to run waits until everything is imported once more.
 pytestmark = pytest.mark.slow
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-def join(rank, port, world):
-    """Become one process of a group."""
-    os.environ.update(
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world),
-    )
-    torch.set_num_threads(1)
-    # mmengine's own start of a process group wants a GPU.
-    torch.distributed.init_process_group('gloo')
-
-
-def together(task, world, *args):
-    """Run ``task(rank, port, *args)`` in so many processes.
-
-    They are forked from one that has imported everything already.
-    """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__])
-    multiprocessing.start_processes(
-        task,
-        args=(free_port(), *args),
-        nprocs=world,
-        start_method='forkserver',
-    )
-
-
-def distributed(cfg):
-    """The runner of a config in a process of a group."""
-    cfg.launcher = 'pytorch'
-    # mmengine's own wrapper wants a GPU.
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel', device_ids=None
-    )
-    return runner_of(cfg)
 
 
 def left_by(runner):

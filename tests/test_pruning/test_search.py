@@ -250,15 +250,15 @@ class Divided(Alone):
     def own(self, draws):
         return draws[self.rank :: self.size]
 
-    def collect(self, attempt, draws, prunable):
-        kept, total = {}, Scoring()
+    def collect(self, attempt, draws, prunable, into, after_draw):
+        kept = {}
         for rank in self.order:
             self.rank = rank
             attempt(Kept(kept), self.own(draws))
         assert sorted(kept) == list(draws)
         for draw in draws:
-            total.take(draw, *kept[draw])
-        return total
+            into.take(draw, *kept[draw])
+            after_draw()
 
 
 def same(found, other):

@@ -16,6 +16,7 @@ from epsd_mm.datasets import number_objects
 from epsd_mm.distillation.observers import build_observer
 from epsd_mm.engine.checks import check_data, refuse_sharding
 from epsd_mm.engine.identity import check_identity, identity
+from epsd_mm.engine.ledger_file import remove_ledgers
 from epsd_mm.engine.optimizers import optimizers_of
 from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.engine.scoring import score_runner
@@ -35,7 +36,8 @@ class EPSDHook(RevivalHook):
     training set, removes those with the lowest scores, and then keeps them
     at zero while the model trains, with the self-distillation term that it
     was scored for. On resume the masks come from the checkpoint;
-    ``load_from`` takes the weights only, and scoring runs.
+    ``load_from`` takes the weights only, and scoring runs. A scoring that is
+    killed goes on with its next draw when the same run is started again.
 
     Args:
         options: Those of :class:`~epsd_mm.engine.settings.Settings`, by
@@ -226,12 +228,15 @@ class EPSDHook(RevivalHook):
         masks = Masks({name: found[name] for name in names if name in found})
         if is_main_process():
             write_report(folder, masks, report)
+            remove_ledgers(_ledgers_of(runner))
         return masks
 
     def _score(
         self, runner: Runner, model: Any, given: Masks | None
     ) -> tuple[Masks, dict]:
-        masks, report = score_runner(runner, model, self.settings, given)
+        masks, report = score_runner(
+            runner, model, self.settings, given, _ledgers_of(runner)
+        )
         runner.logger.info('\n' + report_text(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
         if growth and max(growth) > 3:
@@ -259,6 +264,11 @@ class EPSDHook(RevivalHook):
             ).keys()
         weights = model.named_parameters()
         return {n: p for n, p in weights if n in covered}
+
+
+def _ledgers_of(runner: Runner) -> Path:
+    """Where a killed scoring leaves its draws."""
+    return Path(runner.work_dir) / 'scoring'
 
 
 def _warn_of_other_weights(

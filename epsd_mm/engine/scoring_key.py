@@ -1,0 +1,123 @@
+"""What the scores of a runner's model depend on."""
+
+import pickle
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import Runner
+from torch import nn
+
+import epsd_mm
+from epsd_mm.datasets.leaves import leaf_datasets
+from epsd_mm.digest import digest
+from epsd_mm.pruning import Masks
+
+from .settings import Settings
+
+# They tell what becomes of the scores; the content of given masks counts.
+_NOT_OF_SCORES = ('allow_empty_layers', 'compare_plain', 'masks', 'prefix')
+# Scoring loads in its own process.
+_OF_WORKERS = (
+    'num_workers',
+    'persistent_workers',
+    'prefetch_factor',
+    'pin_memory',
+    'multiprocessing_context',
+    'timeout',
+    'worker_init_fn',
+)
+_PACKAGES = ('torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+
+
+def scoring_key(
+    runner: Runner,
+    model: nn.Module,
+    settings: Settings,
+    given: Masks | None = None,
+) -> str:
+    """A digest of weights, settings, data and code.
+
+    Where it is the same, a draw has the same scores. Of the data it knows
+    the config and what the data sets say of their samples; images on the
+    disk are not read.
+    """
+    dataset = runner.train_dataloader.dataset
+    params = dict(model.named_parameters())
+    loader = runner.cfg.get('train_dataloader') or {}
+    return digest(
+        dict(
+            weights=params,
+            buffers=dict(model.named_buffers()),
+            trained=[name for name, p in params.items() if p.requires_grad],
+            device=next(iter(params.values())).device.type,
+            settings=_settings(settings),
+            given=given and given.pack(),
+            model=runner.cfg.get('model'),
+            loader={k: v for k, v in loader.items() if k not in _OF_WORKERS},
+            data=[_content(leaf) for leaf in leaf_datasets(dataset)],
+            versions={
+                name: getattr(sys.modules.get(name), '__version__', None)
+                for name in _PACKAGES
+            },
+            package=_package(),
+            sources=_sources(_parts(dataset, model, settings)),
+        )
+    )
+
+
+def _settings(settings: Settings) -> dict:
+    names = [field.name for field in fields(settings)]
+    return {
+        name: _described(getattr(settings, name))
+        for name in names
+        if name not in _NOT_OF_SCORES
+    }
+
+
+def _described(part: Any) -> Any:
+    if not hasattr(part, '__dict__'):
+        return part
+    own = {k: v for k, v in vars(part).items() if k[0] != '_'}
+    return dict(own, type=type(part).__qualname__)
+
+
+def _content(dataset: Any) -> Any:
+    """What a data set without wrappers says of its samples."""
+    packed = getattr(dataset, 'data_bytes', ())
+    if len(packed):
+        return packed
+    listed = getattr(dataset, 'data_list', None)
+    return pickle.dumps(listed) if listed else len(dataset)
+
+
+def _package() -> dict[str, bytes]:
+    root = Path(epsd_mm.__file__).parent
+    paths = sorted(path.relative_to(root) for path in root.rglob('*.py'))
+    # Configs and tools travel beside the code there.
+    code = [path for path in paths if path.parts[0] != '.mim']
+    return {str(path): (root / path).read_bytes() for path in code}
+
+
+def _parts(dataset: Any, model: nn.Module, settings: Settings) -> Iterator:
+    """What somebody else's code may define."""
+    yield from model.modules()
+    for leaf in leaf_datasets(dataset):
+        yield leaf
+        yield from getattr(getattr(leaf, 'pipeline', None), 'transforms', ())
+    for field in fields(settings):
+        yield getattr(settings, field.name)
+
+
+def _sources(parts: Iterator) -> dict[str, bytes]:
+    """The files that define the classes of objects."""
+    names = {base.__module__ for p in parts for base in type(p).__mro__}
+    files = {n: getattr(sys.modules.get(n), '__file__', None) for n in names}
+    paths = {name: Path(file) for name, file in files.items() if file}
+    return {
+        name: path.read_bytes()
+        for name, path in sorted(paths.items())
+        if path.is_file()
+    }
