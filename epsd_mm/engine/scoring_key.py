@@ -80,7 +80,9 @@ def _settings(settings: Settings) -> dict:
 def _described(part: Any) -> Any:
     if not hasattr(part, '__dict__'):
         return part
+    free = getattr(part, 'cost_only', ())
     own = {k: v for k, v in vars(part).items() if k[0] != '_'}
+    own = {k: v for k, v in own.items() if k not in free}
     return dict(own, type=type(part).__qualname__)
 
 

@@ -43,6 +43,7 @@ HARMLESS = dict(
     nothing={},
     allow_empty_layers=dict(allow_empty_layers=True),
     compare_plain=dict(compare_plain=True),
+    offload=dict(criterion=dict(OPTIONS['criterion'], offload=True)),
 )
 OTHERS = dict(
     sparsity=dict(sparsity=0.6),
