@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .engine.scoring import score_model
 from .engine.settings import Settings
+from .engine.unpruned import warn_of_unpruned
 from .pruning import (
     MaskKeeper,
     Masks,
@@ -149,6 +150,7 @@ def _score_module(
             'returns a scalar'
         )
     prunable = prunable_parameters(model, settings.include, settings.exclude)
+    warn_of_unpruned(model, settings, MMLogger.get_current_instance())
     return find_masks(
         ModuleObjective(model, loss),
         settings.criterion,

@@ -11,7 +11,7 @@ from torch import nn
 import epsd_mm
 from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.variants import VARIANTS, apply_variant
-from epsd_mm.pruning import prunable_parameters
+from epsd_mm.pruning import Prunability, prunable_parameters
 
 FOLDER = Path(epsd_mm.config_path('voc_faster_rcnn_epsd')).parent
 ENTRIES = sorted(
@@ -56,6 +56,7 @@ def test_a_classifier_is_built_with_its_hook_data_and_metrics(path):
     assert [type(m).__name__ for m in metrics] == ['Accuracy', 'Calibration']
     assert hook.settings.sparsity == 0.9
     assert len(prunable_parameters(model)) >= 10
+    assert Prunability(model, None, hook.settings.exclude).unpruned() == []
     loss = type(hook.settings.sd_loss).__name__
     sampler = cfg.train_dataloader.get('batch_sampler')
     assert (sampler and sampler.type) == SAMPLERS[loss]
@@ -71,7 +72,9 @@ def test_a_detector_is_built_with_its_hook_data_and_metric(path):
         model = MODELS.build(cfg.model)
         hook = HOOKS.build(cfg.default_hooks.epsd)
     # A pattern without a weight to its name is refused.
-    assert len(prunable_parameters(model, None, hook.settings.exclude)) >= 10
+    prunability = Prunability(model, None, hook.settings.exclude)
+    assert len(prunability.prunable()) >= 10
+    assert prunability.unpruned() == []
     heads = getattr(model, 'roi_head', model).bbox_head
     for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
         assert head.num_classes == 20

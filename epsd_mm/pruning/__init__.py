@@ -20,7 +20,7 @@ from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
 from .objective import ModuleObjective, Objective, Step
 from .patterns import NM, Blocks, Channels, Pattern, Weights
-from .prunable import prunable_parameters
+from .prunable import Prunability, prunable_parameters, weight_count
 from .schedule import Schedule
 from .scoring import Scoring, score
 from .search import Alone, Found, find_masks
@@ -49,6 +49,7 @@ __all__ = [
     'Objective',
     'Pattern',
     'ProsPr',
+    'Prunability',
     'Random',
     'SNIP',
     'Schedule',
@@ -64,4 +65,5 @@ __all__ = [
     'prunable_parameters',
     'score',
     'select',
+    'weight_count',
 ]

@@ -1,36 +1,52 @@
-"""Which weights of a network may be pruned."""
+"""Which weights of a network may be pruned, and which stay whole."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
+
+from .layers import hooked_weights, layer_weights
+from .names import matches, matching, summary
+from .stored import UncallableError, changes_to_weights
 
 Patterns = Sequence[str] | None
 
-#: Of attention either the first, or the others where queries, keys and
-#: values differ in width; what is absent is None.
-_PROJECTIONS = (
-    'in_proj_weight',
-    'q_proj_weight',
-    'k_proj_weight',
-    'v_proj_weight',
+_NORMALISATIONS = (
+    _NormBase,
+    *(
+        getattr(nn, name)
+        for name in ('LayerNorm', 'GroupNorm', 'RMSNorm')
+        if hasattr(nn, name)  # RMSNorm: since torch 2.4
+    ),
 )
 
 
-def layer_weights(module: nn.Module) -> list[nn.Parameter]:
-    """Weights by which a module itself convolves or multiplies its inputs.
+def weight_count(model: nn.Module) -> int:
+    """All weights of a network: its parameters, frozen ones too.
 
-    One of a convolution or linear layer. ``nn.MultiheadAttention`` projects
-    queries, keys and values without such layers: one matrix, or three.
-    Of any other module none, whatever its parts are.
+    Biases and normalisation count, buffers do not. What has several names
+    counts once.
     """
-    if isinstance(module, (_ConvNd, nn.Linear)):
-        return [module.weight]
-    if isinstance(module, nn.MultiheadAttention):
-        weights = (getattr(module, name) for name in _PROJECTIONS)
-        return [weight for weight in weights if weight is not None]
-    return []
+    return sum(param.numel() for param in model.parameters())
+
+
+@dataclass(frozen=True)
+class Unpruned:
+    """Weights that stay whole although nobody said so.
+
+    Attributes:
+        layer: Class of the layers that hold them.
+        names: Names of the parameters.
+        weights: How many weights they have together.
+        share: That number over the number of all weights.
+    """
+
+    layer: str
+    names: list[str]
+    weights: int
+    share: float
 
 
 def prunable_parameters(
@@ -38,63 +54,195 @@ def prunable_parameters(
 ) -> dict[str, nn.Parameter]:
     """Weights of convolution and linear layers that require a gradient.
 
-    The projections of ``nn.MultiheadAttention`` are linear layers too.
-    Biases and normalisation layers are never prunable; frozen weights are
-    not, because no gradient ranks them. A weight that several layers share
-    appears once, under its first name.
+    Deformable convolutions are convolutions, and the projections of
+    ``nn.MultiheadAttention`` are linear layers. Biases and normalisation
+    layers are never prunable; frozen weights are not, because no gradient
+    ranks them. A weight that several layers share appears once, under its
+    first name.
 
     Args:
         model: The network.
         include: Shell-style patterns of parameter names, such as
             ``'backbone.*'``; only matching weights are prunable.
-        exclude: Patterns of weights to leave dense.
+        exclude: Patterns of weights to leave dense, also of those that
+            :meth:`Prunability.unpruned` would list.
 
     Returns:
         The parameters by name, in the model's own order.
 
     Raises:
-        ValueError: A pattern matches no candidate, or nothing is left.
+        ValueError: A pattern matches nothing, nothing is left, or a layer
+            changes its weight before it multiplies by it.
     """
-    weights = {
-        weight
-        for module in model.modules()
-        for weight in layer_weights(module)
-        if weight.requires_grad
-    }
-    candidates = {
-        name: param
-        for name, param in model.named_parameters()
-        if param in weights
-    }
-    kept = set(candidates)
-    if include is not None:
-        kept = _matching(candidates, include, 'include')
-    if exclude is not None:
-        kept -= _matching(candidates, exclude, 'exclude')
-    if not kept:
-        raise ValueError(
-            f'nothing is prunable: of {len(candidates)} convolution and '
-            'linear weights that require a gradient, none is left by '
-            f'include={include} and exclude={exclude}'
-        )
-    return {name: p for name, p in candidates.items() if name in kept}
+    return Prunability(model, include, exclude).prunable()
 
 
-def _matching(
-    names: dict[str, nn.Parameter], patterns: Sequence[str], option: str
-) -> set[str]:
-    if isinstance(patterns, str):
-        raise TypeError(
-            f'{option}={patterns!r} must be a list of patterns: '
-            f'{option}=[{patterns!r}]'
-        )
-    matching = set()
-    for pattern in patterns:
-        found = {name for name in names if fnmatchcase(name, pattern)}
-        if not found:
+class Prunability:
+    """What may be pruned of a network, and what stays whole.
+
+    Args:
+        model: The network.
+        include: See :func:`prunable_parameters`.
+        exclude: See there.
+
+    Raises:
+        ValueError: A pattern matches nothing, or a weight has no shape yet.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        include: Patterns = None,
+        exclude: Patterns = None,
+    ) -> None:
+        self.model = model
+        self.patterns = f'include={include} and exclude={exclude}'
+        params = dict(model.named_parameters())
+        for name, param in params.items():
+            if is_lazy(param):
+                raise ValueError(
+                    f'{name} has no shape yet: call the model on a batch first'
+                )
+        self.layers = _layers_by_weight(model)
+        scales = _normalising(model)
+        trainable = {n: p for n, p in params.items() if p.requires_grad}
+        self.candidates = {
+            n: p for n, p in trainable.items() if p in self.layers
+        }
+        self.others = {
+            n: p
+            for n, p in trainable.items()
+            if p not in self.layers and p not in scales and is_matrix(p)
+        }
+        never = {
+            name: 'is never pruned' if p.requires_grad else 'is frozen'
+            for name, p in params.items()
+            if name not in self.candidates
+        }
+        both = {**self.candidates, **self.others}
+        chosen = set(both)
+        if include is not None:
+            matching(self.candidates, include, 'include', never)
+            chosen = {name for name in both if matches(name, include)}
+        if exclude is not None:
+            chosen -= matching(both, exclude, 'exclude', never)
+        self.chosen = chosen
+
+    def prunable(self) -> dict[str, nn.Parameter]:
+        """The weights that may go, in the model's own order.
+
+        Raises:
+            ValueError: There are none, or a layer changes its weight before
+                it multiplies by it.
+        """
+        left = {n: p for n, p in self.candidates.items() if n in self.chosen}
+        if not left:
+            others = ', '.join(u.layer for u in self.unpruned())
             raise ValueError(
-                f'{option} pattern {pattern!r} matches no prunable weight; '
-                'names look like ' + ', '.join(list(names)[:3])
+                f'nothing is prunable: of {len(self.candidates)} convolution '
+                'and linear weights that require a gradient, none is left by '
+                + self.patterns
+                + (others and f'; weights of {others} never are')
             )
-        matching |= found
-    return matching
+        changed: dict[str, list[str]] = {}
+        for name in left:
+            if how := self._changed(name):
+                changed.setdefault(how, []).append(name)
+        if changed:
+            listed = [
+                f'{", ".join(summary(names, self.candidates))} ({how})'
+                for how, names in changed.items()
+            ]
+            names = [name for group in changed.values() for name in group]
+            raise ValueError(
+                'some layers change their stored weights before they '
+                'multiply by them, so that what is scored and set to zero is '
+                f'not what takes part: {"; ".join(listed)}. Leave them '
+                f'dense: exclude={summary(names, self.candidates)}'
+            )
+        return left
+
+    def unpruned(self) -> list[Unpruned]:
+        """Kernels and matrices that nobody excluded, by class of layer.
+
+        Those are trainable parameters of at least two dimensions longer
+        than one, if they do not belong to a normalisation: no vector of
+        scales is one, whatever its shape. Tables that are looked up or
+        added, such as embeddings, are matrices too: their weights are as
+        many as they are.
+        """
+        by_layer: dict[str, dict[str, int]] = {}
+        for name, param in self.others.items():
+            if name in self.chosen:
+                layer = type(_owner(self.model, name)).__name__
+                by_layer.setdefault(layer, {})[name] = param.numel()
+        everything = weight_count(self.model)
+        return [
+            Unpruned(layer, [*sizes], number, number / everything)
+            for layer, sizes in by_layer.items()
+            for number in [sum(sizes.values())]
+        ]
+
+    def unchecked(self) -> dict[str, str]:
+        """Prunable weights of layers that cannot be tried, and why."""
+        reasons = {}
+        for name, param in self.candidates.items():
+            if name in self.chosen:
+                try:
+                    _changes(self.layers[param], param)
+                except UncallableError as e:
+                    reasons[name] = str(e)
+        return reasons
+
+    def _changed(self, name: str) -> str:
+        param = self.candidates[name]
+        try:
+            return _changes(self.layers[param], param)
+        except UncallableError:
+            return ''  # taken on trust, and told: see unchecked
+
+
+def is_matrix(param: nn.Parameter) -> bool:
+    """Whether it has at least two dimensions longer than one."""
+    return sum(side > 1 for side in param.shape) > 1
+
+
+def _layers_by_weight(
+    model: nn.Module,
+) -> dict[nn.Parameter, list[nn.Module]]:
+    """The layers of each weight; one that is shared has several."""
+    layers: dict[nn.Parameter, list[nn.Module]] = {}
+    for module in model.modules():
+        for weight in layer_weights(module) + hooked_weights(module):
+            layers.setdefault(weight, []).append(module)
+    return layers
+
+
+def _normalising(model: nn.Module) -> set[nn.Parameter]:
+    return {
+        param
+        for module in model.modules()
+        if isinstance(module, _NORMALISATIONS)
+        for param in module.parameters(recurse=False)
+    }
+
+
+def _changes(layers: Sequence[nn.Module], weight: nn.Parameter) -> str:
+    """What is done to a weight, in words; empty for nothing."""
+    for layer in layers:
+        kind = type(layer).__name__
+        if any(weight is hooked for hooked in hooked_weights(layer)):
+            hooks = layer._forward_pre_hooks.values()
+            names = ', '.join(type(hook).__name__ for hook in hooks)
+            return f'{kind} with the hook {names}'
+        if operators := changes_to_weights(layer):
+            return f'{kind}: {", ".join(operators)}'
+    return ''
+
+
+def _owner(model: nn.Module, name: str) -> nn.Module:
+    """The layer that has a parameter, if only through parametrisations."""
+    path = name.rpartition('.')[0].split('.')
+    if 'parametrizations' in path:
+        path = path[: path.index('parametrizations')]
+    return model.get_submodule('.'.join(path))

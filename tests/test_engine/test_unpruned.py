@@ -1,0 +1,123 @@
+"""What is not pruned is said: once, with class, layers and share."""
+
+import pytest
+import torch
+from mmcv.cnn.bricks.conv_ws import ConvWS2d
+from mmengine.logging import MMLogger
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+import epsd_mm
+from tests.helpers.layers import TwoInputLinear
+from tests.helpers.models import classification_batch, tiny_classifier
+from tests.helpers.nets import cross_entropy
+
+
+@pytest.fixture
+def warnings():
+    """Texts of the warnings that were logged."""
+    logger, texts = MMLogger.get_current_instance(), []
+
+    class Keep(type(logger.handlers[0])):
+        def emit(self, record):
+            if record.levelname == 'WARNING':
+                texts.append(record.getMessage())
+
+    handler = Keep()
+    logger.addHandler(handler)
+    yield texts
+    logger.removeHandler(handler)
+
+
+def convolution_and_classifier(convolution):
+    return nn.Sequential(
+        convolution,
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 4),
+    )
+
+
+def batches():
+    return [(torch.randn(4, 3, 6, 6), torch.randint(0, 4, (4,)))] * 8
+
+
+def pruned(model, **options):
+    return epsd_mm.prune(
+        model,
+        batches(),
+        sparsity=0.5,
+        criterion='SNIP',
+        loss=cross_entropy,
+        **options,
+    )
+
+
+def test_a_convolution_with_weight_norm_is_named(warnings):
+    model = convolution_and_classifier(weight_norm(nn.Conv2d(3, 16, 3)))
+    masks = pruned(model)
+    assert masks.kept == 32 and masks.total == 64
+    (text,) = warnings
+    # Directions, lengths and biases; 64 weights and 4 biases.
+    share = 432 / (432 + 16 + 16 + 68)
+    assert f'432 weights, {share:.2%} of all' in text
+    assert 'ParametrizedConv2d: 0.parametrizations.weight.original1' in text
+
+
+def test_what_exclude_names_is_not_listed(warnings):
+    model = convolution_and_classifier(weight_norm(nn.Conv2d(3, 16, 3)))
+    assert list(pruned(model, exclude=['0.*'])) == ['4.weight']
+    assert warnings == []
+
+
+def test_where_all_is_prunable_nothing_is_said(warnings):
+    pruned(convolution_and_classifier(nn.Conv2d(3, 16, 3)))
+    assert warnings == []
+
+
+def test_criteria_without_data_say_it_too(warnings):
+    model = nn.ModuleDict(dict(rnn=nn.LSTM(3, 4), out=nn.Linear(4, 2)))
+    epsd_mm.prune(model, sparsity=0.5, criterion='Magnitude')
+    (text,) = warnings
+    assert 'LSTM: rnn.weight_ih_l0, rnn.weight_hh_l0 (112, ' in text
+
+
+def test_names_that_differ_in_numbers_are_one_entry(warnings):
+    layers = nn.Sequential(*(nn.GRU(3, 3) for _ in range(12)), nn.Linear(3, 2))
+    epsd_mm.prune(layers, sparsity=0.5, criterion='Random')
+    (text,) = warnings
+    assert '*.weight_ih_l0, *.weight_hh_l0 (648, ' in text
+
+
+def test_what_is_taken_on_trust_is_named(warnings):
+    model = nn.Sequential(TwoInputLinear(3, 4), TwoInputLinear(4, 2))
+    epsd_mm.prune(model, sparsity=0.5, criterion='Magnitude')
+    (text,) = warnings
+    assert 'taken on trust' in text and '*.weight' in text
+    assert "argument: 'y'" in text
+
+
+def test_standardised_weights_are_refused_and_nothing_is_changed():
+    model = convolution_and_classifier(ConvWS2d(3, 16, 3))
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match=r'0\.weight \(ConvWS2d: .*exclude='):
+        pruned(model)
+    for param, same in zip(model.parameters(), before):
+        assert torch.equal(param, same)
+    masks = pruned(model, exclude=['0.weight'])
+    assert list(masks) == ['4.weight']
+
+
+def test_a_model_of_openmmlab_says_it_alike(warnings):
+    model = tiny_classifier()
+    model.backbone.table = nn.Embedding(6, 4)
+    epsd_mm.prune(
+        model,
+        [classification_batch()] * 8,
+        sparsity=0.5,
+        criterion='SNIP',
+        allow_empty_layers=True,
+    )
+    assert sum('Embedding: backbone.table.weight (24, ' in t for t in warnings)
+    assert sum('not prunable' in t for t in warnings) == 1
