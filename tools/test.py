@@ -1,4 +1,9 @@
-"""Test a model: its metric and, beside it, its sparsity by layer."""
+"""Test a model: its metric and, beside it, its sparsity.
+
+That is counted by layer, over what the masks of the checkpoint cover (in a
+checkpoint without masks the weights of convolution and linear layers) and
+over all weights, which are the parameters of the model.
+"""
 
 import argparse
 from copy import deepcopy
@@ -9,7 +14,8 @@ import epsd_mm  # noqa: F401
 # isort: split
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
-from mmengine.model import is_model_wrapper
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from common import (
@@ -125,6 +131,17 @@ def dump_predictions(runner: Runner, cfg: Config, path: str) -> None:
     runner.test_evaluator.metrics.append(metric)
 
 
+class MaskedWeights(Hook):
+    """Remembers which weights the masks of a checkpoint cover, if any."""
+
+    names: list[str] | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the names of the masks."""
+        masks = (checkpoint.get('epsd') or {}).get('masks')
+        self.names = masks and list(masks)
+
+
 def main() -> None:
     args = parse_args()
     with one_sentence():
@@ -133,10 +150,13 @@ def main() -> None:
     runner = build_runner(cfg)
     if args.out is not None:
         dump_predictions(runner, cfg, args.out)
+    masked = MaskedWeights()
+    runner.register_hook(masked)
     runner.test()
     model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    runner.logger.info('\n' + sparsity_table(model))
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    runner.logger.info('\n' + sparsity_table(model, masked.names))
 
 
 if __name__ == '__main__':

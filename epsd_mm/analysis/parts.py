@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from epsd_mm.pruning import Masks
-from epsd_mm.pruning.prunable import layer_weights
+from epsd_mm.pruning.layers import is_deformable, layer_weights
 
 try:
     from torch.backends import mha
@@ -117,6 +117,14 @@ def multiply_adds(model: nn.Module, inputs: Tensor) -> dict[str, float]:
     analyzer.uncalled_modules_warnings(False)
     with _nothing_fused():
         counts = analyzer.by_module_and_operator()
+        shifted = _deformable_products(model, inputs)
+    own = Counter()
+    for name, operators in counts.items():
+        products = operators['conv'] + operators['linear']
+        own[name] += products
+        if name:
+            # What a module counts is counted in the one around it too.
+            own[name.rpartition('.')[0]] -= products
     names = {param: name for name, param in model.named_parameters()}
     done = Counter()
     for module_name, module in model.named_modules():
@@ -124,12 +132,36 @@ def multiply_adds(model: nn.Module, inputs: Tensor) -> dict[str, float]:
         if isinstance(module, nn.MultiheadAttention):
             # It multiplies by that weight without a call of its layer.
             weights.append(module.out_proj.weight)
-        operators = counts.get(module_name, {})
-        products = operators.get('conv', 0) + operators.get('linear', 0)
+        products = own[module_name] + shifted[module]
         total = sum(weight.numel() for weight in weights)
         for weight in weights:
             done[names[weight]] += products * weight.numel() / total
     return dict(done)
+
+
+def _deformable_products(model: nn.Module, inputs: Tensor) -> Counter:
+    """Multiply-adds of deformable convolutions, which no trace shows.
+
+    Where they look up their inputs is not counted, nor its interpolation.
+    """
+    done: Counter = Counter()
+
+    def count(module: nn.Module, args: tuple, output: Tensor) -> None:
+        (weight,) = layer_weights(module)
+        done[module] += output.numel() * weight[0].numel()
+
+    handles = [
+        module.register_forward_hook(count)
+        for module in model.modules()
+        if is_deformable(module) and layer_weights(module)
+    ]
+    try:
+        if handles:
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return done
 
 
 @contextmanager

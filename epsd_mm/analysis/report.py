@@ -5,14 +5,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from epsd_mm.evaluation.sparsity import density_table
+from epsd_mm.evaluation.sparsity import (
+    density_table,
+    part_sparsity_table,
+    sparsity_text,
+)
 from epsd_mm.pruning import Masks
 
 from .parts import part_table
 
 
 def report_text(report: dict) -> str:
-    """Density by layer and by part, and what scoring cost, as text."""
+    """Density by layer and part, of all weights too, and costs, as text."""
     layers = {
         name: (layer['kept'], layer['total'])
         for name, layer in report['layers'].items()
@@ -20,13 +24,17 @@ def report_text(report: dict) -> str:
     return (
         density_table('Weights kept', layers)
         + part_table('Of the scored weights, by part', report['layers'])
+        + part_sparsity_table(report['all_weights'])
         + summary(report)
     )
 
 
 def summary(report: dict) -> str:
     """The figures of a report that are not of a layer, a line each."""
-    lines = [f'scored by {report["criterion"]} in {report["seconds"]:.1f} s']
+    lines = [
+        sparsity_text(report['kept'], report['total'], report['all_weights']),
+        f'scored by {report["criterion"]} in {report["seconds"]:.1f} s',
+    ]
     lines.append(
         f'peak memory {report["peak_memory"] / 2**30:.2f} GiB '
         f'({report["peak_memory_of"]})'

@@ -15,6 +15,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 
+from epsd_mm.evaluation.sparsity import sparsity_of_all
 from epsd_mm.pruning import (
     Found,
     Masks,
@@ -31,6 +32,7 @@ from .scoring_data import scoring_batches
 from .scoring_key import scoring_key
 from .self_distillation import SelfDistillation
 from .settings import Settings
+from .unpruned import warn_of_unpruned
 
 
 def score_runner(
@@ -220,6 +222,7 @@ class ScoringJob:
                 'None and no sparsity, or take a part of them with prefix'
             )
         self.prunable = Masks.ones_like(fresh)
+        self.unpruned = warn_of_unpruned(self.twin, settings, logger)
         self.distillation = None
         if settings.sd_loss is not None:
             self.distillation = SelfDistillation(self.twin, settings.sd_loss)
@@ -333,12 +336,18 @@ class ScoringJob:
         """What was done and what came of it, in plain numbers."""
         settings, masks = self.settings, found.masks
         layers = masks.layers()
+        everything = sparsity_of_all(
+            self.twin, {**(settings.masks or {}), **masks}
+        )
         return dict(
             **settings.describe(),
             seed=settings.seed,
             sparsity=masks.sparsity,
             kept=masks.kept,
             total=masks.total,
+            sparsity_all=everything['sparsity'],
+            all_weights=everything,
+            unpruned=self.unpruned,
             stability=found.stability,
             layers={n: layer | found.mass[n] for n, layer in layers.items()},
             steps=[_without_terms(notes) for notes in found.draws],

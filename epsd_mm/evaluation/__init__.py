@@ -6,7 +6,12 @@ from .calibration import (
     expected_calibration_error,
     negative_log_likelihood,
 )
-from .sparsity import density_table, layer_sparsity, sparsity_table
+from .sparsity import (
+    density_table,
+    layer_sparsity,
+    sparsity_of_all,
+    sparsity_table,
+)
 from .voc import VOCDetectionMetric
 
 __all__ = [
@@ -17,5 +22,6 @@ __all__ = [
     'expected_calibration_error',
     'layer_sparsity',
     'negative_log_likelihood',
+    'sparsity_of_all',
     'sparsity_table',
 ]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmcv.ops import DeformConv2dPack, ModulatedDeformConv2dPack
 from torch import nn
 from torch.nn import functional as F
 
@@ -71,6 +72,19 @@ def test_layers_that_share_a_weight_count_together():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
     model[1].weight = model[0].weight
     assert multiply_adds(model, torch.zeros(1, 4)) == {'0.weight': 32}
+
+
+@pytest.mark.parametrize('kind', [DeformConv2dPack, ModulatedDeformConv2dPack])
+def test_deformable_convolutions_count_as_convolutions(kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(kind(4, 6, 3, stride=2, padding=1)).eval()
+    plain = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1)).eval()
+    image = torch.randn(1, 4, 9, 7)
+    done = multiply_adds(model, image)
+    assert done['0.weight'] == multiply_adds(plain, image)['0.weight']
+    offsets = model[0].conv_offset.weight.shape[0]
+    assert done['0.conv_offset.weight'] == 4 * offsets * 9 * 5 * 4
+    assert not model[0]._forward_hooks
 
 
 class Attention(nn.Module):

@@ -11,6 +11,17 @@ def test_density_and_mass_by_part():
         peak_memory=2**30,
         peak_memory_of='process since its start',
         steps=[],
+        kept=25,
+        total=60,
+        all_weights=dict(
+            kept=65,
+            total=100,
+            sparsity=0.35,
+            parts=dict(
+                backbone=dict(kept=60, total=80, sparsity=0.25),
+                roi_head=dict(kept=5, total=20, sparsity=0.75),
+            ),
+        ),
         layers={
             'backbone.a.weight': layer,
             'backbone.b.weight': dict(layer, kept=15, mass=0.25),
@@ -23,4 +34,10 @@ def test_density_and_mass_by_part():
     assert ['backbone', '40', '20', '0.5000', '75.00%', '60.00%'] in cells
     assert ['roi_head', '20', '5', '0.2500', '25.00%', '25.00%'] in cells
     assert ['all', '60', '25', '0.4167', '100.00%', '85.00%'] in cells
+    assert ['backbone', '80', '60', '0.2500'] in cells
+    assert ['roi_head', '20', '5', '0.7500'] in cells
+    assert ['all', '100', '65', '0.3500'] in cells
+    assert lines[-3] == (
+        'sparsity 0.5833 of 60 prunable weights, 0.3500 of all 100 weights'
+    )
     assert lines[-2] == 'scored by SNIP in 1.0 s'

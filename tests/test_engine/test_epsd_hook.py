@@ -84,6 +84,14 @@ def test_writes_report_masks_and_figure(trained):
     masks = hook_of(runner).masks
     assert report['kept'] == masks.kept
     assert report['total'] == masks.total
+    params = runner.model.named_parameters()
+    backbone = sum(p.numel() for n, p in params if n.startswith('backbone'))
+    everything = sum(p.numel() for p in runner.model.parameters())
+    removed = masks.total - masks.kept
+    assert report['sparsity_all'] == pytest.approx(removed / everything)
+    assert report['all_weights']['total'] == everything
+    assert report['all_weights']['parts']['backbone']['total'] == backbone
+    assert report['unpruned'] == []
     for name, layer in masks.layers().items():
         assert layer.items() <= report['layers'][name].items()
     shares = [layer['mass'] for layer in report['layers'].values()]
@@ -106,6 +114,13 @@ def test_logs_the_distillation_loss_and_the_sparsity(trained):
         line['sparsity'] == pytest.approx(masks.sparsity, abs=1e-4)
         for line in lines
     )
+    everything = sum(p.numel() for p in trained[1].model.parameters())
+    of_all = (masks.total - masks.kept) / everything
+    assert of_all < 0.99 * masks.sparsity
+    assert all(
+        line['sparsity_all'] == pytest.approx(of_all, abs=1e-4)
+        for line in lines
+    )
 
 
 def test_tensorboard_gets_the_distillation_loss_and_the_sparsity(
@@ -120,7 +135,8 @@ def test_tensorboard_gets_the_distillation_loss_and_the_sparsity(
     (events,) = tmp_path.rglob('events.out.tfevents.*')
     reader = accumulator.EventAccumulator(str(events))
     reader.Reload()
-    assert {'loss_sd', 'sparsity'} <= set(reader.Tags()['scalars'])
+    wanted = {'loss_sd', 'sparsity', 'sparsity_all'}
+    assert wanted <= set(reader.Tags()['scalars'])
 
 
 def test_resume_takes_the_masks_and_does_not_score(

@@ -94,6 +94,16 @@ def test_masks_of_a_file_and_of_a_checkpoint(measure, faster_rcnn, tmp_path):
     assert whole['all']['density'] == 1
     assert file['layers'][name]['density'] == 0.25
     removed = 6 * 8 * 9
+    everything = sum(p.numel() for p in model.parameters())
+    assert file['all_weights']['total'] == everything
+    assert file['all_weights']['kept'] == everything - removed
+    rpn = file['all_weights']['parts']['rpn_head']
+    assert rpn['total'] - rpn['kept'] == removed
+    assert file['prunable'] == dict(
+        kept=2 * 8 * 9, total=8 * 8 * 9, density=0.25
+    )
+    assert whole['all_weights']['sparsity'] == 0
+    assert whole['prunable'] is None
     for figures in (file['parts']['rpn_head'], file['all']):
         assert figures['total'] - figures['kept'] == removed
         saved = figures['multiply_adds'] - figures['sparse_multiply_adds']

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import epsd_mm
+from epsd_mm.pruning import Masks
 
 DEMO = epsd_mm.config_path('demo_faster_rcnn')
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -23,7 +24,7 @@ def configure(tool, *argv):
 
 @pytest.fixture
 def checkpoint(tool, tmp_path, demo_options):
-    """Weights of the small detector, a fifth of one layer at zero."""
+    """A small detector, masks remove a fifth of one layer."""
     train = tool('train')
     args = train.parse_args([DEMO, '--work-dir', str(tmp_path)] + demo_options)
     from mmdet.registry import MODELS
@@ -31,7 +32,11 @@ def checkpoint(tool, tmp_path, demo_options):
     model = MODELS.build(train.configure(args).model)
     weight = model.rpn_head.rpn_conv.weight
     weight.data.view(-1)[: weight.numel() // 5] = 0
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    masks = Masks({'rpn_head.rpn_conv.weight': weight.detach() != 0})
+    torch.save(
+        dict(state_dict=model.state_dict(), epsd=dict(masks=masks.pack())),
+        tmp_path / 'model.pth',
+    )
     return tmp_path / 'model.pth'
 
 
@@ -56,7 +61,10 @@ def test_metric_sparsity_and_predictions(
         t for t in text.splitlines() if 'rpn_head.rpn_conv' in t and '│' in t
     ]
     assert line.split('│')[1:-1] and '0.8000' in line
-    assert 'sparsity 0.0' in text
+    params = torch.load(checkpoint)['state_dict']
+    covered = params['rpn_head.rpn_conv.weight'].numel()
+    assert f'sparsity 0.2000 of {covered:,} prunable weights, 0.0' in text
+    assert 'of convolution and linear' not in text
     samples = pickle.loads(out.read_bytes())
     assert len(samples) == 4
     assert all('pred_instances' in sample for sample in samples)
@@ -89,7 +97,9 @@ def test_flips_double_the_views(run, tmp_path, demo_options, checkpoint):
     )
     (log,) = (tmp_path / 'work').rglob('*.log')
     text = log.read_text()
-    assert 'pascal_voc/mAP' in text and 'module.rpn_head.rpn_conv' in text
+    assert 'pascal_voc/mAP' in text and "type='DetTTAModel'" in text
+    # The names of the model itself, as in its checkpoint.
+    assert '│ rpn_head.rpn_conv ' in text and 'module.rpn_head' not in text
 
 
 def test_tta_transforms_by_scope(tool, tmp_path):

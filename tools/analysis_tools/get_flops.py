@@ -38,6 +38,11 @@ from epsd_mm.analysis.parts import (
     summed,
 )
 from epsd_mm.datasets.leaves import leaf_configs
+from epsd_mm.evaluation.sparsity import (
+    part_sparsity_table,
+    sparsity_of_all,
+    sparsity_text,
+)
 from epsd_mm.pruning import Masks
 
 Shape = tuple[int, int]
@@ -105,6 +110,8 @@ def measure(args: argparse.Namespace) -> dict:
         all=summed(parts.values()),
         parts=parts,
         layers=layers,
+        prunable=masks and summed(masks.layers().values()),
+        all_weights=sparsity_of_all(model, masks or {}),
     )
 
 
@@ -227,6 +234,10 @@ def show(figures: dict) -> None:
         title += f', {figures["proposals"]} proposals'
     layers = figures['layers']
     print(part_table(f'Multiply-adds: {title}', layers), end='')
+    everything, prunable = figures['all_weights'], figures['prunable']
+    print(part_sparsity_table(everything), end='')
+    if prunable:
+        print(sparsity_text(prunable['kept'], prunable['total'], everything))
     unused = [n for n, f in layers.items() if not f['multiply_adds']]
     if unused:
         print(f'no multiply-adds were seen of: {", ".join(unused)}')

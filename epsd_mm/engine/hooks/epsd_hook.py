@@ -22,7 +22,12 @@ from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
-from epsd_mm.pruning import MaskKeeper, Masks, prunable_parameters
+from epsd_mm.pruning import (
+    MaskKeeper,
+    Masks,
+    prunable_parameters,
+    weight_count,
+)
 from epsd_mm.pruning.objective import RandomState
 
 from .revival_hook import RevivalHook
@@ -57,7 +62,7 @@ class EPSDHook(RevivalHook):
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
         self._training_set: str | None = None
-        self._measured: float | None = None
+        self._measured: dict[str, float] = {}
         self._before_validation: RandomState | None = None
 
     @property
@@ -135,9 +140,10 @@ class EPSDHook(RevivalHook):
         if self._distillation:
             self._distillation.learn(gather_observation)
         if self._keeper:
-            if self._measured is None or self.every_n_train_iters(runner, 50):
-                self._measured = self._keeper.measured_sparsity()
-            runner.message_hub.update_scalar('train/sparsity', self._measured)
+            if not self._measured or self.every_n_train_iters(runner, 50):
+                self._measured = self._measure(runner.model)
+            for name, value in self._measured.items():
+                runner.message_hub.update_scalar(f'train/{name}', value)
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Remember the random state."""
@@ -178,6 +184,12 @@ class EPSDHook(RevivalHook):
     def _prunes(self) -> bool:
         given = self.settings.masks is not None
         return given or self.settings.criterion is not None
+
+    def _measure(self, model: Any) -> dict[str, float]:
+        """Zeros over the weights that masks cover, and over all weights."""
+        sparsity = self._keeper.measured_sparsity()
+        covered = self._keeper.masks.total / weight_count(model)
+        return dict(sparsity=sparsity, sparsity_all=sparsity * covered)
 
     def _number_objects(self, runner: Runner, model: Any) -> None:
         """A loss that remembers objects must know them again."""
