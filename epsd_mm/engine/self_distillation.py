@@ -58,16 +58,22 @@ class SelfDistillation:
         self._handles: list = []
 
     def attach(self) -> None:
-        """Take part in the model's forward passes from now on."""
+        """Take part in the model's forward passes from now on.
+
+        ``torch.compile`` traces what calls the model, but nothing of this:
+        keys, tables of numpy and random partners are no part of a graph.
+        """
         self._handles = [
             self.model.data_preprocessor.register_forward_pre_hook(
-                self._split, with_kwargs=True
+                torch.compiler.disable(self._split), with_kwargs=True
             ),
             self.model.register_forward_pre_hook(
-                self._before, with_kwargs=True
+                torch.compiler.disable(self._before), with_kwargs=True
             ),
             self.model.register_forward_hook(
-                self._after, with_kwargs=True, always_call=True
+                torch.compiler.disable(self._after),
+                with_kwargs=True,
+                always_call=True,
             ),
         ]
 
