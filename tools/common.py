@@ -10,6 +10,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 
+from epsd_mm.engine.launch import join_without_accelerator
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that close both tools' lists."""
@@ -76,6 +78,7 @@ def is_mmdet(cfg: Config) -> bool:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for."""
+    join_without_accelerator(cfg)
     if is_mmdet(cfg):
         from mmdet.utils import setup_cache_size_limit_of_dynamo
 

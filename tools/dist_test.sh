@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test on several GPUs.
+# Test on several GPUs, or in as many processes where there is none.
 set -euo pipefail
 
 USAGE='usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of test.py]'

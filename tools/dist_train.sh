@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train on several GPUs.
+# Train on several GPUs, or in as many processes where there is none.
 set -euo pipefail
 
 USAGE='usage: tools/dist_train.sh CONFIG GPUS [arguments of train.py]'
