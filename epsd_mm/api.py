@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from .engine.scoring import score_model
+from .engine.scoring import score_model, warn_left_dense
 from .engine.settings import Settings
 from .engine.unpruned import warn_of_unpruned
 from .pruning import (
@@ -36,6 +36,7 @@ def prune(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     allow_empty_layers: bool = False,
+    zero_layers: str = 'error',
     seed: int = 0,
 ) -> Masks:
     """Remove weights of a model before it is trained.
@@ -69,6 +70,9 @@ def prune(
         include: Patterns of the only parameter names to prune.
         exclude: Patterns of weights that stay dense.
         allow_empty_layers: Accept masks that remove a whole layer.
+        zero_layers: ``'dense'`` leaves layers whose scores are all exactly
+            zero as they are, without a mask, and warns of them; they are
+            an ``'error'`` otherwise.
         seed: Seed of what scoring draws.
 
     Returns:
@@ -95,6 +99,7 @@ def prune(
         allocation=allocation,
         pattern=pattern,
         allow_empty_layers=allow_empty_layers,
+        zero_layers=zero_layers,
         seed=seed,
     )
     name = type(settings.criterion).__name__
@@ -151,14 +156,16 @@ def _score_module(
         )
     prunable = prunable_parameters(model, settings.include, settings.exclude)
     warn_of_unpruned(model, settings, MMLogger.get_current_instance())
-    return find_masks(
+    found = find_masks(
         ModuleObjective(model, loss),
         settings.criterion,
         {n: p for n, p in model.named_parameters() if p.requires_grad},
         Masks.ones_like(prunable),
         stream,
         **settings.search,
-    ).masks
+    )
+    warn_left_dense(found, MMLogger.get_current_instance())
+    return found.masks
 
 
 class _Stream:

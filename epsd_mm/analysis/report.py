@@ -39,6 +39,12 @@ def summary(report: dict) -> str:
         f'peak memory {report["peak_memory"] / 2**30:.2f} GiB '
         f'({report["peak_memory_of"]})'
     )
+    if report.get('left_dense'):
+        weights = report['left_dense']
+        lines.append(
+            f'left dense, because all their scores are exactly zero: '
+            f'{len(weights)} layers with {sum(weights.values()):,} weights'
+        )
     losses = [n['losses'] for n in report['steps'] if 'losses' in n]
     if losses:
         first = ', '.join(f'{loss:.4f}' for loss in losses[0])

@@ -111,10 +111,11 @@ def score_model(
                     work.find(work.objective(1.0, 0.0), repetition, True, name)
                     for repetition, name in enumerate(PLAIN)
                 )
-                report['overlap_with_plain'] = found.masks.overlap(plain.masks)
-                report['overlap_noise_floor'] = plain.masks.overlap(
-                    other.masks
+                own, plain, other = common_layers(
+                    found.masks, plain.masks, other.masks
                 )
+                report['overlap_with_plain'] = own.overlap(plain)
+                report['overlap_noise_floor'] = plain.overlap(other)
     report['seconds'] = time.perf_counter() - started + work.earlier_seconds
     report.update(peak_memory(device))
     return found.masks, report
@@ -305,6 +306,7 @@ class ScoringJob:
 
     def warn(self, found: Found) -> None:
         """Log where scores do not settle which weights are kept."""
+        warn_left_dense(found, self.logger)
         if found.ranked < found.masks.kept:
             self.logger.warning(
                 f'only {found.ranked:,} weights score other than zero, but '
@@ -337,7 +339,7 @@ class ScoringJob:
         settings, masks = self.settings, found.masks
         layers = masks.layers()
         everything = sparsity_of_all(
-            self.twin, {**(settings.masks or {}), **masks}
+            self.twin, {**(self.given or {}), **masks}
         )
         return dict(
             **settings.describe(),
@@ -348,6 +350,7 @@ class ScoringJob:
             sparsity_all=everything['sparsity'],
             all_weights=everything,
             unpruned=self.unpruned,
+            left_dense=found.left_dense,
             stability=found.stability,
             layers={n: layer | found.mass[n] for n, layer in layers.items()},
             steps=[_without_terms(notes) for notes in found.draws],
@@ -357,6 +360,28 @@ class ScoringJob:
 
 def _without_terms(notes: dict) -> dict:
     return {name: value for name, value in notes.items() if name != 'terms'}
+
+
+def common_layers(*several: Masks) -> list[Masks]:
+    """Masks of the layers that all of them rank."""
+    names = set.intersection(*(set(masks) for masks in several))
+    return [
+        Masks({name: m for name, m in masks.items() if name in names})
+        for masks in several
+    ]
+
+
+def warn_left_dense(found: Found, logger: MMLogger) -> None:
+    """Name the layers that stay whole because nothing ranks them."""
+    if found.left_dense:
+        logger.warning(
+            f'zero_layers="dense" leaves {len(found.left_dense)} layers with '
+            f'{sum(found.left_dense.values()):,} weights whole, because all '
+            'their scores are exactly zero at initialisation: '
+            f'{", ".join(found.left_dense)}. The other '
+            f'{found.masks.total:,} prunable weights get a sparsity of '
+            f'{found.masks.sparsity:.4f}'
+        )
 
 
 @contextmanager

@@ -18,7 +18,13 @@ from epsd_mm.pruning import Masks
 from .settings import Settings
 
 # They tell what becomes of the scores; the content of given masks counts.
-_NOT_OF_SCORES = ('allow_empty_layers', 'compare_plain', 'masks', 'prefix')
+_NOT_OF_SCORES = (
+    'allow_empty_layers',
+    'compare_plain',
+    'masks',
+    'prefix',
+    'zero_layers',
+)
 # Scoring loads in its own process.
 _OF_WORKERS = (
     'num_workers',

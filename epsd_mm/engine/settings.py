@@ -16,6 +16,7 @@ from epsd_mm.pruning import (
 )
 from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.pruning.selection import check_combination
+from epsd_mm.pruning.zero_layers import check_choice
 from epsd_mm.registry import (
     build_allocation,
     build_criterion,
@@ -63,6 +64,10 @@ class Settings:
             ``'2:4'`` (which settles the density of each layer),
             ``'channels'``, or ``dict(type='blocks', rows=4, columns=1)``.
         allow_empty_layers: Accept masks that remove a whole layer.
+        zero_layers: What is done with layers whose scores are all exactly
+            zero at initialisation, or that the objective does not reach:
+            ``'error'``, or ``'dense'``: they stay whole, as if excluded,
+            are named and counted, and ``sparsity`` holds for the others.
         compare_plain: Report the overlap with the masks of the plain loss,
             and of two such masks; scoring then takes three times as long.
         seed: Seed of scoring; defaults to that of the runner.
@@ -89,6 +94,7 @@ class Settings:
     allocation: Allocation | None = None
     pattern: Pattern | None = None
     allow_empty_layers: bool = False
+    zero_layers: str = 'error'
     compare_plain: bool = False
     seed: int | None = None
     masks: str | Path | None = None
@@ -119,6 +125,7 @@ class Settings:
         check_sparsity(self.sparsity)
         check_combination(self.allocation, self.pattern)
         _check_score_weights(self.score_weights)
+        check_choice(self.zero_layers)
         if not isinstance(self.masks, (str, Path, type(None))):
             raise ValueError(
                 f'masks={self.masks!r} must be the path of a file: masks.pth '
@@ -210,6 +217,7 @@ class Settings:
             batches_per_step=self.batches_per_step,
             seed=self.seed,
             allow_empty_layers=self.allow_empty_layers,
+            zero_layers=self.zero_layers,
         )
 
     @property
@@ -241,6 +249,7 @@ class Settings:
             'pattern',
             'seed',
             'allow_empty_layers',
+            'zero_layers',
         )
 
     def _refuse(self, reason: str, *names: str) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -95,12 +95,27 @@ class Allocation(ABC):
         """
         names = []
         if self.dense_first:
-            convolutions = [n for n, s in shapes.items() if len(s) > 2]
-            names += _one_of(convolutions[:1], 'dense_first', 'convolution')
+            names += _one_of(_first(shapes), 'dense_first', 'convolution')
         if self.dense_last:
-            linear = [n for n, s in shapes.items() if len(s) == 2]
-            names += _one_of(linear[-1:], 'dense_last', 'linear layer')
+            names += _one_of(_last(shapes), 'dense_last', 'linear layer')
         return names
+
+    def without(self, gone: Collection[str], shapes: Shapes) -> 'Allocation':
+        """What is asked of the other layers where some stay whole.
+
+        What is asked of nothing but them is met, or cannot be, and is no
+        longer asked.
+
+        Args:
+            gone: The layers that stay whole.
+            shapes: Shapes of all weights.
+        """
+        other = copy(self)
+        if set(_first(shapes)) <= set(gone):
+            other.dense_first = False
+        if set(_last(shapes)) <= set(gone):
+            other.dense_last = False
+        return other
 
 
 class Global(Allocation):
@@ -174,6 +189,18 @@ class ByPattern(Allocation):
         other.sparsities = {p: reached(s) for p, s in self.sparsities.items()}
         return other, 1 - (whole + now) / total
 
+    def without(self, gone, shapes):
+        other = super().without(gone, shapes)
+        left = {n: s for n, s in shapes.items() if n not in gone}
+        names = left.keys() - other.dense(left)
+        other.sparsities, found = {}, set()
+        for pattern, sparsity in self.sparsities.items():
+            fresh = {n for n in names - found if fnmatchcase(n, pattern)}
+            if fresh:
+                other.sparsities[pattern] = sparsity
+            found |= fresh
+        return other
+
     def matching(self, names: Iterable[str]) -> dict[str, float]:
         """Sparsities of the layers that a pattern matches.
 
@@ -227,6 +254,16 @@ def check_sparsity(sparsity: float) -> None:
             f'sparsity={sparsity!r} must be a number in [0, 1): the fraction '
             'of weights to remove, 0.9 for 90 %'
         )
+
+
+def _first(shapes: Shapes) -> list[str]:
+    """The first convolution, if there is one."""
+    return [name for name, shape in shapes.items() if len(shape) > 2][:1]
+
+
+def _last(shapes: Shapes) -> list[str]:
+    """The last linear layer, if there is one."""
+    return [name for name, shape in shapes.items() if len(shape) == 2][-1:]
 
 
 def _one_of(names: list[str], option: str, kind: str) -> list[str]:

@@ -76,6 +76,12 @@ class Scoring:
             for name, tensor in half.items():
                 half[name] = tensor.to(params[name].device)
 
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget the scores of layers that take no part any more."""
+        for name in names:
+            self.even.pop(name, None)
+            self.odd.pop(name, None)
+
 
 def _at_least_float32(scores: Tensor) -> Tensor:
     return scores if scores.dtype.itemsize >= 4 else scores.float()
@@ -92,6 +98,7 @@ def score(
     batches_per_step: int = 1,
     seed: int = 0,
     on_evaluation: OnEvaluation | None = None,
+    unreached_is_zero: bool = False,
     into: Scoring | None = None,
 ) -> Scoring:
     """Score weights over independent draws of the data.
@@ -110,6 +117,8 @@ def score(
         seed: Seed of all draws.
         on_evaluation: Called with the draw and the loss after each
             evaluation of the objective.
+        unreached_is_zero: A weight that the objective does not reach
+            scores zero; otherwise it is an error.
         into: Takes the draws; a new one by default.
 
     Returns:
@@ -133,6 +142,10 @@ def score(
                 scores = criterion.scores(monitored, params, masks, grouped)
             except FloatingPointError as e:
                 raise FloatingPointError(f'draw {draw}: {e}') from e
+            if unreached_is_zero:
+                zeros = {n: params[n] for n in masks if n not in scores}
+                zeros = {n: torch.zeros_like(p) for n, p in zeros.items()}
+                scores = {**scores, **zeros}
             _check_scores(scores, masks, draw, criterion.signed)
             result.add(
                 draw, {name: scores[name] for name in masks}, monitored.notes
@@ -172,49 +185,6 @@ def score_mass(
     }
 
 
-def check_nonzero(
-    scores: Mapping[str, Tensor], masks: Masks, round: int = 1
-) -> None:
-    """Raise where all that is left of a layer scores exactly zero.
-
-    Ties by index would otherwise settle which of its weights are kept.
-
-    Args:
-        scores: Scores by parameter name.
-        masks: What is left.
-        round: Number of the round of scoring, for the message.
-
-    Raises:
-        ValueError: Names the layers.
-    """
-    dead = [
-        name
-        for name, tensor in scores.items()
-        if masks[name].any() and not tensor.any()
-    ]
-    if not dead:
-        return
-    what = (
-        f'all scores are exactly zero in {len(dead)} of {len(scores)} '
-        f'layers: {", ".join(dead)}. '
-    )
-    if round > 1:
-        raise ValueError(
-            f'in round {round} {what}What earlier rounds have left passes no '
-            'gradient on to them: lower the sparsity, give every layer a '
-            'floor (min_density of the allocation), or take more draws'
-        )
-    raise ValueError(
-        f'{what}Their gradient is zero at initialisation. A residual network '
-        'trained from scratch needs zero_init_residual=False (with True, the '
-        'last norm of each block starts at 0 and cuts its branch off); a '
-        'classifier that starts at zero cuts off all before it; a layer '
-        'that few images use needs more draws or batches_per_step, and '
-        'images with objects that are not ignored; otherwise leave these '
-        'layers dense with exclude=[...]'
-    )
-
-
 def _grouped(
     batches: Iterator[Any], size: int, criterion: Criterion, draw: int
 ) -> Iterator[list]:
@@ -241,8 +211,9 @@ def _check_scores(
         raise ValueError(
             f'the objective does not reach {len(unreached)} of {len(masks)} '
             f'prunable layers: {", ".join(unreached)}. They cannot be '
-            'ranked: leave them dense with exclude=[...], or score an '
-            'objective that reaches them (score_weights with task > 0)'
+            'ranked: leave them dense with zero_layers="dense", or by name '
+            'with exclude=[...], or score an objective that reaches them '
+            '(score_weights with task > 0)'
         )
     for name, tensor in scores.items():
         if name not in masks or tensor.shape != masks[name].shape:

@@ -1,6 +1,6 @@
 """The one driver: rounds of scoring and selecting until the masks stand."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,12 +21,13 @@ from .scoring import (
     DrawBatches,
     OnEvaluation,
     Scoring,
-    check_nonzero,
     draw_seed,
     score,
     score_mass,
 )
 from .selection import select
+from .target import Target
+from .zero_layers import check_choice, check_zero_layers, find_zero_layers
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Found:
         mass: Where the scores lie, see :func:`score_mass`. Like ``ranked``
             it is of the last round: a criterion with rounds scores nothing
             there that earlier rounds have removed, unless it regrows.
+        left_dense: Layers that stay whole, and take no part in the masks,
+            because their scores are all exactly zero; weights of each.
     """
 
     masks: Masks
@@ -49,6 +52,7 @@ class Found:
     stability: float | None
     ranked: int
     mass: dict[str, dict[str, float]]
+    left_dense: dict[str, int]
 
 
 class Alone:
@@ -100,6 +104,7 @@ def find_masks(
     seed: int = 0,
     repetition: int = 0,
     allow_empty_layers: bool = False,
+    zero_layers: str = 'error',
     team: Alone | None = None,
     on_evaluation: OnEvaluation | None = None,
     start: Ledger | None = None,
@@ -122,6 +127,10 @@ def find_masks(
         seed: Seed of all draws.
         repetition: Other values make other draws from the same seed.
         allow_empty_layers: Accept masks that remove a whole layer.
+        zero_layers: What is done with layers whose scores are all exactly
+            zero at initialisation: ``'error'``, or ``'dense'`` to treat
+            them from then on as if they were not prunable. The sparsity
+            holds for the others, unless patterns settle those of each.
         team: Divides the draws among processes.
         on_evaluation: Called with the draw and the loss after each
             evaluation of the objective.
@@ -134,23 +143,17 @@ def find_masks(
             sparsity cannot be reached.
         FloatingPointError: A loss, gradient or score is not finite.
     """
+    check_choice(zero_layers)
     team = team or Alone()
-    allocation, pattern = allocation or Global(), pattern or Weights()
-    # What cannot be reached is said before anything is scored.
-    select(
-        {name: mask.float() for name, mask in prunable.items()},
+    target = Target(
+        {name: mask.shape for name, mask in prunable.items()},
         sparsity,
-        allocation,
-        pattern,
+        allocation or Global(),
+        pattern or Weights(),
     )
+    target.check()
     schedule = criterion.schedule
     before = repetition * schedule.rounds * draws
-    shapes = {name: mask.shape for name, mask in prunable.items()}
-    dense = allocation.dense(shapes)
-    units = {
-        name: 1 if name in dense else pattern.unit_size(name, shape)
-        for name, shape in shapes.items()
-    }
     if criterion.data_free and criterion.steps_per_draw:
         # They tell nothing but the shape of an image, whatever the round.
         with preserved_randomness():
@@ -160,19 +163,18 @@ def find_masks(
     keep = keep or _keep_nothing
     ledger = team.agree(start) or Ledger()
     ledger.scoring.move_to(params)
+    check_zero = partial(
+        check_zero_layers,
+        choice=zero_layers,
+        params=params,
+        count=len(prunable),
+    )
+    # Those that an earlier run has left whole.
+    zero = [n for n in prunable if n not in (ledger.masks or prunable)]
+    check_zero(zero)
+    ranked, target = _without(prunable, zero), target.without(zero)
     for k in range(ledger.round, schedule.rounds + 1):
-        masks = ledger.masks or prunable
-        within = None if criterion.regrow else ledger.masks
-        last = k == schedule.rounds
-        target, divided, together = sparsity, allocation, pattern
-        if not last:
-            reached = partial(schedule.sparsity, k=k)
-            divided, target = allocation.on_the_way(
-                reached, sparsity, shapes, units
-            )
-            together = pattern.relaxed(1 - reached(sparsity))
-        shape = (target, divided, together, within, last)
-
+        masks = ledger.masks or ranked
         start_of_round = before + (k - 1) * draws
         made = len(ledger.scoring.draws)
 
@@ -187,6 +189,7 @@ def find_masks(
                 batches_per_step=batches_per_step,
                 seed=seed,
                 on_evaluation=on_evaluation,
+                unreached_is_zero=zero_layers == 'dense',
                 into=into,
             )
 
@@ -194,24 +197,44 @@ def find_masks(
         team.collect(
             attempt,
             range(start_of_round + made, start_of_round + draws),
-            prunable,
+            ranked,
             scoring,
             partial(keep, ledger),
         )
-        scores = scoring.scores
-        check_nonzero(scores, masks, k)
+        zero = find_zero_layers(scoring.scores, masks)
+        check_zero(zero, round=k)
+        scoring.drop(zero)
+        ranked, target = _without(ranked, zero), target.without(zero)
         notes = ledger.notes + scoring.draws
-        masks = select(scores, *shape)
+        within = None if criterion.regrow else ledger.masks
+        asked = dict(target.at(schedule, k), within=within)
+        masks = select(scoring.scores, **asked)
+        last = k == schedule.rounds
         if last or not criterion.regrow:
-            _check_not_empty(masks, sparsity, allow_empty_layers)
+            _check_not_empty(masks, target.sparsity, allow_empty_layers)
         if not last:
             ledger = Ledger(k + 1, masks, notes)
-    stability = None
+    scores, stability = scoring.scores, None
     if draws > 1:
-        even, odd = select(scoring.even, *shape), select(scoring.odd, *shape)
+        even = select(scoring.even, **asked)
+        odd = select(scoring.odd, **asked)
         stability = even.overlap(odd) if even.kept else None
-    ranked = sum(int(s.count_nonzero()) for s in scores.values())
-    return Found(masks, notes, stability, ranked, score_mass(scores, masks))
+    return Found(
+        masks,
+        notes,
+        stability,
+        ranked=sum(int(s.count_nonzero()) for s in scores.values()),
+        mass=score_mass(scores, masks),
+        left_dense={
+            name: mask.numel()
+            for name, mask in prunable.items()
+            if name not in masks
+        },
+    )
+
+
+def _without(masks: Masks, names: Collection[str]) -> Masks:
+    return Masks({n: mask for n, mask in masks.items() if n not in names})
 
 
 def _keep_nothing(ledger: Ledger) -> None:

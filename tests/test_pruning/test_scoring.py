@@ -19,7 +19,7 @@ from epsd_mm.pruning import (
     prunable_parameters,
     score,
 )
-from epsd_mm.pruning.scoring import check_nonzero, draw_seed, score_mass
+from epsd_mm.pruning.scoring import draw_seed, score_mass
 
 
 class Net(nn.Module):
@@ -241,21 +241,6 @@ def test_a_score_that_is_not_finite_names_draw_and_layer():
     model = nn.ModuleDict(dict(a=nn.Linear(2, 1), b=nn.Linear(1, 1)))
     with pytest.raises(FloatingPointError, match="draw 0: .*'a.weight'"):
         run(Fixed(table), lambda draw: [draw], model, exclude=())
-
-
-def test_layers_that_score_zero_are_named():
-    scores = dict(
-        dead=torch.zeros(3),
-        alive=torch.tensor([0.0, 1e-30]),
-        negative=-torch.zeros(2),
-    )
-    with pytest.raises(ValueError) as error:
-        check_nonzero(scores, Masks.ones_like(scores))
-    message = str(error.value)
-    assert '2 of 3 layers: dead, negative.' in message
-    assert 'zero_init_residual=False' in message
-    gone = {'dead': torch.zeros(3, dtype=torch.bool)}
-    assert check_nonzero({'dead': torch.zeros(3)}, Masks(gone)) is None
 
 
 def test_a_draw_of_zeros_adds_nothing():

@@ -26,10 +26,12 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from epsd_mm.engine import EPSDHook
-from epsd_mm.engine.scoring import ScoringJob, no_trace
+from epsd_mm.engine.scoring import ScoringJob, common_layers, no_trace
 from epsd_mm.engine.scoring_data import scoring_batches
 from epsd_mm.engine.settings import Settings
-from epsd_mm.pruning import Masks, score, select
+from epsd_mm.pruning import Global, Masks, Weights, score, select
+from epsd_mm.pruning.target import Target
+from epsd_mm.pruning.zero_layers import check_zero_layers, find_zero_layers
 from epsd_mm.registry import build_criterion, build_sd_loss
 
 OBJECTIVES = dict(
@@ -162,16 +164,24 @@ def masks_of(
             draws=range(half * count, (half + 1) * count),
             batches_per_step=settings.batches_per_step,
             seed=args.seed,
+            unreached_is_zero=settings.zero_layers == 'dense',
         )
-    return [
-        select(
-            scoring.scores,
+    zero = find_zero_layers(scoring.scores, job.prunable)
+    check_zero_layers(
+        zero, settings.zero_layers, job.params, len(job.prunable)
+    )
+    scoring.drop(zero)
+    targets = (
+        Target(
+            {name: mask.shape for name, mask in job.prunable.items()},
             sparsity,
-            settings.allocation,
-            settings.pattern,
-        )
+            settings.allocation or Global(),
+            settings.pattern or Weights(),
+        ).without(zero)
         for sparsity in args.sparsities
-    ]
+    )
+    schedule = settings.criterion.schedule
+    return [select(scoring.scores, **t.at(schedule, 1)) for t in targets]
 
 
 def compare(
@@ -181,13 +191,21 @@ def compare(
     first, *others = found
     rows = []
     for name, (one, two) in found.items():
-        overlaps = [a.overlap(b) for a, b in zip(one, two)]
+        overlaps = [overlap(a, b) for a, b in zip(one, two)]
         rows.append(dict(a=name, b=f'{name} (other batches)', of=overlaps))
     for name in others:
         # Both from other batches, as the noise floors are.
         pairs = zip(found[first][0], found[name][1])
-        rows.append(dict(a=first, b=name, of=[a.overlap(b) for a, b in pairs]))
+        rows.append(
+            dict(a=first, b=name, of=[overlap(a, b) for a, b in pairs])
+        )
     return rows
+
+
+def overlap(first: Masks, second: Masks) -> float:
+    """Of the layers that both rank."""
+    first, second = common_layers(first, second)
+    return first.overlap(second)
 
 
 def show(rows: list[dict], args: argparse.Namespace) -> None:

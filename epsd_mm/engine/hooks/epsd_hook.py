@@ -61,6 +61,7 @@ class EPSDHook(RevivalHook):
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
+        self._left_dense: list[str] = []
         self._training_set: str | None = None
         self._measured: dict[str, float] = {}
         self._before_validation: RandomState | None = None
@@ -168,6 +169,7 @@ class EPSDHook(RevivalHook):
         )
         if self._keeper:
             saved['masks'] = self._keeper.masks.pack()
+            saved['left_dense'] = self._left_dense
         if self._distillation and self._distillation.teacher.learns:
             saved['teacher'] = self._distillation.teacher.state_dict()
             saved['training_set'] = self._training_set
@@ -235,6 +237,7 @@ class EPSDHook(RevivalHook):
                 given.save(folder / 'masks.pth')
             return given
         fresh, report = self._score(runner, model, given)
+        self._left_dense = list(report['left_dense'])
         found = {**fresh, **(given or {})}
         names = (name for name, _ in model.named_parameters())
         masks = Masks({name: found[name] for name in names if name in found})
@@ -262,6 +265,14 @@ class EPSDHook(RevivalHook):
     def _resumed_masks(self, model: Any) -> Masks | None:
         if self._resumed is None:
             return None
+        self._left_dense = self._resumed.get('left_dense', [])
+        if self._left_dense and self.settings.zero_layers != 'dense':
+            raise ValueError(
+                'the checkpoint to resume was trained with zero_layers='
+                f'"dense", which left {", ".join(self._left_dense)} whole, '
+                f'this config says {self.settings.zero_layers!r}: resume '
+                'with the config it was trained with'
+            )
         masks = Masks.unpack(self._resumed['masks'])
         masks.check_fits(self._masked_weights(model, masks))
         return masks
@@ -273,7 +284,7 @@ class EPSDHook(RevivalHook):
         if settings.criterion is not None:
             covered |= prunable_parameters(
                 model, settings.include, settings.exclude
-            ).keys()
+            ).keys() - set(self._left_dense)
         weights = model.named_parameters()
         return {n: p for n, p in weights if n in covered}
 

@@ -1,0 +1,99 @@
+"""Layers whose scores are all exactly zero, so that nothing ranks them."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from torch import Tensor
+
+from .masks import Masks
+
+#: What is done with them: raise, or keep all of their weights.
+CHOICES = ('error', 'dense')
+
+
+def check_choice(zero_layers: str) -> None:
+    """Raise unless it is one of :data:`CHOICES`."""
+    if zero_layers not in CHOICES:
+        raise ValueError(
+            f'zero_layers={zero_layers!r} must be one of '
+            f'{", ".join(map(repr, CHOICES))}'
+        )
+
+
+def find_zero_layers(scores: Mapping[str, Tensor], masks: Masks) -> list[str]:
+    """Names of the layers of which something is left that scores zero only.
+
+    Args:
+        scores: Scores by parameter name.
+        masks: What is left.
+    """
+    return [
+        name
+        for name, tensor in scores.items()
+        if masks[name].any() and not tensor.any()
+    ]
+
+
+def check_zero_layers(
+    names: Collection[str],
+    choice: str,
+    params: Mapping[str, Tensor],
+    count: int,
+    round: int = 1,
+) -> None:
+    """Raise unless such layers are to stay dense, and others are left.
+
+    Ties by index would settle which of their weights are kept otherwise.
+    A layer that earlier rounds have cut off has lost weights by then, and
+    is refused whatever the choice.
+
+    Args:
+        names: The layers, if any.
+        choice: One of :data:`CHOICES`.
+        params: Weights by name, as they were initialised: a score
+            ``θ ⊙ g`` is zero where the weights are, whatever the gradient.
+        count: Number of prunable layers.
+        round: Number of the round of scoring.
+
+    Raises:
+        ValueError: Names the layers, and the cause of each.
+    """
+    if not names or (choice == 'dense' and round == 1 and len(names) < count):
+        return
+    what = f'all scores are exactly zero in {len(names)} of {count} layers'
+    if round > 1:
+        raise ValueError(
+            f'in round {round} {what}: {", ".join(names)}. What earlier '
+            'rounds have left passes no gradient on to them: lower the '
+            'sparsity, give every layer a floor (min_density of the '
+            'allocation), or take more draws'
+        )
+    remedy = (
+        'To leave these layers dense, say so: zero_layers="dense" leaves '
+        'them all, exclude=[...] some by name'
+    )
+    if len(names) == count:
+        remedy = 'Nothing would be left to prune'
+    raise ValueError('. '.join([what, *_causes(names, params), remedy]))
+
+
+def _causes(
+    names: Collection[str], params: Mapping[str, Tensor]
+) -> Iterator[str]:
+    empty = [name for name in names if not params[name].any()]
+    cut = [name for name in names if name not in empty]
+    if empty:
+        yield (
+            f'The weights of {", ".join(empty)} are all zero at '
+            'initialisation, and so is a score that multiplies by them, '
+            'whatever their gradient'
+        )
+    if cut:
+        yield (
+            f'The gradient of {", ".join(cut)} is zero at initialisation. A '
+            'residual network trained from scratch needs '
+            'zero_init_residual=False (with True, the last norm of each '
+            'block starts at 0 and cuts its branch off); a classifier that '
+            'starts at zero cuts off all before it; a layer that few images '
+            'use needs more draws or batches_per_step, and images with '
+            'objects that are not ignored'
+        )
