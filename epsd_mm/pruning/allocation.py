@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 import torch
 
+from .names import likely
 from .patterns import Shape
 
 Shapes = Mapping[str, Shape]
@@ -218,8 +219,8 @@ class ByPattern(Allocation):
             if not fresh:
                 raise ValueError(
                     f'allocation pattern {pattern!r} matches no prunable '
-                    'weight that an earlier pattern does not match; names '
-                    f'look like {", ".join(names[:3])}'
+                    'weight that an earlier pattern does not match; '
+                    + likely(pattern, names)
                 )
             found |= dict.fromkeys(fresh, sparsity)
         return found

@@ -16,8 +16,7 @@ from .finite import is_finite
 from .objective import Objective, Params, Step
 from .second_order import (
     LeanOperators,
-    plain_operators,
-    second_derivatives,
+    plain_attention,
     second_order_check,
 )
 
@@ -28,7 +27,7 @@ class ReplayError(RuntimeError):
     """A replayed loss differs from the recorded one."""
 
 
-@plain_operators()
+@plain_attention()
 def record_gradient(
     objective: Objective, params: Params, batches: Sequence[Any]
 ) -> tuple[float, Vector, list[Step]]:
@@ -58,7 +57,7 @@ def record_gradient(
     return sum(losses) / len(losses), total, steps
 
 
-@plain_operators()
+@plain_attention()
 def record_graph(
     objective: Objective, params: Params, batches: Sequence[Any]
 ) -> tuple[float, Vector, 'KeptGraph']:
@@ -91,7 +90,7 @@ class KeptGraph:
         self._leaves = leaves
         self._graphs = graphs
 
-    @plain_operators()
+    @plain_attention()
     def product(self, vector: Vector) -> Vector:
         """``H v``, once; see :func:`hessian_product`."""
         total: Vector = {}
@@ -103,7 +102,7 @@ class KeptGraph:
         return total
 
 
-@plain_operators()
+@plain_attention()
 def hessian_product(
     objective: Objective,
     params: Params,
@@ -151,10 +150,9 @@ def _product(graph: Vector, leaves: Vector, vector: Vector) -> Vector:
     if not pairs:
         return {}
     outputs, seeds = zip(*pairs)
-    with second_derivatives():
-        product = torch.autograd.grad(
-            outputs, list(leaves.values()), seeds, allow_unused=True
-        )
+    product = torch.autograd.grad(
+        outputs, list(leaves.values()), seeds, allow_unused=True
+    )
     return {n: p for n, p in zip(leaves, product) if p is not None}
 
 

@@ -53,21 +53,21 @@ def summary(names: Iterable[str], among: Iterable[str]) -> list[str]:
     """Patterns that match some names, and no others among more names.
 
     Names that differ in numbers alone share a pattern where that is
-    possible: ``'stages.*.attn.bias_table'``.
+    possible: ``'layer*.*.conv*.weight'``.
     """
-    names, among = list(names), set(among)
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        pattern = re.sub(r'(?<![^.])\d+(?![^.])', '*', name)
-        groups.setdefault(pattern, []).append(name)
-    patterns = []
-    for pattern, group in groups.items():
-        others = among.difference(names)
-        shared = len(group) > 1 and not any(
-            fnmatchcase(other, pattern) for other in others
-        )
-        patterns += [pattern] if shared else group
-    return patterns
+    left = list(names)
+    others = set(among).difference(left)
+    patterns: list[str] = []
+    for number in (r'\d+', r'(?<![^.])\d+(?![^.])'):
+        groups: dict[str, list[str]] = {}
+        for name in left:
+            groups.setdefault(re.sub(number, '*', name), []).append(name)
+        for pattern, group in groups.items():
+            alone = not any(fnmatchcase(other, pattern) for other in others)
+            if len(group) > 1 and alone:
+                patterns.append(pattern)
+                left = [name for name in left if name not in group]
+    return patterns + left
 
 
 def _instead(

@@ -1,6 +1,6 @@
 """Which weights of a network may be pruned, and which stay whole."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -97,15 +97,15 @@ class Prunability:
     ) -> None:
         self.model = model
         self.patterns = f'include={include} and exclude={exclude}'
-        params = dict(model.named_parameters())
-        for name, param in params.items():
+        self.params = dict(model.named_parameters())
+        for name, param in self.params.items():
             if is_lazy(param):
                 raise ValueError(
                     f'{name} has no shape yet: call the model on a batch first'
                 )
         self.layers = _layers_by_weight(model)
         scales = _normalising(model)
-        trainable = {n: p for n, p in params.items() if p.requires_grad}
+        trainable = {n: p for n, p in self.params.items() if p.requires_grad}
         self.candidates = {
             n: p for n, p in trainable.items() if p in self.layers
         }
@@ -116,17 +116,16 @@ class Prunability:
         }
         never = {
             name: 'is never pruned' if p.requires_grad else 'is frozen'
-            for name, p in params.items()
+            for name, p in self.params.items()
             if name not in self.candidates
         }
-        both = {**self.candidates, **self.others}
-        chosen = set(both)
+        self.matrices = {**self.candidates, **self.others}
+        self.chosen = set(self.matrices)
         if include is not None:
             matching(self.candidates, include, 'include', never)
-            chosen = {name for name in both if matches(name, include)}
+            self.chosen = {n for n in self.matrices if matches(n, include)}
         if exclude is not None:
-            chosen -= matching(both, exclude, 'exclude', never)
-        self.chosen = chosen
+            self.chosen -= matching(self.matrices, exclude, 'exclude', never)
 
     def prunable(self) -> dict[str, nn.Parameter]:
         """The weights that may go, in the model's own order.
@@ -144,23 +143,36 @@ class Prunability:
                 + self.patterns
                 + (others and f'; weights of {others} never are')
             )
+        self.check_stored(left, 'leave them dense: exclude=')
+        return left
+
+    def check_stored(self, names: Iterable[str], remedy: str) -> None:
+        """Refuse weights that are not multiplied by as they are stored.
+
+        Args:
+            names: Names of parameters, frozen or not.
+            remedy: Words for the message before the names of what is wrong.
+
+        Raises:
+            ValueError: A layer changes its weight before it multiplies by
+                it.
+        """
         changed: dict[str, list[str]] = {}
-        for name in left:
+        for name in names:
             if how := self._changed(name):
                 changed.setdefault(how, []).append(name)
         if changed:
             listed = [
-                f'{", ".join(summary(names, self.candidates))} ({how})'
-                for how, names in changed.items()
+                f'{", ".join(summary(group, self.matrices))} ({how})'
+                for how, group in changed.items()
             ]
-            names = [name for group in changed.values() for name in group]
+            wrong = [name for group in changed.values() for name in group]
             raise ValueError(
                 'some layers change their stored weights before they '
                 'multiply by them, so that what is scored and set to zero is '
-                f'not what takes part: {"; ".join(listed)}. Leave them '
-                f'dense: exclude={summary(names, self.candidates)}'
+                f'not what takes part: {"; ".join(listed)}. Remedy: {remedy}'
+                f'{summary(wrong, self.matrices)}'
             )
-        return left
 
     def unpruned(self) -> list[Unpruned]:
         """Kernels and matrices that nobody excluded, by class of layer.
@@ -195,9 +207,9 @@ class Prunability:
         return reasons
 
     def _changed(self, name: str) -> str:
-        param = self.candidates[name]
+        param = self.params[name]
         try:
-            return _changes(self.layers[param], param)
+            return _changes(self.layers.get(param, ()), param)
         except UncallableError:
             return ''  # taken on trust, and told: see unchecked
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from mmcv.cnn.bricks.conv_ws import ConvWS2d
+from mmcv.ops import ModulatedDeformConv2d
 from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -87,7 +89,7 @@ def test_names_that_differ_in_numbers_are_one_entry(warnings):
     layers = nn.Sequential(*(nn.GRU(3, 3) for _ in range(12)), nn.Linear(3, 2))
     epsd_mm.prune(layers, sparsity=0.5, criterion='Random')
     (text,) = warnings
-    assert '*.weight_ih_l0, *.weight_hh_l0 (648, ' in text
+    assert '*.weight_ih_l*, *.weight_hh_l* (648, ' in text
 
 
 def test_what_is_taken_on_trust_is_named(warnings):
@@ -107,6 +109,47 @@ def test_standardised_weights_are_refused_and_nothing_is_changed():
         assert torch.equal(param, same)
     masks = pruned(model, exclude=['0.weight'])
     assert list(masks) == ['4.weight']
+
+
+def test_most_of_a_backbone_with_deformable_convolutions_goes():
+    """Of mmdet's, half was left when offsets alone were convolutions."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        backbone = MODELS.build(
+            dict(
+                type='ResNet',
+                depth=50,
+                base_channels=16,
+                dcn=dict(type='DCNv2', deform_groups=1),
+                stage_with_dcn=(False, True, True, True),
+            )
+        )
+    masks = epsd_mm.prune(
+        backbone,
+        sparsity=0.9,
+        criterion='Magnitude',
+        allocation='uniform',
+        exclude=['*.conv_offset.*'],
+    )
+    deformable = [
+        f'{name}.weight'
+        for name, module in backbone.named_modules()
+        if isinstance(module, ModulatedDeformConv2d)
+    ]
+    assert len(deformable) == 13 and set(deformable) <= set(masks)
+    shape = dict(backbone.named_parameters())[deformable[0]].shape
+    assert masks[deformable[0]].shape == shape
+    offsets = sum(
+        p.numel()
+        for n, p in backbone.named_parameters()
+        if 'conv_offset' in n or p.dim() == 1
+    )
+    everything = sum(p.numel() for p in backbone.parameters())
+    zeros = sum(
+        int((p == 0).sum())
+        for n, p in backbone.named_parameters()
+        if n in masks
+    )
+    assert zeros == round(0.9 * (everything - offsets))
 
 
 def test_a_model_of_openmmlab_says_it_alike(warnings):

@@ -347,7 +347,7 @@ def test_changed_stored_weights_are_refused_unless_excluded(build):
     text = str(error.value)
     (name,) = Prunability(model).candidates.keys() - {'1.weight'}
     assert f'{name} ({kind_of(build)}' in text
-    assert f'exclude={[name]}' in text
+    assert text.endswith(f'leave them dense: exclude={[name]}')
     assert names(model, exclude=[name]) == ['1.weight']
     assert names(model, include=['1.*']) == ['1.weight']
     model[0].requires_grad_(False)
@@ -402,6 +402,15 @@ def test_a_shared_weight_is_refused_where_one_layer_changes_it():
     model[1].weight = model[0].weight
     with pytest.raises(ValueError, match=r'0.weight \(ConvWS2d'):
         prunable_parameters(model)
+
+
+def test_masks_on_changed_weights_are_refused_frozen_or_not():
+    model = sequential(ConvWS2d(3, 4, 3))
+    model[0].requires_grad_(False)
+    prunability = Prunability(model)
+    prunability.check_stored(['1.weight', '1.bias'], 'remove ')
+    with pytest.raises(ValueError, match=r"Remedy: remove \['0\.weight'\]"):
+        prunability.check_stored(['0.weight', '1.weight'], 'remove ')
 
 
 def test_what_cannot_be_tried_is_prunable_but_told():

@@ -25,6 +25,7 @@ from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import (
     MaskKeeper,
     Masks,
+    Prunability,
     prunable_parameters,
     weight_count,
 )
@@ -228,6 +229,7 @@ class EPSDHook(RevivalHook):
             weights = model.named_parameters()
             weights = {n: p for n, p in weights if n in given}
             given.check_fits(weights)
+            Prunability(model).check_stored(given, 'take masks without ')
             _warn_of_other_weights(runner, given, weights)
             MaskKeeper(model, given)
         folder = Path(runner.work_dir) / 'epsd'

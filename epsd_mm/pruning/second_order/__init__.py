@@ -1,17 +1,12 @@
 """Differentiating a loss twice: what is cheap, and what would be wrong."""
 
-from .check import (
-    SecondOrderError,
-    second_derivatives,
-    second_order_check,
-)
+from .attention import plain_attention
+from .check import SecondOrderError, second_order_check
 from .operators import LeanOperators
-from .plain import plain_operators
 
 __all__ = [
     'LeanOperators',
     'SecondOrderError',
-    'plain_operators',
-    'second_derivatives',
+    'plain_attention',
     'second_order_check',
 ]
