@@ -22,6 +22,7 @@ from epsd_mm.pruning.objective import (
     preserved_randomness,
 )
 
+from .module_state import ModuleState
 from .self_distillation import SelfDistillation
 
 
@@ -30,7 +31,8 @@ class ModelObjective(Objective):
 
     Args:
         model: Any OpenMMLab model, in training mode. Its buffers are
-            copied for each evaluation, its weights are not touched.
+            copied for each evaluation, what else it remembers from one to
+            the next is put back, and its weights are not touched.
         distillation: Attached to ``model``; ``None`` for the plain loss.
         task: Weight of the model's own losses. With 0 they are left out
             altogether, so that weights which only they reach are known as
@@ -65,6 +67,7 @@ class ModelObjective(Objective):
             )
         self.terms: list[dict[str, float]] = []
         self._buffers = dict(model.named_buffers())
+        self._state = ModuleState(model)
         self._given = given or {}
         self._images: set = set()  # of the batch before
         self._overlaps: list[bool] = []
@@ -90,6 +93,7 @@ class ModelObjective(Objective):
         return batches
 
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
+        self._state.restore()
         data = self.model.data_preprocessor(batch, True)
         if self.sd:
             if self.distillation.teacher.needs_pairs:
@@ -127,11 +131,13 @@ class ModelObjective(Objective):
                 f'{type(self.model).__name__} is a detector: choose another '
                 'criterion'
             )
+        self._state.restore()
         inputs = self.model.data_preprocessor(batch, True)['inputs']
         return positive_outputs(self.model, params, inputs[:1], mode='tensor')
 
     def _show(self, data: dict) -> None:
         """Show the teacher a batch as the model's own weights predict it."""
+        self._state.restore()
         samples = copy.deepcopy(data['data_samples'])
         self.distillation.show(
             partial(self._forward, {}), {**data, 'data_samples': samples}
@@ -175,6 +181,7 @@ class ModelObjective(Objective):
     def _loss(self, params: Params, data: dict) -> tuple[Tensor, dict]:
         if self.distillation:
             self.distillation.enabled = bool(self.sd)
+        self._state.restore()
         # Heads write into the samples that they are given.
         samples = copy.deepcopy(data['data_samples'])
         losses = self._forward(

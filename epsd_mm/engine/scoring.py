@@ -13,7 +13,6 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.runner import Runner
-from torch import nn
 
 from epsd_mm.evaluation.sparsity import sparsity_of_all
 from epsd_mm.pruning import (
@@ -32,6 +31,7 @@ from .scoring_data import scoring_batches
 from .scoring_key import scoring_key
 from .self_distillation import SelfDistillation
 from .settings import Settings
+from .twin import independent_copy
 from .unpruned import warn_of_unpruned
 
 
@@ -129,14 +129,17 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     """A float32 copy in training mode that can be differentiated twice.
 
     RoIAlign and mmdet's focal loss become exact, activation checkpointing
-    is off (its reentrant form refuses a second derivative), synchronised
-    normalisation counts its own process alone, and on the CPU convolutions
-    work channels last, where their kernels are fastest.
+    is off (its reentrant form refuses a second derivative), and
+    synchronised normalisation counts its own process alone.
+
+    Raises:
+        TypeError: Part of the copy would be the model's own.
     """
-    twin = revert_sync_batchnorm(copy.deepcopy(model)).float()
+    twin = revert_sync_batchnorm(independent_copy(model)).float()
     for module in twin.modules():
-        if getattr(module, 'with_cp', False):
-            module.with_cp = False
+        for switch in _CHECKPOINTING:
+            if getattr(module, switch, False) is True:
+                setattr(module, switch, False)
     if any(type(m).__name__ == 'RoIAlign' for m in twin.modules()):
         # Classifiers do without mmcv's operators.
         from epsd_mm.ops import replace_roi_align
@@ -146,27 +149,16 @@ def scoring_copy(model: BaseModel) -> BaseModel:
         from epsd_mm.ops.focal_loss import replace_focal_loss
 
         replace_focal_loss(twin)
-    if not any(_overruns_channels_last(m) for m in twin.modules()):
-        for param in twin.parameters():
-            if param.dim() == 4 and param.device.type == 'cpu':
-                param.data = param.data.contiguous(
-                    memory_format=torch.channels_last
-                )
     return twin.train()
 
 
-def _overruns_channels_last(module: nn.Module) -> bool:
-    """Whether torch writes out of bounds in a module's backward pass.
-
-    Torch 2.13 does on the CPU, channels last, in 1x1 convolutions with a
-    stride and fewer than 16 input channels, and ends the process.
-    """
-    return (
-        isinstance(module, nn.Conv2d)
-        and module.kernel_size == (1, 1)
-        and module.stride != (1, 1)
-        and module.in_channels < 16
-    )
+# What the layers of mm, timm and transformers call it.
+_CHECKPOINTING = (
+    'with_cp',
+    'use_checkpoint',
+    'grad_checkpointing',
+    'gradient_checkpointing',
+)
 
 
 def peak_memory(device: torch.device) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from .finite import is_finite
 from .objective import Objective, Params, Step
 from .second_order import (
     LeanOperators,
-    plain_attention,
+    plain_operators,
+    second_derivatives,
     second_order_check,
 )
 
@@ -27,7 +28,7 @@ class ReplayError(RuntimeError):
     """A replayed loss differs from the recorded one."""
 
 
-@plain_attention()
+@plain_operators()
 def record_gradient(
     objective: Objective, params: Params, batches: Sequence[Any]
 ) -> tuple[float, Vector, list[Step]]:
@@ -57,7 +58,7 @@ def record_gradient(
     return sum(losses) / len(losses), total, steps
 
 
-@plain_attention()
+@plain_operators()
 def record_graph(
     objective: Objective, params: Params, batches: Sequence[Any]
 ) -> tuple[float, Vector, 'KeptGraph']:
@@ -90,7 +91,7 @@ class KeptGraph:
         self._leaves = leaves
         self._graphs = graphs
 
-    @plain_attention()
+    @plain_operators()
     def product(self, vector: Vector) -> Vector:
         """``H v``, once; see :func:`hessian_product`."""
         total: Vector = {}
@@ -102,7 +103,7 @@ class KeptGraph:
         return total
 
 
-@plain_attention()
+@plain_operators()
 def hessian_product(
     objective: Objective,
     params: Params,
@@ -150,9 +151,10 @@ def _product(graph: Vector, leaves: Vector, vector: Vector) -> Vector:
     if not pairs:
         return {}
     outputs, seeds = zip(*pairs)
-    product = torch.autograd.grad(
-        outputs, list(leaves.values()), seeds, allow_unused=True
-    )
+    with second_derivatives():
+        product = torch.autograd.grad(
+            outputs, list(leaves.values()), seeds, allow_unused=True
+        )
     return {n: p for n, p in zip(leaves, product) if p is not None}
 
 

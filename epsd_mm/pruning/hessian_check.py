@@ -7,7 +7,7 @@ import torch
 
 from .gradients import Vector, hessian_product, record_gradient
 from .objective import Objective, Params, Step
-from .second_order import SecondOrderError, plain_attention
+from .second_order import SecondOrderError, plain_operators
 
 # Lengths of the step to either side over the length of all weights. Short
 # ones, so that hardly any unit crosses a kink; each is a new chance that
@@ -83,7 +83,7 @@ def check_hessian_product(
     )
 
 
-@plain_attention()
+@plain_operators()
 def _gradient_at(
     objective: Objective,
     theta: Vector,

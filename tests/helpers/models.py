@@ -23,7 +23,7 @@ def build(cfg, scope):
 
 def tiny_faster_rcnn(seed=0, strong_heads=False, **roi_layer):
     """A Faster R-CNN over mmdet's own base, with few channels."""
-    cfg = _narrow(_shipped('_base_/models/faster-rcnn_r50_fpn.py'))
+    cfg = _narrow(shipped('_base_/models/faster-rcnn_r50_fpn.py'))
     _narrow_proposals(cfg)
     extractor = cfg.roi_head.bbox_roi_extractor
     extractor.out_channels = 8
@@ -32,12 +32,12 @@ def tiny_faster_rcnn(seed=0, strong_heads=False, **roi_layer):
         in_channels=8, fc_out_channels=16, roi_feat_size=3, num_classes=4
     )
     cfg.train_cfg.rcnn.sampler.num = 32
-    return _seeded(cfg, seed, strong_heads)
+    return seeded_model(cfg, seed, strong_heads)
 
 
 def tiny_cascade(seed=0, strong_heads=False):
     """A Cascade R-CNN over mmdet's own config, with few channels."""
-    cfg = _narrow(_shipped('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'))
+    cfg = _narrow(shipped('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'))
     _narrow_proposals(cfg)
     extractor = cfg.roi_head.bbox_roi_extractor
     extractor.out_channels = 8
@@ -47,17 +47,17 @@ def tiny_cascade(seed=0, strong_heads=False):
             in_channels=8, fc_out_channels=16, roi_feat_size=3, num_classes=4
         )
         stage.sampler.num = 32
-    return _seeded(cfg, seed, strong_heads)
+    return seeded_model(cfg, seed, strong_heads)
 
 
 def tiny_retinanet(seed=0, strong_heads=False):
     """A RetinaNet over mmdet's own config, with few channels."""
-    cfg = _narrow(_shipped('pascal_voc/retinanet_r50_fpn_1x_voc0712.py'))
+    cfg = _narrow(shipped('pascal_voc/retinanet_r50_fpn_1x_voc0712.py'))
     cfg.bbox_head.update(
         in_channels=8, feat_channels=8, stacked_convs=2, num_classes=4
     )
     cfg.bbox_head.anchor_generator.octave_base_scale = 2
-    return _seeded(cfg, seed, strong_heads)
+    return seeded_model(cfg, seed, strong_heads)
 
 
 def tiny_ssd(seed=0, strong_heads=False):
@@ -66,14 +66,14 @@ def tiny_ssd(seed=0, strong_heads=False):
     All six levels and every part are there: VGG with pooling in ceil mode,
     L2 normalisation, and a head that mines hard negatives.
     """
-    cfg = _shipped('pascal_voc/ssd300_voc0712.py')
+    cfg = shipped('pascal_voc/ssd300_voc0712.py')
     # Its scale of 1 goes with pretrained weights.
     cfg.data_preprocessor.std = [58.0] * 3
     cfg.backbone.init_cfg = None
     channels = [c // _SSD_NARROWING for c in cfg.neck.out_channels]
     cfg.neck.update(in_channels=channels[:2], out_channels=channels)
     cfg.bbox_head.update(in_channels=channels, num_classes=4)
-    model = _seeded(cfg, seed, strong_heads)
+    model = seeded_model(cfg, seed, strong_heads)
     # VGG has no setting for its number of channels.
     features = model.backbone.features
     for i, layer in enumerate(features):
@@ -98,7 +98,7 @@ def _narrow_convolution(conv):
     return narrow
 
 
-def _shipped(config):
+def shipped(config):
     """The model of a config of mmdet's."""
     register_all_modules(init_default_scope=False)
     return Config.fromfile(str(files('mmdet') / '.mim/configs' / config)).model
@@ -125,7 +125,7 @@ def _narrow_proposals(cfg):
     cfg.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=40)
 
 
-def _seeded(cfg, seed, strong_heads):
+def seeded_model(cfg, seed, strong_heads):
     torch.manual_seed(seed)
     model = build(cfg, 'mmdet')
     if strong_heads:

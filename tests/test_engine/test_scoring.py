@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from torch import nn
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.engine.scoring import scoring_copy
@@ -82,15 +81,6 @@ def test_a_model_in_half_precision_is_scored_in_float32():
     twin = scoring_copy(model)
     assert {p.dtype for p in twin.parameters()} == {torch.float32}
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-
-
-@pytest.mark.parametrize('channels, last', [(8, False), (16, True)])
-def test_channels_last_is_left_where_torch_overruns(channels, last):
-    """Few channels, 1x1, a stride: torch 2.13 ends the process."""
-    model = nn.Sequential(nn.Conv2d(3, channels, 3))
-    model.append(nn.Conv2d(channels, 4, 1, stride=2))
-    weight = scoring_copy(model)[0].weight
-    assert weight.is_contiguous(memory_format=torch.channels_last) == last
 
 
 def test_comparison_may_empty_a_layer_that_the_mask_keeps(

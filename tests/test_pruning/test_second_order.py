@@ -161,3 +161,43 @@ def test_first_order_needs_no_second_derivative():
     want = 4 * (1 - 0.01 * 4) ** 3
     got = walk(Once, first_order=True)
     assert got.tolist() == pytest.approx([want] * 3)
+
+
+WITHOUT = {
+    'cdist': lambda x: torch.cdist(x, x.detach() + 0.3, p=1),
+    'pdist': lambda x: nn.functional.pdist(x),
+    'embedding_bag': lambda x: nn.functional.embedding_bag(
+        torch.tensor([[0, 1], [1, 2]]), x
+    ),
+    'MultiMarginLoss': lambda x: nn.functional.multi_margin_loss(
+        x, torch.tensor([0, 1, 2])
+    ),
+    'CtcLoss': lambda x: nn.functional.ctc_loss(
+        x[:, None].log_softmax(2),
+        torch.tensor([[1]]),
+        torch.tensor([3]),
+        torch.tensor([1]),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', WITHOUT)
+@pytest.mark.parametrize('kept_graphs', [0, 1])
+def test_operators_of_torch_without_a_second_derivative_are_named(
+    name, kept_graphs
+):
+    weight = nn.Parameter(torch.rand(3, 3, dtype=torch.float64))
+    model = nn.Module()
+    model.weight = weight
+    objective = ModuleObjective(
+        model, lambda model, batch: WITHOUT[name](model.weight).pow(2).sum()
+    )
+    with pytest.raises(SecondOrderError, match=f'{name}.*first_order=True'):
+        meta_gradient(
+            objective,
+            dict(model.named_parameters()),
+            iter([[0], [0]]),
+            steps=1,
+            lr=0.01,
+            kept_graphs=kept_graphs,
+        )

@@ -1,12 +1,17 @@
 """Differentiating a loss twice: what is cheap, and what would be wrong."""
 
-from .attention import plain_attention
-from .check import SecondOrderError, second_order_check
+from .check import (
+    SecondOrderError,
+    second_derivatives,
+    second_order_check,
+)
 from .operators import LeanOperators
+from .plain import plain_operators
 
 __all__ = [
     'LeanOperators',
     'SecondOrderError',
-    'plain_attention',
+    'plain_operators',
+    'second_derivatives',
     'second_order_check',
 ]

@@ -2,18 +2,36 @@
 
 ``torch.autograd.grad`` does not complain where the backward of an operator
 cannot be differentiated (``once_differentiable``, a detached result): its
-share of a Hessian product is simply missing.
+share of a Hessian product is simply missing. Where an operator of torch's own
+has no second derivative, torch raises, and does not name what would help.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+_QUOTED = re.compile(r"derivative for '?(?:aten::)?(\w+)")
+
+# What torch puts behind a gradient that cannot be differentiated.
+_DEAD_ENDS = ('torch::autograd::Error', 'torch::autograd::NotImplemented')
+
 
 class SecondOrderError(RuntimeError):
     """An operator under the loss cannot be differentiated twice."""
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> 'SecondOrderError':
+        """The error for operators of these names."""
+        return cls(
+            f'{", ".join(sorted(names))}: the backward of this operator '
+            'cannot be differentiated, so second-order terms would be '
+            'missing from the score without a word. Use another operator, '
+            'first_order=True in the criterion, or a criterion that needs '
+            'no second derivative, such as SNIP'
+        )
 
 
 @contextmanager
@@ -41,13 +59,27 @@ def second_order_check(loss: Tensor):
         for handle in handles:
             handle.remove()
     if dropping:
-        names = ', '.join(sorted(dropping))
-        raise SecondOrderError(
-            f'{names}: the backward of this operator cannot be '
-            'differentiated, so second-order terms would be missing from '
-            'the score without a word. Use another operator, or '
-            'first_order=True in the criterion'
-        )
+        raise SecondOrderError.of(dropping)
+
+
+@contextmanager
+def second_derivatives():
+    """Inside, where torch has no second derivative it is said by name.
+
+    Some operators have a backward that is known to autograd and raises only
+    when it is differentiated.
+
+    Raises:
+        SecondOrderError: Names the operator.
+    """
+    try:
+        yield
+    except NotImplementedError as e:
+        # "the derivative for '_cdist_backward' is not implemented."
+        operator = _QUOTED.search(str(e))
+        if operator is None:
+            raise
+        raise SecondOrderError.of([operator[1]]) from e
 
 
 def _watch(name: str, dropping: set[str]):
@@ -65,7 +97,7 @@ def _is_dead_end(grad: Tensor) -> bool:
     if grad.grad_fn is None:
         # Steps such as floor or sign have a derivative of zero for good.
         return bool(grad.any())
-    return grad.grad_fn.name() == 'torch::autograd::Error'
+    return grad.grad_fn.name() in _DEAD_ENDS
 
 
 def _nodes(loss: Tensor) -> Iterator:

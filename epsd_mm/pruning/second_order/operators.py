@@ -111,11 +111,11 @@ def _covered(input: Tensor, dimensions: int | None = None) -> bool:
         and dimensions in (None, input.dim())
         and input.numel() > 0
         and not _autocasts(input.device.type)
-        and not _checkpointing()
+        and not checkpointing()
     )
 
 
-def _checkpointing() -> bool:
+def checkpointing() -> bool:
     """Whether something else keeps what operators save for the backward."""
     top = getattr(torch._C._autograd, '_top_saved_tensors_default_hooks', None)
     return top is not None and top(False) is not None

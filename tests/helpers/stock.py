@@ -1,0 +1,93 @@
+"""Detectors from mmdet's own configs, with few channels."""
+
+from mmengine.config import Config, ConfigDict
+
+from .models import seeded_model, shipped
+
+_DENSE = dict(in_channels=32, feat_channels=32, stacked_convs=1)
+_ROI = dict(in_channels=32, fc_out_channels=16, roi_feat_size=3, num_classes=4)
+
+#: Config, and what its head is told.
+STOCK = {
+    'VFNet': ('vfnet/vfnet_r50_fpn_1x_coco.py', _DENSE),
+    'DDOD': ('ddod/ddod_r50_fpn_1x_coco.py', _DENSE),
+    'RepPoints': (
+        'reppoints/reppoints-moment_r50_fpn_1x_coco.py',
+        dict(_DENSE, point_feat_channels=32),
+    ),
+    'GA-RetinaNet': (
+        'guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py',
+        _DENSE,
+    ),
+    'RTMDet': ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', {}),
+    'DCN': ('dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py', _ROI),
+    'ConvWS': ('gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py', _ROI),
+    'Dynamic R-CNN': ('dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py', _ROI),
+    'Libra R-CNN': ('libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py', _ROI),
+}
+
+
+def stock(name, seed=0, strong_heads=False):
+    """The detector of this name, for pictures of 96 pixels or more."""
+    config, head = STOCK[name]
+    cfg = shipped(config)
+    if name == 'RTMDet':
+        _narrow_rtmdet(cfg)
+    else:
+        _narrow(cfg, head)
+    return seeded_model(cfg, seed, strong_heads)
+
+
+def _narrow(cfg: Config, head: dict) -> None:
+    _without_pretrained(cfg)
+    cfg.backbone.update(
+        base_channels=4,
+        stem_channels=4,
+        frozen_stages=-1,
+        norm_eval=False,
+        zero_init_residual=False,
+    )
+    necks = cfg.neck if isinstance(cfg.neck, list) else [cfg.neck]
+    necks[0].update(in_channels=[16, 32, 64, 128], out_channels=32)
+    if len(necks) > 1:
+        necks[1].in_channels = 32
+    for part in (cfg.backbone, necks[0]):
+        if 'num_groups' in (part.get('norm_cfg') or {}):
+            part.norm_cfg.num_groups = 4
+    if cfg.get('bbox_head', {}).get('type') == 'DDODHead':
+        # Its deformable convolution wants three cells on every level.
+        necks[0].num_outs = 3
+        cfg.bbox_head.anchor_generator.strides = [8, 16, 32]
+    if 'bbox_head' in cfg:
+        cfg.bbox_head.update(head, num_classes=4)
+        return
+    cfg.rpn_head.update(in_channels=32, feat_channels=8)
+    cfg.rpn_head.anchor_generator.scales = [2]
+    extractor = cfg.roi_head.bbox_roi_extractor
+    extractor.out_channels = 32
+    extractor.roi_layer.output_size = 3
+    head = dict(head)
+    if 'conv_out_channels' in cfg.roi_head.bbox_head:
+        head.update(conv_out_channels=8)
+        cfg.roi_head.bbox_head.norm_cfg.num_groups = 4
+    cfg.roi_head.bbox_head.update(head)
+    cfg.train_cfg.rcnn.sampler.num = 32
+    cfg.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=40)
+
+
+def _narrow_rtmdet(cfg: Config) -> None:
+    _without_pretrained(cfg)
+    cfg.backbone.update(widen_factor=0.125, norm_cfg=dict(type='BN'))
+    cfg.neck.update(
+        in_channels=[32, 64, 128], out_channels=16, norm_cfg=dict(type='BN')
+    )
+    cfg.bbox_head.update(
+        in_channels=16,
+        feat_channels=16,
+        num_classes=4,
+        norm_cfg=dict(type='BN'),
+    )
+
+
+def _without_pretrained(cfg: ConfigDict) -> None:
+    cfg.backbone.pop('init_cfg', None)

@@ -1,0 +1,127 @@
+"""Networks as mmdet ships them are scored, or told in one sentence why not."""
+
+import copy
+
+import pytest
+import torch
+
+from epsd_mm.engine.objective import ModelObjective
+from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.pruning import (
+    SNIP,
+    Masks,
+    ProsPr,
+    meta_gradient,
+    prunable_parameters,
+    score,
+)
+from epsd_mm.pruning.second_order import SecondOrderError
+from tests.helpers.models import detection_batch, to_float64, trainable
+from tests.helpers.oracles import (
+    call,
+    relative_error,
+    total,
+    unrolled_gradient,
+)
+from tests.helpers.stock import STOCK, stock
+
+# With mmcv's deformable convolution, which is differentiable once.
+DEFORMABLE = {'VFNet', 'DDOD', 'RepPoints', 'GA-RetinaNet', 'DCN'}
+
+# Weights that are standardised before they convolve are not prunable.
+EXCLUDED = {'ConvWS': ['backbone.*', 'neck.*', '*.shared_convs.*']}
+
+
+def batch(seed, dtype=torch.float32):
+    return detection_batch(2, 96, seed=seed, labels=(0, 1, 2), dtype=dtype)
+
+
+def scores_of(name, criterion):
+    twin = scoring_copy(stock(name))
+    prunable = prunable_parameters(twin, exclude=EXCLUDED.get(name))
+    masks = Masks.ones_like(prunable)
+    return score(
+        ModelObjective(twin),
+        criterion,
+        trainable(twin),
+        masks,
+        lambda draw: [batch(2 * draw), batch(2 * draw + 1)],
+    ).scores
+
+
+@pytest.mark.parametrize('name', STOCK)
+def test_a_stock_network_is_scored_by_snip(name):
+    assert any(scores.any() for scores in scores_of(name, SNIP()).values())
+
+
+@pytest.mark.parametrize('name', STOCK)
+def test_a_stock_network_is_scored_by_prospr_or_says_what_helps(name):
+    options = dict(steps=1, lr=1e-4)
+    if name in DEFORMABLE:
+        with pytest.raises(SecondOrderError, match='Conv2d.*first_order=True'):
+            scores_of(name, ProsPr(**options))
+        options['first_order'] = True
+    assert scores_of(name, ProsPr(**options))
+
+
+def test_the_walk_through_hard_sigmoids_is_the_unrolled_graph():
+    """In the channel attention of RTMDet's backbone."""
+    lr = 1e-3
+    model = to_float64(scoring_copy(stock('RTMDet', strong_heads=True)))
+    head = model.bbox_head
+    head.assigner = SinglePrecision(head.assigner)
+    priors = head.prior_generator.grid_priors
+    head.prior_generator.grid_priors = lambda *args, **kwargs: [
+        level.double() for level in priors(*args, **kwargs)
+    ]
+    batches = [batch(t, torch.float64) for t in range(2)]
+    oracle = copy.deepcopy(model)
+    for parent in list(oracle.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, torch.nn.Hardsigmoid):
+                setattr(parent, name, ByRelu6())
+
+    def at_step(t):
+        def loss(theta):
+            torch.manual_seed(t)
+            data = oracle.data_preprocessor(copy.deepcopy(batches[t]), True)
+            return total(call(oracle, theta, **data, mode='loss'))
+
+        return loss
+
+    def seeded():
+        for t, one in enumerate(batches):
+            torch.manual_seed(t)
+            yield [copy.deepcopy(one)]
+
+    want = unrolled_gradient([at_step(0), at_step(1)], trainable(oracle), lr)
+    objective, params = ModelObjective(model), trainable(model)
+    options = dict(steps=1, lr=lr)
+    got = meta_gradient(objective, params, seeded(), **options).gradient
+    assert relative_error(got, want) < 1e-9
+    plain = meta_gradient(
+        objective, params, seeded(), **options, first_order=True
+    ).gradient
+    assert relative_error(plain, want) > 0.1
+
+
+class SinglePrecision:
+    """mmdet's assigner mixes precisions where it is given doubles."""
+
+    def __init__(self, assigner):
+        self.assigner = assigner
+
+    def assign(self, *instances, **kwargs):
+        singles = []
+        for each in instances:
+            single = each.clone()
+            for name, value in each.items():
+                if value.dtype == torch.float64:
+                    setattr(single, name, value.float())
+            singles.append(single)
+        return self.assigner.assign(*singles, **kwargs)
+
+
+class ByRelu6(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.relu6(x + 3) / 6
