@@ -58,15 +58,22 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits if logits.dtype.itemsize >= 4 else logits.float()
 
 
-def image_key(sample: object) -> Hashable | None:
+def image_key(
+    sample: object, path_parts: int | None = None
+) -> Hashable | None:
     """What identifies an image across epochs: its path, else its number.
 
     Args:
         sample: Anything whose ``get`` finds ``img_path`` or ``sample_idx``:
             a data sample, or what a data set knows of it.
+        path_parts: So many parts at the end of the path are enough, and do
+            not depend on where the data set lies; the whole path by default.
     """
     path = sample.get('img_path')
     if path is not None:
-        return str(path)
+        path = str(path)
+        if path_parts is None:
+            return path
+        return '/'.join(path.rsplit('/', path_parts)[-path_parts:])
     index = sample.get('sample_idx')
     return None if index is None else int(index)

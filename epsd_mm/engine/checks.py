@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from epsd_mm.datasets.annotations import check_annotations
 from epsd_mm.datasets.image_table import ImageTable, image_table
-from epsd_mm.datasets.sample_keys import fingerprint
+from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.distillation import SelfDistillationLoss
 
 from .needs import NEEDS, Need
@@ -37,12 +37,12 @@ def refuse_sharding(runner: Runner) -> None:
 
 def check_data(
     runner: Runner, loss: SelfDistillationLoss | None
-) -> str | None:
+) -> SampleKeys | None:
     """Raise where training data do not fit the model or the loss.
 
     Returns:
-        A fingerprint of the training set for a loss that remembers its
-        images, else None.
+        Keys of the training set for a loss that remembers its images, else
+        None.
 
     Raises:
         ValueError: Gives the line of the config to change.
@@ -66,7 +66,7 @@ def check_data(
         elif isinstance(sampler, need.sampler):
             _refuse(need, loss)
     if getattr(teacher, 'learns', False):
-        return fingerprint(dataset, table or image_table(dataset))
+        return SampleKeys.of(dataset, table or image_table(dataset))
     return None
 
 

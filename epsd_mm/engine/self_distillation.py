@@ -35,15 +35,23 @@ class SelfDistillation:
     Args:
         model: The model, unwrapped.
         loss: The loss; it says which teacher it needs.
+        path_parts: Parts at the end of its path that an image is known by;
+            the whole path by default.
 
     Raises:
         TypeError: The model's predictions cannot be seen.
     """
 
-    def __init__(self, model: nn.Module, loss: SelfDistillationLoss) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: SelfDistillationLoss,
+        path_parts: int | None = None,
+    ) -> None:
         self.model = model
         self.loss = loss
         self.observer = build_observer(model)
+        self.observer.path_parts = path_parts
         self.teacher = loss.build_teacher()
         self.enabled = True
         self.progress = 1.0

@@ -1,17 +1,35 @@
 """A fingerprint tells one training set from another."""
 
+from hashlib import blake2b
+
 import pytest
 from mmengine.dataset import ConcatDataset, RepeatDataset
 
 from epsd_mm.datasets.image_table import image_table
-from epsd_mm.datasets.sample_keys import fingerprint
+from epsd_mm.datasets.sample_keys import SampleKeys
 from tests.helpers.datasets import classification_set, detection_set, objects
 
 IMAGES = [objects(0, 1), objects(2), objects(1, 1, 0)]
 
 
+def keys_of(dataset):
+    return SampleKeys.of(dataset, image_table(dataset))
+
+
 def print_of(dataset):
-    return fingerprint(dataset, image_table(dataset))
+    return keys_of(dataset).fingerprint
+
+
+def older(dataset):
+    """By whole paths, as versions before had it."""
+    table = image_table(dataset)
+    paths = [str(dataset.get_data_info(i)['img_path']) for i in table.index]
+    lines = [
+        f'{path}|{" ".join(map(str, classes))}'
+        for path, classes in zip(paths, table.classes)
+    ]
+    text = '\n'.join(sorted(lines)).encode()
+    return blake2b(text, digest_size=16).hexdigest()
 
 
 def moved(dataset, folder):
@@ -64,9 +82,50 @@ def test_other_objects_have_another(images, detected, tmp_path):
     assert print_of(other) != print_of(detected)
 
 
-def test_other_paths_have_another(detected, tmp_path):
+def test_a_set_that_moves_as_a_whole_keeps_its_keys(tmp_path):
+    """Wherever its parts lie, and in whatever order they are listed."""
+
+    def parts(first, second):
+        return ConcatDataset(
+            [
+                moved(detection_set(tmp_path, IMAGES, name='a.json'), first),
+                moved(detection_set(tmp_path, IMAGES, name='b.json'), second),
+            ]
+        )
+
+    here = keys_of(parts('/data/2007/images', '/data/2012/images'))
+    assert here.path_parts == 3
+    there = keys_of(parts('/mnt/2007/images', '/home/me/2012/images'))
+    assert there.path_parts == 3
+    assert there.fingerprint == here.fingerprint
+    swapped = keys_of(parts('/data/2012/images', '/data/2007/images'))
+    assert swapped.fingerprint == here.fingerprint
+    other = keys_of(parts('/data/2007/images', '/data/2008/images'))
+    assert other.fingerprint != here.fingerprint
+
+
+def test_no_more_of_a_path_counts_than_tells_images_apart(detected):
+    assert keys_of(detected).path_parts is None  # there are names alone
+    assert keys_of(moved(detected, '/deep/down')).path_parts == 1
+
+
+def test_other_names_of_files_have_another(detected, tmp_path):
     other = detection_set(tmp_path, IMAGES, name='other.json')
-    assert print_of(moved(other, 'elsewhere')) != print_of(detected)
+    inner = other.get_data_info
+    other.get_data_info = lambda index: dict(
+        inner(index), img_path=f'/elsewhere/picture_{index}.jpg'
+    )
+    assert print_of(other) != print_of(moved(detected, '/here'))
+
+
+def test_older_checkpoints_match_where_nothing_has_moved(detected):
+    whole = older(moved(detected, '/data'))
+    keys = keys_of(detected)
+    assert keys.fingerprint != whole
+    assert keys.matching(keys.fingerprint) is keys
+    found = keys.matching(whole)
+    assert found.path_parts is None and found.fingerprint == whole
+    assert keys_of(moved(detected, '/mnt')).matching(whole) is None
 
 
 def test_labels_of_images_count(tmp_path):
@@ -93,4 +152,6 @@ def test_images_without_a_name_are_refused(tmp_path):
     dataset = classification_set(tmp_path, [0, 1])
     dataset.get_data_info = lambda index: dict(gt_label=index)
     with pytest.raises(ValueError, match='image 0 of BaseDataset has neither'):
-        fingerprint(dataset, image_table(classification_set(tmp_path, [0, 1])))
+        SampleKeys.of(
+            dataset, image_table(classification_set(tmp_path, [0, 1]))
+        )

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -423,6 +424,51 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(
     assert all(torch.equal(got[name], want[name]) for name in want)
 
 
+@pytest.mark.parametrize('loss, sampler', METHODS[1:])
+@pytest.mark.parametrize('older', [False, True], ids=['moved', 'older'])
+def test_predictions_are_found_again_after_a_move(
+    loss, sampler, older, pictures, tmp_path, monkeypatch
+):
+    """And those that an older version has kept, where nothing has moved."""
+    _, whole = built(pictures, tmp_path / 'whole', loss, sampler, 3)
+    whole.train()
+    if older:
+        monkeypatch.setattr(
+            'epsd_mm.datasets.sample_keys._distinguishing', lambda paths: None
+        )
+    _, first = built(pictures, tmp_path / 'cut', loss, sampler, 3)
+    first.register_hook(Killer(), priority='VERY_LOW')
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    monkeypatch.undo()
+    place = pictures
+    if not older:
+        place = shutil.copytree(pictures, tmp_path / 'elsewhere' / 'named')
+    cfg = tiny_classifier_cfg(place, tmp_path / 'cut', epsd(loss), 3, sampler)
+    cfg.resume = True
+    second = runner_of(cfg)
+    second.train()
+    want, got = whole.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(got[name], want[name]) for name in want)
+    if loss is PSKDLoss:
+        assert len(hook_of(second)._distillation.teacher) == 24
+
+
+def test_older_keys_of_a_set_that_has_moved_are_told_of(
+    pictures, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'epsd_mm.datasets.sample_keys._distinguishing', lambda paths: None
+        )
+        built(pictures, tmp_path / 'run', PSKDLoss, None, 1)[1].train()
+    place = shutil.copytree(pictures, tmp_path / 'elsewhere')
+    cfg = tiny_classifier_cfg(place, tmp_path / 'run', epsd(PSKDLoss), 2)
+    cfg.resume = True
+    with pytest.raises(ValueError, match='checkpoints of older versions'):
+        runner_of(cfg).train()
+
+
 def test_resuming_without_a_memory_is_an_error(pictures, tmp_path):
     cfg, runner = built(pictures, tmp_path, PSKDLoss, None, 1)
     runner.train()
@@ -438,7 +484,7 @@ def test_resuming_without_a_memory_is_an_error(pictures, tmp_path):
 def test_a_memory_of_another_data_set_is_an_error(pictures, tmp_path):
     _, runner = built(pictures, tmp_path / 'run', PSKDLoss, None, 1)
     runner.train()
-    other = picture_folder(tmp_path / 'other')
+    other = picture_folder(tmp_path / 'other', per_class=7)
     cfg = tiny_classifier_cfg(other, tmp_path / 'run', epsd(PSKDLoss), 2)
     cfg.resume = True
     with pytest.raises(ValueError, match='other images.*another data set'):

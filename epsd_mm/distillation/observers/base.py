@@ -1,11 +1,11 @@
 """What every observer offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from torch import nn
 
-from ..observation import Observation
+from ..observation import Observation, image_key
 
 
 class Observer(ABC):
@@ -20,10 +20,13 @@ class Observer(ABC):
     Attributes:
         of_objects: Whether its samples are annotated objects, not images.
         use_sigmoid: Whether the classes are independent probabilities.
+        path_parts: Parts at the end of its path that an image is known by;
+            ``None`` for the whole path.
     """
 
     of_objects: bool = False
     use_sigmoid: bool = False
+    path_parts: int | None = None
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -48,6 +51,10 @@ class Observer(ABC):
         Args:
             data_samples: The samples of the forward pass, preprocessed.
         """
+
+    def image_keys(self, data_samples: Sequence) -> list[Hashable | None]:
+        """What identifies the image of each sample across epochs."""
+        return [image_key(s, self.path_parts) for s in data_samples]
 
 
 def class_names(obj: object) -> set[str]:

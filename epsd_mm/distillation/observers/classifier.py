@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..observation import Observation, at_least_float32, image_key
+from ..observation import Observation, at_least_float32
 from .base import Observer, class_names
 
 
@@ -59,7 +59,7 @@ class ClassifierObserver(Observer):
             labels=labels.to(logits.device),
             weights=logits.new_full((count,), 1 / count, dtype=torch.float),
             images=torch.arange(count, device=logits.device),
-            keys=[image_key(sample) for sample in data_samples],
+            keys=self.image_keys(data_samples),
             use_sigmoid=self.use_sigmoid,
             cross_entropy=plain_cross_entropy(self.model.head.loss_module),
         )

@@ -89,6 +89,7 @@ class DenseObserver(Observer):
         return observe_objects(
             _positives(cls_scores, targets, head.num_classes),
             data_samples,
+            self.image_keys(data_samples),
             use_sigmoid=self.use_sigmoid,
             # SSD's loss is a plain softmax cross-entropy, with no module.
             cross_entropy=1.0 if loss is None else plain_cross_entropy(loss),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..observation import Observation, at_least_float32, image_key
+from ..observation import Observation, at_least_float32
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Positives:
 
 
 def observe_objects(
-    positives: Positives, data_samples: Sequence, **options: Any
+    positives: Positives,
+    data_samples: Sequence,
+    image_keys: Sequence[Hashable | None],
+    **options: Any,
 ) -> Observation:
     """One row an object, or an object and stage.
 
@@ -52,6 +55,7 @@ def observe_objects(
     Args:
         positives: Of all images of the batch.
         data_samples: The samples of the batch.
+        image_keys: What identifies their images.
         options: Further fields of the observation.
     """
     logits = at_least_float32(positives.logits)
@@ -72,17 +76,20 @@ def observe_objects(
         weights=weights.index_add(0, group, positives.weights),
         images=images,
         stages=stages,
-        keys=_keys(identity, data_samples),
+        keys=_keys(identity, data_samples, image_keys),
         **options,
     )
 
 
-def _keys(identity: Tensor, data_samples: Sequence) -> list[Hashable] | None:
+def _keys(
+    identity: Tensor,
+    data_samples: Sequence,
+    images: Sequence[Hashable | None],
+) -> list[Hashable] | None:
     """``(image, object, stage)`` where the objects are numbered."""
     truths = [sample.gt_instances for sample in data_samples]
     if not all('object_ids' in truth for truth in truths):
         return None
-    images = [image_key(sample) for sample in data_samples]
     numbers = [truth.object_ids.tolist() for truth in truths]
     if None in images:
         return None

@@ -73,6 +73,7 @@ class TwoStageObserver(Observer):
         return observe_objects(
             Positives.join(seen),
             data_samples,
+            self.image_keys(data_samples),
             # Stages with different losses have no common factor.
             cross_entropy=factors.pop() if len(factors) == 1 else 0.0,
         )

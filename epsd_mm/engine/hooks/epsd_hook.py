@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from epsd_mm.analysis import report_text, write_report
 from epsd_mm.compat import repair_ssd_head
 from epsd_mm.datasets import number_objects
+from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.distillation.observers import build_observer
 from epsd_mm.engine.checks import check_data, refuse_sharding
 from epsd_mm.engine.identity import check_identity, identity
@@ -63,7 +64,7 @@ class EPSDHook(RevivalHook):
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
         self._left_dense: list[str] = []
-        self._training_set: str | None = None
+        self._sample_keys: SampleKeys | None = None
         self._measured: dict[str, float] = {}
         self._before_validation: RandomState | None = None
 
@@ -106,7 +107,7 @@ class EPSDHook(RevivalHook):
             given = self.settings.read_masks()
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        self._training_set = check_data(runner, self.settings.sd_loss)
+        self._sample_keys = check_data(runner, self.settings.sd_loss)
         self._number_objects(runner, model)
         if self._prunes:
             masks = self._resumed_masks(model) or self._new_masks(
@@ -115,10 +116,7 @@ class EPSDHook(RevivalHook):
             self._keeper = MaskKeeper(model, masks)
             self._keeper.watch(*optimizers_of(runner.optim_wrapper))
         if self.settings.sd_loss is not None:
-            self._distillation = SelfDistillation(model, self.settings.sd_loss)
-            self._distillation.attach()
-            if self._resumed:
-                self._resume_teacher()
+            self._start_distillation(model)
         super().before_train(runner)
         state = (self._resumed or {}).get('random_state')
         if state and get_world_size() == 1:
@@ -173,7 +171,7 @@ class EPSDHook(RevivalHook):
             saved['left_dense'] = self._left_dense
         if self._distillation and self._distillation.teacher.learns:
             saved['teacher'] = self._distillation.teacher.state_dict()
-            saved['training_set'] = self._training_set
+            saved['training_set'] = self._sample_keys.fingerprint
         checkpoint['epsd'] = saved
 
     def after_train(self, runner: Runner) -> None:
@@ -202,24 +200,38 @@ class EPSDHook(RevivalHook):
         if build_observer(model).of_objects:
             number_objects(runner.train_dataloader.dataset)
 
-    def _resume_teacher(self) -> None:
-        teacher = self._distillation.teacher
-        if not teacher.learns:
-            return
+    def _start_distillation(self, model: Any) -> None:
+        loss, keys = self.settings.sd_loss, self._sample_keys
+        if keys is not None and self._resumed:
+            keys = self._sample_keys = self._resumed_keys(keys)
+        self._distillation = SelfDistillation(
+            model, loss, keys and keys.path_parts
+        )
+        self._distillation.attach()
+        if keys is not None and self._resumed:
+            self._distillation.teacher.load_state_dict(
+                self._resumed['teacher']
+            )
+
+    def _resumed_keys(self, keys: SampleKeys) -> SampleKeys:
+        """Those by which the checkpoint remembers."""
         if 'teacher' not in self._resumed:
             raise ValueError(
                 'the checkpoint to resume remembers no predictions for '
                 f'{type(self.settings.sd_loss).__name__}: take its weights '
                 'with load_from instead of resume'
             )
-        if self._resumed['training_set'] != self._training_set:
+        found = keys.matching(self._resumed['training_set'])
+        if found is None:
             raise ValueError(
                 'the checkpoint to resume remembers predictions for other '
                 'images than those of this training set: either it was '
-                'trained on another data set, or the files have moved; take '
-                'its weights with load_from instead of resume'
+                'trained on another data set, or files or classes have '
+                'other names (where the data set lies is no matter, but to '
+                'checkpoints of older versions); take its weights with '
+                'load_from instead of resume'
             )
-        teacher.load_state_dict(self._resumed['teacher'])
+        return found
 
     def _new_masks(
         self, runner: Runner, model: Any, given: Masks | None
