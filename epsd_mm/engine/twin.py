@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from epsd_mm.pruning.layers import calculated_weights
+
 from .object_graph import Parts, bound_parts, parts, walk
 
 # The process's own, which each draw seeds. Samplers hold them.
@@ -44,6 +46,10 @@ def independent_copy(model: nn.Module) -> nn.Module:
             original; or the model cannot be copied.
     """
     memo = {id(generator): generator for generator in PROCESS_GENERATORS}
+    for module in model.modules():
+        # A hook of theirs calculates them anew before each use.
+        for weight in calculated_weights(module):
+            memo[id(weight)] = weight.detach().clone()
     try:
         twin = copy.deepcopy(model, memo)
     except (TypeError, RuntimeError) as e:

@@ -51,10 +51,18 @@ def hooked_weights(module: nn.Module) -> list[nn.Parameter]:
     hooks = module._forward_pre_hooks.values()
     if all(isinstance(hook, BasePruningMethod) for hook in hooks):
         return []
-    calculated = [vars(module).get(name) for name in _weight_names(module)]
-    shapes = {c.shape for c in calculated if isinstance(c, Tensor)}
+    shapes = {weight.shape for weight in calculated_weights(module)}
     own = module.parameters(recurse=False)
     return [param for param in own if param.shape in shapes]
+
+
+def calculated_weights(module: nn.Module) -> list[Tensor]:
+    """Weights of a layer that are attributes and no parameters.
+
+    Some have a gradient function, which Python's ``deepcopy`` refuses.
+    """
+    found = [vars(module).get(name) for name in _weight_names(module)]
+    return [weight for weight in found if isinstance(weight, Tensor)]
 
 
 def _weight_names(module: nn.Module) -> tuple[str, ...]:

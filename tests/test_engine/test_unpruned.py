@@ -7,6 +7,7 @@ from mmcv.ops import ModulatedDeformConv2d
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 import epsd_mm
@@ -150,6 +151,34 @@ def test_most_of_a_backbone_with_deformable_convolutions_goes():
         if n in masks
     )
     assert zeros == round(0.9 * (everything - offsets))
+
+
+@pytest.mark.filterwarnings('ignore:.*weight_norm:FutureWarning')
+@pytest.mark.parametrize(
+    'wrap, name',
+    [
+        (nn.utils.weight_norm, 'weight_v'),
+        (nn.utils.spectral_norm, 'weight_orig'),
+        (lambda m: prune.random_unstructured(m, 'weight', 0.5), 'weight_orig'),
+        (weight_norm, 'parametrizations.weight.original1'),
+    ],
+    ids=['weight_norm', 'spectral_norm', 'prune', 'parametrised'],
+)
+def test_a_model_with_calculated_weights_is_scored_around_them(wrap, name):
+    model = tiny_classifier()
+    wrap(model.head.fc)
+    # As after a training: a weight that is no leaf cannot be copied.
+    model(torch.randn(2, 3, 8, 8))
+    masks = epsd_mm.prune(
+        model,
+        [classification_batch()] * 8,
+        sparsity=0.5,
+        criterion=dict(type='ProsPr', steps=1, lr=0.01),
+        draws=1,
+        exclude=[f'head.fc.{name}'],
+    )
+    assert not any(name.startswith('head') for name in masks)
+    assert model(torch.randn(2, 3, 8, 8))[0].isfinite().all()
 
 
 def test_a_model_of_openmmlab_says_it_alike(warnings):
