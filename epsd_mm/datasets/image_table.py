@@ -1,6 +1,6 @@
 """Which images a data set has, and which classes they show."""
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ class ImageTable:
     """The distinct images of a data set that may repeat them.
 
     Attributes:
-        classes: Classes of each image; in a detection set one class an
+        classes: Classes of each image: one, or several where a data set has
+            several labels an image; in a detection set one class an
             annotated object, those that are ignored left out.
         image: Image of each index of the data set, shape (len(dataset),).
         index: One index of the data set for each image.
@@ -58,24 +59,30 @@ def _concatenated(parts: list[ImageTable]) -> ImageTable:
 
 
 def _classes(dataset: Sized) -> list[tuple[int, ...]]:
+    if hasattr(dataset, 'get_data_info'):
+        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+        return [_classes_of(info, dataset) for info in infos]
     if hasattr(dataset, 'get_gt_labels'):
-        return [(int(label),) for label in dataset.get_gt_labels()]
-    if not hasattr(dataset, 'get_data_info'):
-        raise TypeError(_UNTOLD.format(type(dataset).__name__))
-    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-    return [_classes_of(info, dataset) for info in infos]
+        return [_labels(label) for label in dataset.get_gt_labels()]
+    raise TypeError(_UNTOLD.format(type(dataset).__name__))
 
 
 def _classes_of(info: dict, dataset: Sized) -> tuple[int, ...]:
-    if 'instances' in info:
-        return tuple(
-            int(instance['bbox_label'])
-            for instance in info['instances']
-            if not instance.get('ignore_flag', 0)
-        )
-    if 'gt_label' not in info:
-        raise TypeError(_UNTOLD.format(type(dataset).__name__))
-    return tuple(int(label) for label in np.atleast_1d(info['gt_label']))
+    try:
+        if 'instances' in info:
+            return tuple(
+                int(instance['bbox_label'])
+                for instance in info['instances']
+                if not instance.get('ignore_flag', 0)
+            )
+        return _labels(info['gt_label'])
+    except KeyError:
+        raise TypeError(_UNTOLD.format(type(dataset).__name__)) from None
+
+
+def _labels(label: int | Sequence[int]) -> tuple[int, ...]:
+    """One label, or several: those of an image with several classes."""
+    return tuple(int(one) for one in np.atleast_1d(label))
 
 
 _UNTOLD = (

@@ -1,14 +1,16 @@
 """Batches for scoring, from a loader of its own over the training set."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
+from torch import distributed
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from epsd_mm.datasets.samplers import UniformSampler
 from epsd_mm.pruning.scoring import draw_seed
 
 
@@ -18,44 +20,38 @@ def scoring_batches(
     """``batches(r)``: the training batches of draw ``r``.
 
     The training loader itself is never iterated: its samplers and workers
-    keep state. Data set, batch sampler, batch size and collation are those
-    of the config; the images come in a uniformly random order that depends
-    on ``(seed, r)`` alone and is the same in every process.
+    keep state. Data set, samplers, batch size and collation are those of the
+    config, so that the classes or sources which a sampler balances are
+    balanced here too. A draw depends on ``(seed, r)`` alone and is the same
+    in every process: no sampler takes a share of it for its rank. A sampler
+    with ``shuffle=False``, whose draws would all be the same images, is
+    shuffled.
 
     Raises:
-        TypeError: The runner's training loader was not given as a config.
+        TypeError: The runner's training loader or its sampler was not given
+            as a config.
     """
-    config = runner.cfg.get('train_dataloader')
-    if not isinstance(config, dict):
-        raise TypeError(
-            'scoring builds a loader of its own from the config, but '
-            f'train_dataloader is {type(config).__name__}: give the runner '
-            'a config with train_dataloader as a dict'
-        )
-    dataset = runner.train_dataloader.dataset
-    config = {k: v for k, v in config.items() if k not in _REPLACED}
-
-    loader = Runner.build_dataloader(
-        dict(
-            copy.deepcopy(config),
-            dataset=dataset,
-            sampler=UniformSampler(dataset, seed),
-            num_workers=0,
-        )
-    )
+    config = _loader_config(runner)
+    loader = runner.train_dataloader
+    dataset = loader.dataset
+    with undistributed():
+        pattern = _sampler(config, dataset, seed)
+        batch_pattern = _batch_sampler(config, pattern)
 
     def batches(draw: int) -> Iterator[Any]:
         seed_of_draw = draw_seed(seed, draw)
-        # Batch samplers keep state when they are left half way.
-        sampler = copy.deepcopy(
-            loader.batch_sampler, {id(loader.dataset): loader.dataset}
-        )
-        sampler.sampler.seed = seed_of_draw
-        return iter(
+        with undistributed():
+            sampler = _sampler(config, dataset, seed_of_draw)
+        # Batch samplers keep state when they are left half way, and may
+        # have looked through the whole data set when they were built.
+        same = {id(pattern): sampler, id(dataset): dataset}
+        return _iterate(
             DataLoader(
-                loader.dataset,
-                batch_sampler=sampler,
+                dataset,
+                batch_sampler=copy.deepcopy(batch_pattern, same),
                 collate_fn=loader.collate_fn,
+                # Scoring loads in its own process, where the seed of the
+                # draw governs the augmentation too.
                 generator=torch.Generator().manual_seed(seed_of_draw),
             )
         )
@@ -63,17 +59,67 @@ def scoring_batches(
     return batches
 
 
-# What belongs to worker processes; scoring loads in its own, where the
-# seed of the draw governs the augmentation too.
-_REPLACED = (
-    'dataset',
-    'sampler',
-    'num_workers',
-    'persistent_workers',
-    'prefetch_factor',
-    'pin_memory',
-    'multiprocessing_context',
-    'timeout',
-    'worker_init_fn',
-    'num_batch_per_epoch',
-)
+@contextmanager
+def undistributed() -> Iterator[None]:
+    """Whoever asks in here is told that this process is the only one.
+
+    Samplers ask for rank and world size when they are built, and take the
+    share of their rank from then on.
+    """
+    if not distributed.is_available():
+        yield
+        return
+    world = distributed.GroupMember.WORLD
+    distributed.GroupMember.WORLD = None
+    try:
+        yield
+    finally:
+        distributed.GroupMember.WORLD = world
+
+
+def _iterate(loader: DataLoader) -> Iterator[Any]:
+    with undistributed():
+        iterator = iter(loader)
+    while True:
+        try:
+            with undistributed():
+                batch = next(iterator)
+        except StopIteration:
+            return
+        yield batch
+
+
+def _loader_config(runner: Runner) -> Mapping:
+    config = runner.cfg.get('train_dataloader')
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            'scoring builds a loader of its own from the config, but '
+            f'train_dataloader is {type(config).__name__}: give the runner '
+            'a config with train_dataloader as a dict'
+        )
+    for name in ('sampler', 'batch_sampler'):
+        given = config.get(name)
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(
+                'scoring builds samplers of its own from the config, but '
+                f'{name} of train_dataloader is {type(given).__name__}: give '
+                f'it as a dict, {name}=dict(type=…)'
+            )
+    return config
+
+
+def _sampler(config: Mapping, dataset: Any, seed: int) -> Sampler:
+    options = dict(config['sampler'], seed=seed)
+    if options.get('shuffle') is False:
+        options['shuffle'] = True
+    return DATA_SAMPLERS.build(options, default_args=dict(dataset=dataset))
+
+
+def _batch_sampler(config: Mapping, sampler: Sampler) -> BatchSampler:
+    options = config.get('batch_sampler')
+    size = config['batch_size']
+    if options is None:
+        return BatchSampler(sampler, size, config.get('drop_last', False))
+    return DATA_SAMPLERS.build(
+        dict(options), default_args=dict(sampler=sampler, batch_size=size)
+    )

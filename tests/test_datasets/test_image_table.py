@@ -5,6 +5,7 @@ import json
 import pytest
 from mmdet.datasets import ConcatDataset as DetectionConcat
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmpretrain.datasets import KFoldDataset
 
 from epsd_mm.datasets.image_table import image_table
 from tests.helpers.datasets import (
@@ -20,6 +21,21 @@ def test_one_class_an_image(tmp_path):
     table = image_table(classification_set(tmp_path, [2, 0, 2]))
     assert table.classes == [(2,), (0,), (2,)]
     assert table.image.tolist() == table.index.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize('labels', [[[0, 2], [1], []], [[0, 2], [1, 2]]])
+def test_several_classes_an_image(tmp_path, labels):
+    dataset = classification_set(tmp_path, labels)
+    assert image_table(dataset).classes == [tuple(own) for own in labels]
+
+
+def test_folds_are_looked_into(tmp_path):
+    whole = classification_set(tmp_path, [2, 0, 1, 2])
+    config = dict(type=type(whole), ann_file=whole.ann_file)
+    folds = KFoldDataset(config, num_splits=2)
+    table = image_table(folds)
+    assert table.classes == [(1,), (2,)]
+    assert table.image.tolist() == [0, 1]
 
 
 def test_one_class_an_object_ignored_ones_left_out(tmp_path):

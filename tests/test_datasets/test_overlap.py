@@ -4,8 +4,9 @@ import pytest
 from mmdet.datasets import AspectRatioBatchSampler
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS, DefaultScope
+from torch.utils.data import SequentialSampler
 
-from epsd_mm.datasets.samplers import OverlapBatchSampler, UniformSampler
+from epsd_mm.datasets.samplers import OverlapBatchSampler
 from tests.helpers.datasets import classification_set, detection_set, objects
 
 
@@ -90,7 +91,7 @@ def test_ranks_share_nothing_but_their_own(classified):
 
 
 def test_a_sampler_without_epochs_goes_on_too(classified):
-    sampler = OverlapBatchSampler(UniformSampler(classified, 0), 4)
+    sampler = OverlapBatchSampler(SequentialSampler(classified), 4)
     first, second = list(sampler), list(sampler)
     assert len(first[0]) == 2 and second[0][2:] == first[-1][:2]
 
@@ -117,13 +118,13 @@ def test_it_wraps_the_sampler_that_groups_by_shape(tmp_path):
 @pytest.mark.parametrize('size', [3, 0])
 def test_an_odd_batch_has_no_halves(classified, size):
     with pytest.raises(ValueError, match=f'batch_size={size} must be even'):
-        OverlapBatchSampler(UniformSampler(classified, 0), size)
+        OverlapBatchSampler(SequentialSampler(classified), size)
 
 
 def test_drop_last_beside_a_base_is_refused(classified):
     with pytest.raises(ValueError, match='drop_last=True beside base'):
         OverlapBatchSampler(
-            UniformSampler(classified, 0),
+            SequentialSampler(classified),
             4,
             base=dict(type='BatchSampler'),
             drop_last=True,
