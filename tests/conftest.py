@@ -9,10 +9,23 @@ import random
 import numpy as np
 import pytest
 import torch
+import yapf.yapflib.yapf_api
 from mmengine.registry import DefaultScope
 
 # Before any test imports mmdet or mmpretrain: it repairs torchvision.
 import epsd_mm  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope='session')
+def unformatted_configs():
+    """Every runner formats its config five times, a second or two in all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            yapf.yapflib.yapf_api,
+            'FormatCode',
+            lambda text, **style: (text, False),
+        )
+        yield
 
 
 @pytest.fixture(autouse=True, scope='module')

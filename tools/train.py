@@ -21,6 +21,7 @@ from common import (
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.preparation import require_data
 from epsd_mm.engine.hooks import RevivalHook
+from epsd_mm.engine.loaders import check_loader_config
 from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
 
 
@@ -151,6 +152,7 @@ def main() -> None:
     args = parse_args()
     with one_sentence():
         cfg = configure(args)
+        check_loader_config(cfg)
         loaders = ['train_dataloader']
         if cfg.get('val_cfg') is not None:
             loaders.append('val_dataloader')

@@ -15,6 +15,8 @@ from xml.etree import ElementTree as ET
 import mmcv
 from mmengine import fileio
 
+from .class_names import near_name
+
 
 @dataclass(slots=True)
 class AnnotatedObject:
@@ -172,6 +174,8 @@ def _coco_images(dataset: Any) -> Iterator[AnnotatedImage]:
     for where, category in _located(file, 'categories', kinds):
         with _understood(where, 'COCO', 'remove it'):
             categories.append((category['id'], category['name']))
+    for what, values in zip(('id', 'name'), zip(*categories)):
+        _refuse_twice(file, 'categories', what, values)
     _check_labels(dataset, [name for _, name in categories])
     names = dict(categories)
     images = {}
@@ -181,6 +185,7 @@ def _coco_images(dataset: Any) -> Iterator[AnnotatedImage]:
                 f'{image["file_name"]} in {file}',
                 (_number(image['width']), _number(image['height'])),
             )
+    _refuse_twice(file, 'images', 'id', [image['id'] for image in pictures])
     for where, annotation in _located(file, 'annotations', annotations):
         with _understood(where, 'COCO', 'remove it'):
             image = images.get(annotation['image_id'])
@@ -196,6 +201,19 @@ def _located(file: str, key: str, entries: list) -> Iterator[tuple[str, Any]]:
         yield f'{key}[{number}] of {file}', entry
 
 
+def _refuse_twice(file: str, key: str, what: str, values: Sequence) -> None:
+    """Raise where two entries of a COCO file are the same to mmdet."""
+    places: dict = {}
+    for place, value in enumerate(values):
+        if value in places:
+            raise ValueError(
+                f'{key}[{places[value]}] and {key}[{place}] of {file} have '
+                f'the same {what} {value!r}: give each its own, or make one '
+                'of them'
+            )
+        places[value] = place
+
+
 def _number(value: Any) -> float:
     if not isinstance(value, Real):
         raise TypeError(f'{value!r} is no number')
@@ -207,12 +225,20 @@ def _check_labels(dataset: Any, names: list[str]) -> None:
     classes = list(dataset.metainfo['classes'])
     labels = [name for name in names if name in classes]
     if labels and labels != classes:
+        absent = [name for name in classes if name not in names]
+        pairs = [(name, near_name(name, names)) for name in absent]
+        slips = ''.join(
+            f'. For {name!r}, is {near!r} meant?'
+            for name, near in pairs
+            if near
+        )
         raise ValueError(
             f'{dataset.ann_file} has the categories {", ".join(names)}, of '
             f'which {", ".join(labels)} get the labels 0, 1, …, but metainfo '
             f'of the data set has the classes {", ".join(classes)}: labels '
             'would have the names of other classes. Give metainfo the '
-            "file's own names in its order, and no others"
+            "file's own names in its order, and no others, in the config"
+            + slips
         )
 
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import Logger
 from typing import Any
@@ -16,13 +16,17 @@ from .annotation_files import (
     annotated_images,
     reads_like,
 )
+from .bad_boxes import box_fault, check_bad_boxes
+from .class_names import check_class_names, near_name
 from .leaves import leaf_configs, leaf_datasets
 
 #: So many bad annotations are named in one message.
 SHOWN = 5
 
 
-def check_annotations(dataset: Any, logger: Logger | None = None) -> None:
+def check_annotations(
+    dataset: Any, logger: Logger | None = None, bad_boxes: str = 'error'
+) -> int:
     """Refuse annotations that would spoil the training of a detector.
 
     An error: a box that is inverted, without area, not finite or entirely
@@ -32,7 +36,7 @@ def check_annotations(dataset: Any, logger: Logger | None = None) -> None:
     object that may be learned; a data set of which ``filter_cfg`` leaves no
     image. A warning each: objects of other names, which mmdet takes for
     background; boxes that are partly outside; objects of a COCO file that
-    mmdet drops.
+    mmdet drops; bad boxes where they are to be dropped.
 
     Every annotation file is read once more. Sets without boxes pass, and so
     do images without objects. Boxes that are small, or become so by
@@ -42,16 +46,22 @@ def check_annotations(dataset: Any, logger: Logger | None = None) -> None:
         dataset: A training set of mmdet in any of mmengine's wrappers; it
             need not be loaded yet (``lazy_init=True``).
         logger: What the warnings go to; nowhere without it.
+        bad_boxes: ``'error'``, or ``'drop'`` where :func:`drop_bad_boxes`
+            shall take out those that mmdet can load.
+
+    Returns:
+        Number of boxes to drop.
 
     Raises:
         ValueError: Names files, objects, boxes and the remedy.
     """
-    findings = _Findings()
+    findings = _Findings(bad_boxes)
     for leaf in leaf_datasets(dataset):
         findings.look_at(leaf)
     findings.refuse()
     if logger is not None:
         findings.warn(logger)
+    return len(findings.to_drop)
 
 
 def check_configured_annotations(cfg: Mapping) -> None:
@@ -68,7 +78,7 @@ def check_configured_annotations(cfg: Mapping) -> None:
     Raises:
         ValueError: As :func:`check_annotations`.
     """
-    findings = _Findings()
+    findings = _Findings(_configured_choice(cfg))
     scope = cfg.get('default_scope', 'mmdet')
     with DefaultScope.overwrite_default_scope(scope):
         for leaf in leaf_configs(cfg['train_dataloader']['dataset']):
@@ -77,6 +87,14 @@ def check_configured_annotations(cfg: Mapping) -> None:
             else:
                 findings.complete = False
     findings.refuse()
+
+
+def _configured_choice(cfg: Mapping) -> str:
+    """What the hook of a config is told to do about bad boxes."""
+    hooks = [*(cfg.get('default_hooks') or {}).values()]
+    hooks += cfg.get('custom_hooks') or []
+    told = [hook['bad_boxes'] for hook in hooks if 'bad_boxes' in (hook or ())]
+    return told[0] if told else 'error'
 
 
 def _builds_unloaded(leaf: Mapping) -> bool:
@@ -107,9 +125,16 @@ def _file_reader(kind: type) -> str:
 class _Findings:
     """What was seen in all data sets of a training set."""
 
+    bad_boxes: str
     classes: list[str] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
+    #: Bad boxes that could be dropped, or will be.
+    droppable: list[str] = field(default_factory=list)
+    #: Known names of objects, dropped ones as well.
+    named: Counter = field(default_factory=Counter)
     unknown: Counter = field(default_factory=Counter)
+    #: Where a class, the key's first, has another name, its second.
+    misnamed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     #: Why objects of known names are not learned.
     idle: Counter = field(default_factory=Counter)
     #: Objects that mmdet leaves out, by the reason.
@@ -122,8 +147,17 @@ class _Findings:
     #: Whether every data set of the training set was looked at.
     complete: bool = True
 
+    def __post_init__(self) -> None:
+        check_bad_boxes(self.bad_boxes)
+
+    @property
+    def to_drop(self) -> list[str]:
+        """Bad boxes that shall be dropped."""
+        return self.droppable if self.bad_boxes == 'drop' else []
+
     def look_at(self, dataset: Any) -> None:
         """Every object of one data set, without wrappers."""
+        check_class_names(dataset)
         rules = _Rules.of(dataset)
         self.classes += [c for c in rules.classes if c not in self.classes]
         images = kept = 0
@@ -155,8 +189,12 @@ class _Findings:
         self, thing: AnnotatedObject, image: AnnotatedImage, rules: '_Rules'
     ) -> None:
         where = f'{image.file}, {thing.place} ({thing.name}), {thing.written}'
+        self.named[thing.name] += 1
         if fault := _fault(thing, image.size):
-            self.bad.append(f'{where}: {fault}')
+            loads = all(map(math.isfinite, thing.box))
+            # mmdet stops on coordinates that are not finite.
+            bad = self.droppable if loads else self.bad
+            bad.append(f'{where}: {fault}')
         elif thing.dropped:
             self.dropped.setdefault(thing.dropped, []).append(where)
         elif reason := rules.idle(thing, image):
@@ -173,16 +211,43 @@ class _Findings:
         if meant is None:
             self.unknown[thing.name] += 1
         else:
-            self.bad.append(
-                f'{image.file}, {thing.place}: the name {thing.name!r} '
+            places = self.misnamed.setdefault((meant, thing.name), [])
+            places.append(f'{image.file}, {thing.place}')
+
+    def _faults_of_names(self) -> Iterator[str]:
+        for (meant, name), places in self.misnamed.items():
+            differs = (
                 f'differs from the class {meant!r} only in case or blanks, '
-                f'and mmdet would drop the object: write {meant!r}'
+                'and mmdet would drop'
             )
+            variants = [
+                other for known, other in self.misnamed if known == meant
+            ]
+            if variants == [name] and not self.named[meant]:
+                yield (
+                    f'the name {name!r} of all {len(places)} objects, as in '
+                    f'{places[0]}, {differs} them: make {name!r} the class in '
+                    f'metainfo of the config, or write {meant!r}'
+                )
+                continue
+            for place in places:
+                yield (
+                    f'{place}: the name {name!r} {differs} the object: write '
+                    f'{meant!r}'
+                )
 
     def refuse(self) -> None:
         """Raise where training would go wrong."""
-        if self.bad:
-            raise ValueError(_listed('bad annotations', self.bad))
+        bad = self.bad + list(self._faults_of_names())
+        to_refuse = self.droppable if self.bad_boxes == 'error' else []
+        if bad or to_refuse:
+            message = _listed('bad annotations', bad + to_refuse)
+            if to_refuse:
+                message += (
+                    f"\nbad_boxes='drop' of EPSDHook or DenseHook trains "
+                    f'without the {len(to_refuse)} bad boxes, and says so'
+                )
+            raise ValueError(message)
         if self.complete and self.images and not self.learned:
             self._refuse_nothing()
         if self.lost:
@@ -194,6 +259,17 @@ class _Findings:
                 'images without objects of the classes)'
             )
 
+    def _slips(self) -> str:
+        """Classes without an object that may be misspelt in the config."""
+        empty = [name for name in self.classes if not self.named[name]]
+        pairs = [(name, near_name(name, self.unknown)) for name in empty]
+        return ''.join(
+            f'. No object is a {name!r}, a class of metainfo: is {near!r} '
+            'meant?'
+            for name, near in pairs
+            if near
+        )
+
     def _refuse_nothing(self) -> None:
         reasons = self.idle.copy()
         for reason, places in self.dropped.items():
@@ -203,7 +279,8 @@ class _Findings:
                 'no object of the training set is of one of the classes '
                 f'{", ".join(self.classes)}; its annotations name '
                 f'{_counts(self.unknown)}: set metainfo=dict(classes=…) of '
-                'the data set, and num_classes of the head to their number'
+                'the data set in the config, and num_classes of the head to '
+                'their number' + self._slips()
             )
         reasons['of unknown names'] += self.unknown.total()
         raise ValueError(
@@ -214,11 +291,17 @@ class _Findings:
         )
 
     def warn(self, logger: Logger) -> None:
-        """Say what mmdet does without a word."""
+        """Say what mmdet does without a word, and what is dropped."""
+        if self.to_drop:
+            logger.warning(
+                _listed(
+                    "bad boxes are dropped (bad_boxes='drop')", self.to_drop
+                )
+            )
         if self.unknown:
             logger.warning(
                 'objects of other names than the classes of metainfo count '
-                f'as background: {_counts(self.unknown)}'
+                f'as background: {_counts(self.unknown)}{self._slips()}'
             )
         if self.beyond:
             logger.warning(
@@ -304,23 +387,12 @@ def _fault(thing: AnnotatedObject, size: tuple[float, float]) -> str:
     """What is wrong with a box of a known class, or nothing."""
     if not thing.box:
         return ''
+    fault = box_fault(thing.box, size)
     left, top, right, bottom = thing.box
-    if not all(map(math.isfinite, thing.box)):
-        return 'a coordinate is not finite: correct it or remove the object'
-    if right < left:
-        return 'its right edge is left of its left edge: exchange them'
-    if bottom < top:
-        return 'its bottom is above its top: exchange them'
-    if thing.dropped:
-        return ''
-    if right == left or bottom == top:
-        return 'it has no area: correct it or remove the object'
-    if right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]:
-        return (
-            f'it is entirely outside of the image of {size[0]} x {size[1]}: '
-            'correct box or size, or remove the object'
-        )
-    return ''
+    inverted = right < left or bottom < top
+    if thing.dropped and not inverted and all(map(math.isfinite, thing.box)):
+        return ''  # mmdet sees to it
+    return fault
 
 
 def _beyond(box: Sequence[float], size: tuple[float, float]) -> float:

@@ -17,6 +17,10 @@ def leaf_datasets(dataset: Any) -> Iterator[Any]:
         if id(current) in seen:
             continue
         seen.add(id(current))
+        if type(current).__name__ == '_SlicedDataset':
+            # Of num_batch_per_epoch; it hands out what is inside it.
+            waiting.append(current._dataset)
+            continue
         inner = getattr(current, 'datasets', None)
         if inner is None and hasattr(current, 'dataset'):
             inner = [current.dataset]

@@ -42,7 +42,7 @@ class UnpackObjectNumbers(BaseTransform):
         return results
 
 
-def number_objects(dataset: Any) -> None:
+def number_objects(dataset: Any) -> bool:
     """Let a detection set number the objects of each image.
 
     Two transforms are inserted into the pipelines of the data sets under
@@ -54,16 +54,23 @@ def number_objects(dataset: Any) -> None:
     Args:
         dataset: A training set of mmdet.
 
+    Returns:
+        Whether a pipeline was changed.
+
     Raises:
         ValueError: A pipeline mixes images, or does not load or pack
             annotations in its own list of transforms.
     """
+    leaves = [(leaf, _transforms(leaf)) for leaf in leaf_datasets(dataset)]
     # All of them are looked at before any is changed.
-    for leaf, places in [(d, _places(d)) for d in leaf_datasets(dataset)]:
-        if places is None:
-            continue
-        loading, packing = places
-        transforms = leaf.pipeline.transforms
+    found = [
+        (leaf, transforms, *_places(transforms, type(leaf).__name__))
+        for leaf, transforms in leaves
+        if not any(isinstance(t, NumberObjects) for t in transforms)
+    ]
+    for leaf, transforms, loading, packing in found:
+        if any(isinstance(t, NumberObjects) for t in transforms):
+            continue  # a list that two data sets share
         transforms.insert(packing + 1, UnpackObjectNumbers())
         transforms.insert(loading + 1, NumberObjects())
         MMLogger.get_current_instance().info(
@@ -71,10 +78,23 @@ def number_objects(dataset: Any) -> None:
             'UnpackObjectNumbers after PackDetInputs in the pipeline of '
             f'{type(leaf).__name__}: each object keeps its number'
         )
+    return bool(found)
 
 
-def _places(dataset: Any) -> tuple[int, int] | None:
-    """Where loading and packing are; None where objects are numbered."""
+def check_numbering(transforms: list, owner: str) -> None:
+    """Raise where objects could not be numbered by a list of transforms.
+
+    Args:
+        transforms: Of a pipeline.
+        owner: Whose pipeline it is, for messages.
+
+    Raises:
+        ValueError: As :func:`number_objects`.
+    """
+    _places(transforms, owner)
+
+
+def _transforms(dataset: Any) -> list:
     pipeline = getattr(dataset, 'pipeline', None)
     transforms = getattr(pipeline, 'transforms', None)
     if not isinstance(transforms, list):
@@ -82,25 +102,28 @@ def _places(dataset: Any) -> tuple[int, int] | None:
             f'{type(dataset).__name__} has no pipeline of transforms, in '
             'which the objects of its images could be numbered'
         )
-    if any(isinstance(t, NumberObjects) for t in transforms):
-        return None
+    return transforms
+
+
+def _places(transforms: list, owner: str) -> tuple[int, int]:
+    """Where loading and packing are."""
     for transform in _nested(transforms):
         if any(word in type(transform).__name__ for word in _MIXING):
             raise ValueError(
                 f'{type(transform).__name__} puts objects of several images '
-                'into one, so that no object is known by its image: remove '
-                'it, or train with CSKDLoss'
+                f'into one in the pipeline of {owner}, so that no object is '
+                'known by its image: remove it, or train with CSKDLoss'
             )
-    loading = _place(transforms, 'LoadAnnotations', dataset)
-    return loading, _place(transforms, 'PackDetInputs', dataset)
+    loading = _place(transforms, 'LoadAnnotations', owner)
+    return loading, _place(transforms, 'PackDetInputs', owner)
 
 
-def _place(transforms: list, name: str, dataset: Any) -> int:
+def _place(transforms: list, name: str, owner: str) -> int:
     for place, transform in enumerate(transforms):
         if any(base.__name__ == name for base in type(transform).__mro__):
             return place
     raise ValueError(
-        f'the pipeline of {type(dataset).__name__} has no {name} in its own '
+        f'the pipeline of {owner} has no {name} in its own '
         f'list ({", ".join(type(t).__name__ for t in transforms)}), so that '
         'its objects cannot be numbered: add it, or train with CSKDLoss'
     )

@@ -1,17 +1,23 @@
 """What a runner must be like for pruning and self-distillation."""
 
+from collections.abc import Sized
+
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
-from torch.utils.data import DataLoader
 
-from epsd_mm.datasets.annotations import check_annotations
+from epsd_mm.datasets.class_names import check_class_names
 from epsd_mm.datasets.image_table import ImageTable, image_table
+from epsd_mm.datasets.leaves import leaf_datasets
+from epsd_mm.datasets.object_numbers import check_numbering
 from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.distillation import SelfDistillationLoss
+from epsd_mm.distillation.observers import build_observer
+from epsd_mm.distillation.observers.base import class_names
 
 from .needs import NEEDS, Need
 from .objective import is_detector
+from .recipes import later_recipes
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
 
@@ -35,6 +41,55 @@ def refuse_sharding(runner: Runner) -> None:
                 )
 
 
+def check_loader(runner: Runner) -> None:
+    """Raise where the training loader cannot do what is asked of it.
+
+    Raises:
+        ValueError: Gives what to change.
+    """
+    loader = runner.train_dataloader
+    if not len(loader):
+        raise ValueError(
+            f'the {len(loader.dataset)} images of the training set make no '
+            f'batch of {loader.batch_sampler.batch_size}: choose a smaller '
+            'batch_size, or drop_last=False'
+        )
+    for hook in runner.hooks:
+        if 'PreciseBNHook' in class_names(hook) and loader.batch_size is None:
+            sampler = type(loader.batch_sampler).__name__
+            raise ValueError(
+                'PreciseBNHook asks the training loader for its batch_size, '
+                f'and beside a batch sampler such as {sampler} a loader has '
+                'none: remove the hook from custom_hooks, or train with '
+                'PSKDLoss, which needs no batch sampler'
+            )
+
+
+def check_recipes(runner: Runner, loss: SelfDistillationLoss | None) -> None:
+    """Raise where what hooks will put in place does not fit the loss.
+
+    Raises:
+        ValueError: Names the hook.
+    """
+    if loss is None:
+        return
+    for recipe in later_recipes(runner):
+        if recipe.batch_augments is not None:
+            raise ValueError(
+                f'{_MIXED.format(_name(loss))}: remove the batch_augments of '
+                f'{recipe.source}'
+            )
+        if recipe.transforms and knows_objects(runner, loss):
+            check_numbering(recipe.transforms, recipe.source)
+
+
+def knows_objects(runner: Runner, loss: SelfDistillationLoss | None) -> bool:
+    """Whether a loss remembers objects, and must know them again."""
+    if loss is None or not loss.build_teacher().learns:
+        return False
+    return build_observer(unwrapped(runner)).of_objects
+
+
 def check_data(
     runner: Runner, loss: SelfDistillationLoss | None
 ) -> SampleKeys | None:
@@ -46,20 +101,24 @@ def check_data(
 
     Raises:
         ValueError: Gives the line of the config to change.
+        TypeError: A loss needs classes that the data set does not tell, or
+            cannot see the predictions of the model.
     """
-    _check_length(runner.train_dataloader)
     dataset = runner.train_dataloader.dataset
-    if is_detector(_model(runner)):
-        check_annotations(dataset, runner.logger)
-    classes = _num_classes(_model(runner))
-    table = None
-    if classes is not None and hasattr(dataset, 'get_data_info'):
-        table = image_table(dataset)
+    for leaf in leaf_datasets(dataset):
+        check_class_names(leaf)
+    model = unwrapped(runner)
+    table = _known_table(dataset)
+    classes = _num_classes(model)
+    if classes is not None and table is not None:
         _check_labels(table, classes)
     sampler = runner.train_dataloader.batch_sampler
     teacher = None if loss is None else loss.build_teacher()
     if loss is not None:
-        _refuse_mixing(runner, loss)
+        if table is not None and not is_detector(model):
+            _refuse_several_labels(table, loss)
+        build_observer(model)
+        refuse_mixing(runner, loss)
     for need in NEEDS:
         if getattr(teacher, need.attribute, False):
             _require(need, runner, loss)
@@ -70,13 +129,12 @@ def check_data(
     return None
 
 
-def _check_length(loader: DataLoader) -> None:
-    if not len(loader):
-        raise ValueError(
-            f'the {len(loader.dataset)} images of the training set make no '
-            f'batch of {loader.batch_sampler.batch_size}: choose a smaller '
-            'batch_size, or drop_last=False'
-        )
+def _known_table(dataset: Sized) -> ImageTable | None:
+    """Training without a loss of ours may do without classes."""
+    try:
+        return image_table(dataset)
+    except TypeError:
+        return None
 
 
 def _check_labels(table: ImageTable, classes: int) -> None:
@@ -91,16 +149,42 @@ def _check_labels(table: ImageTable, classes: int) -> None:
             )
 
 
+def _refuse_several_labels(
+    table: ImageTable, loss: SelfDistillationLoss
+) -> None:
+    several = [i for i, own in enumerate(table.classes) if len(own) != 1]
+    if several:
+        image = several[0]
+        raise ValueError(
+            f'{_name(loss)} compares images that have one class each, but '
+            f'{len(several)} of {len(table.classes)} images of the training '
+            f'set have several or none, as image {table.index[image]} with '
+            f'the labels {list(table.classes[image])}: set sd_loss=None to '
+            'prune without self-distillation, which any labels allow'
+        )
+
+
 def _require(need: Need, runner: Runner, loss: SelfDistillationLoss) -> None:
-    sampler = runner.train_dataloader.batch_sampler
-    if isinstance(sampler, need.sampler):
+    loader = runner.train_dataloader
+    if isinstance(loader.batch_sampler, need.sampler):
         return
-    base = runner.cfg.get('train_dataloader', {}).get('batch_sampler')
-    base = f', base={dict(base)}' if base else ''
+    config = runner.cfg.get('train_dataloader') or {}
+    options = [f"type='{need.sampler.__name__}'"]
+    others = []
+    if config.get('batch_sampler'):
+        options.append(f'base={dict(config["batch_sampler"])}')
+    elif 'batch_sampler' in config:
+        # A dict of a child config does not take the place of None.
+        options.insert(0, '_delete_=True')
+    if config.get('drop_last'):
+        others.append('drop_last=False')
+        if not config.get('batch_sampler'):
+            options.append('drop_last=True')
+    lines = [*others, f'batch_sampler=dict({", ".join(options)})']
     raise ValueError(
         f'{_name(loss)} {need.why}, but the batches come from '
-        f'{type(sampler).__name__}. Add to the config: train_dataloader = '
-        f"dict(batch_sampler=dict(type='{need.sampler.__name__}'{base}))"
+        f'{type(loader.batch_sampler).__name__}. Add to the config: '
+        f'train_dataloader = dict({", ".join(lines)})'
     )
 
 
@@ -116,18 +200,27 @@ def _refuse(need: Need, loss: SelfDistillationLoss | None) -> None:
     )
 
 
-def _refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
-    model = _model(runner)
+def refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
+    """Raise where the images of a batch are mixed.
+
+    Raises:
+        ValueError: Says what to remove.
+    """
+    model = unwrapped(runner)
     preprocessor = model.data_preprocessor
     if is_detector(model):  # theirs resize or pad a batch, and mix nothing
         return
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
-            f'batch_augments mix the images of a batch, but {_name(loss)} '
-            'compares predictions of single images: remove augments from '
-            "the model's train_cfg, or batch_augments from its "
-            'data_preprocessor'
+            f'{_MIXED.format(_name(loss))}: remove augments from the '
+            "model's train_cfg, or batch_augments from its data_preprocessor"
         )
+
+
+_MIXED = (
+    'batch_augments mix the images of a batch, but {} compares predictions '
+    'of single images'
+)
 
 
 def _num_classes(model: BaseModel) -> int | None:
@@ -140,7 +233,8 @@ def _num_classes(model: BaseModel) -> int | None:
     return classes if isinstance(classes, int) else None
 
 
-def _model(runner: Runner) -> BaseModel:
+def unwrapped(runner: Runner) -> BaseModel:
+    """The model of a runner, without what distributes it."""
     model = runner.model
     return model.module if is_model_wrapper(model) else model
 

@@ -22,6 +22,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         exclude=settings.exclude and list(settings.exclude),
         masks=None if settings.masks is None else 'given',
         prefix=settings.prefix,
+        bad_boxes=settings.bad_boxes,
     )
 
 

@@ -217,7 +217,9 @@ class ModelObjective(Objective):
 def is_detector(model: nn.Module) -> bool:
     """Whether a model has a head for boxes."""
     heads = ('bbox_head', 'roi_head', 'rpn_head')
-    return any(hasattr(model, head) for head in heads)
+    # A semi-supervised one is made of two detectors.
+    parts = (model, getattr(model, 'student', None))
+    return any(hasattr(part, head) for part in parts for head in heads)
 
 
 def _check_partners(samples: Sequence) -> None:

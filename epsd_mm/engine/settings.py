@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from epsd_mm.datasets.bad_boxes import check_bad_boxes
 from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.pruning import (
     Allocation,
@@ -78,6 +79,9 @@ class Settings:
             masks of its checkpoint.
         prefix: Take only the masks of this part of the network, such as
             ``'backbone'``.
+        bad_boxes: What is done about boxes that a detector cannot be
+            trained on: ``'error'``, or ``'drop'``: they are named, and
+            training goes on without them.
 
     Raises:
         ValueError: A setting is wrong or would have no effect.
@@ -99,6 +103,7 @@ class Settings:
     seed: int | None = None
     masks: str | Path | None = None
     prefix: str | None = None
+    bad_boxes: str = 'error'
 
     @classmethod
     def build(cls, **options: Any) -> 'Settings':
@@ -126,6 +131,7 @@ class Settings:
         check_combination(self.allocation, self.pattern)
         _check_score_weights(self.score_weights)
         check_choice(self.zero_layers)
+        check_bad_boxes(self.bad_boxes)
         if not isinstance(self.masks, (str, Path, type(None))):
             raise ValueError(
                 f'masks={self.masks!r} must be the path of a file: masks.pth '

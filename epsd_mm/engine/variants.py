@@ -1,5 +1,7 @@
 """The runs that a config of EPSD is compared with."""
 
+from collections.abc import Sequence
+
 from mmengine.config import Config, ConfigDict
 
 from epsd_mm.registry import build_sd_loss
@@ -16,8 +18,10 @@ VARIANTS = {
     'dense': 'dense, trained by the plain loss',
 }
 _SAMPLERS = [need.sampler.__name__ for need in NEEDS]
-# What a dense run with self-distillation takes of the hook.
-_OF_TRAINING = ('type', 'sd_loss')
+# What a dense run takes of the hook, so that it sees the same data.
+_OF_DATA = ('bad_boxes',)
+# What a dense run with self-distillation takes of it.
+_OF_TRAINING = ('type', 'sd_loss', *_OF_DATA)
 
 
 def apply_variant(cfg: Config, variant: str) -> None:
@@ -55,11 +59,9 @@ def apply_variant(cfg: Config, variant: str) -> None:
             hook.pop(name, None)
         _plain_batches(cfg)
     elif variant == 'sd-only':
-        owner[key] = ConfigDict(
-            {name: hook[name] for name in _OF_TRAINING}, criterion=None
-        )
+        owner[key] = ConfigDict(_taken(hook, _OF_TRAINING), criterion=None)
     elif variant == 'dense':
-        owner[key] = ConfigDict(type='DenseHook')
+        owner[key] = ConfigDict(_taken(hook, _OF_DATA), type='DenseHook')
         _plain_batches(cfg)
 
 
@@ -113,6 +115,10 @@ def _hook(cfg: Config) -> tuple:
         if hook.get('type') == 'EPSDHook':
             return cfg.custom_hooks, index
     raise ValueError('the config has no EPSDHook to make variants of')
+
+
+def _taken(hook: ConfigDict, names: Sequence[str]) -> dict:
+    return {name: hook[name] for name in names if name in hook}
 
 
 def _plain_batches(cfg: Config) -> None:

@@ -13,7 +13,7 @@ from mmdet.datasets.transforms import FilterAnnotations
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.dataset import BaseDataset, RepeatDataset, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from PIL import Image
@@ -23,6 +23,7 @@ from epsd_mm.datasets.annotations import (
     check_annotations,
     check_configured_annotations,
 )
+from epsd_mm.datasets.bad_boxes import drop_bad_boxes
 from tests.helpers.datasets import (
     classification_set,
     concatenated,
@@ -232,6 +233,109 @@ def test_a_name_that_was_written_otherwise_is_refused(voc, logged, name):
         check_annotations(dataset, logged)
 
 
+def test_a_class_that_every_file_writes_otherwise_is_a_slip_of_the_config(
+    voc, logged
+):
+    dataset = voc([GOOD], 3 * [GOOD], metainfo=dict(classes=('Cat', 'dog')))
+    with pytest.raises(ValueError) as error:
+        check_annotations(dataset, logged)
+    message = str(error.value)
+    assert message.startswith('1 bad annotations')
+    assert "'cat' of all 4 objects" in message and 'of the config' in message
+    # Where some are right, the others are wrong.
+    mixed = voc([GOOD, ('Cat', *GOOD[1:])], metainfo=dict(classes=('Cat',)))
+    with pytest.raises(ValueError, match="object 1 of 2: .*write 'Cat'$"):
+        check_annotations(mixed, logged)
+
+
+def test_a_class_that_is_misspelt_in_the_config_is_named(voc, logged):
+    classes = dict(classes=('catt', 'dog'))
+    dog = ('dog', *GOOD[1:])
+    check_annotations(voc([GOOD, dog], metainfo=classes), logged)
+    (message,) = logged.messages
+    assert "No object is a 'catt', a class of metainfo: is 'cat'" in message
+    with pytest.raises(ValueError, match="in the config.* is 'cat' meant"):
+        check_annotations(voc([GOOD], metainfo=classes), logged)
+
+
+@pytest.mark.parametrize('kind', ['voc', 'coco'])
+def test_classes_that_are_a_string_are_refused(kind, request, logged):
+    build = request.getfixturevalue(kind)
+    options = dict(metainfo=dict(classes='cat'))
+    if kind == 'voc':
+        options['lazy'] = True
+        dataset = build([GOOD], **options)
+    else:
+        dataset = build(('cat', 1, 1, 30, 30), **options)
+    with pytest.raises(
+        ValueError, match=r"classes=\('cat',\), with the comma"
+    ):
+        check_annotations(dataset, logged)
+
+
+class TestDroppedBoxes:
+    """bad_boxes='drop' takes out what is refused otherwise, and says so."""
+
+    @pytest.mark.parametrize('box, message', BAD_BOXES)
+    def test_every_kind_is_taken_out(self, voc, logged, box, message):
+        dataset = voc([('cat', *box), GOOD], [GOOD, ('dog', *box), GOOD])
+        assert check_annotations(dataset, logged, 'drop') == 2
+        (said,) = [m for m in logged.messages if 'dropped' in m]
+        assert said.startswith('2 bad boxes are dropped')
+        assert '00.xml, object 1 of 2 (cat)' in said
+        assert '01.xml, object 2 of 3 (dog)' in said
+        assert drop_bad_boxes(dataset) == 2
+        left = [dataset.get_data_info(i)['instances'] for i in range(2)]
+        assert [[i['bbox'] for i in own] for own in left] == [
+            [[10, 10, 39, 39]],
+            2 * [[10, 10, 39, 39]],
+        ]
+        assert drop_bad_boxes(dataset) == 0
+
+    def test_what_else_is_wrong_is_refused_all_the_same(self, voc, logged):
+        bad = ('cat', 50, 60, 20, 40)
+        for other in (
+            ('CAT', *GOOD[1:]),
+            ('cat', 1, 1, 'nan', 9),
+        ):
+            dataset = voc([GOOD, bad, other], lazy=True)
+            with pytest.raises(ValueError, match='^1 bad annotations'):
+                check_annotations(dataset, logged, 'drop')
+
+    def test_dropping_all_leaves_nothing_to_learn(self, voc, logged):
+        dataset = voc([('cat', 50, 60, 20, 40)])
+        with pytest.raises(ValueError, match='no object to learn from'):
+            check_annotations(dataset, logged, 'drop')
+
+    def test_through_wrappers_each_set_once(self, voc, logged):
+        dataset = voc([('cat', 50, 60, 20, 40), GOOD], serialize_data=True)
+        wrapped = RepeatDataset(concatenated(dataset, repeated(dataset, 2)), 2)
+        assert check_annotations(wrapped, logged, 'drop') == 1
+        assert drop_bad_boxes(wrapped) == 1
+        infos = [wrapped.get_data_info(i) for i in range(len(wrapped))]
+        assert [len(info['instances']) for info in infos] == 6 * [1]
+        assert [info['sample_idx'] for info in infos] == [0, 0, 0] * 2
+
+    @pytest.mark.parametrize('place', ['default_hooks', 'custom_hooks'])
+    def test_the_config_of_the_hook_says_so_to_the_first_look(
+        self, voc, place
+    ):
+        dataset = voc([('cat', 50, 60, 20, 40), GOOD], lazy=True)
+        part = dict(
+            type='VOCDataset',
+            data_root=dataset.data_root,
+            ann_file='VOC2007/ImageSets/list.txt',
+            data_prefix=dict(sub_data_root='VOC2007/'),
+        )
+        cfg = dict(default_scope='mmdet', train_dataloader=dict(dataset=part))
+        with pytest.raises(ValueError, match="bad_boxes='drop' of EPSDHook"):
+            check_configured_annotations(cfg)
+        hook = dict(type='DenseHook', bad_boxes='drop')
+        hooks = dict(epsd=hook, other=None)
+        cfg[place] = hooks if place == 'default_hooks' else [hook]
+        check_configured_annotations(cfg)
+
+
 def test_blanks_inside_a_name(voc, logged):
     with pytest.raises(ValueError, match="write 'pottedplant'"):
         check_annotations(voc([('potted plant', *GOOD[1:])]), logged)
@@ -368,6 +472,42 @@ def test_classification_sets_pass(tmp_path, logged):
 
 
 class TestCoco:
+    def test_two_categories_of_one_name_are_named(self, coco, logged):
+        dataset = coco(
+            ('cat', 10, 10, 30, 30),
+            categories=('cat', 'dog', 'cat'),
+            lazy_init=True,
+        )
+        with pytest.raises(
+            ValueError,
+            match=r"categories\[0\] and categories\[2\] of .*name 'cat'",
+        ):
+            check_annotations(dataset, logged)
+
+    @pytest.mark.parametrize('key', ['categories', 'images'])
+    def test_two_entries_of_one_id_are_named(self, coco, logged, key):
+        dataset = coco(('cat', 10, 10, 30, 30), lazy_init=True)
+        path = Path(dataset.ann_file)
+        content = json.loads(path.read_text())
+        content[key].append(dict(content[key][0], name='bird'))
+        path.write_text(json.dumps(content))
+        last = len(content[key]) - 1
+        with pytest.raises(
+            ValueError, match=rf'{key}\[0\] and {key}\[{last}\] .*same id 0'
+        ):
+            check_annotations(dataset, logged)
+
+    def test_a_misspelt_class_is_named(self, coco, logged):
+        dataset = coco(
+            ('cat', 10, 10, 30, 30),
+            metainfo=dict(classes=('catt', 'dog')),
+            lazy_init=True,
+        )
+        with pytest.raises(
+            ValueError, match="in the config. For 'catt', is 'cat' meant"
+        ):
+            check_annotations(dataset, logged)
+
     def test_a_good_one_passes(self, coco, logged):
         check_annotations(coco(('dog', 10, 10, 30, 30)), logged)
         assert not logged.messages

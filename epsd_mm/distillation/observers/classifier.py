@@ -20,9 +20,13 @@ class ClassifierObserver(Observer):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self.use_sigmoid = _use_sigmoid(model.head.loss_module)
         self._logits = None
         self._handle = None
+
+    @property
+    def use_sigmoid(self) -> bool:
+        """By the loss of the head, which a hook may replace in training."""
+        return _use_sigmoid(self.model.head.loss_module)
 
     @classmethod
     def accepts(cls, model: nn.Module) -> bool:

@@ -4,9 +4,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from epsd_mm.compat import repair_ssd_head
-from epsd_mm.engine.checks import check_data
 
 from .revival_hook import RevivalHook
+from .training_data_hook import TrainingDataHook
 
 
 @HOOKS.register_module()
@@ -15,8 +15,15 @@ class DenseHook(RevivalHook):
 
     Bad training data, that is, and a pruned checkpoint to resume, whose
     zeros would grow again. Where they do so after ``load_from``, it says
-    how many.
+    how many. Damaged images are skipped as there.
+
+    Args:
+        bad_boxes: ``'error'``, or ``'drop'`` to train a detector without
+            boxes that it cannot be trained on.
     """
+
+    def __init__(self, bad_boxes: str = 'error') -> None:
+        self._data = TrainingDataHook(bad_boxes=bad_boxes)
 
     def before_run(self, runner: Runner) -> None:
         """Let the model validate and test."""
@@ -24,7 +31,7 @@ class DenseHook(RevivalHook):
 
     def before_train(self, runner: Runner) -> None:
         """Look at the training data, and at where training starts."""
-        check_data(runner, None)
+        self._data.prepare(runner)
         super().before_train(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

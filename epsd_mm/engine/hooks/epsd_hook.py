@@ -12,10 +12,8 @@ from torch.nn import Parameter
 
 from epsd_mm.analysis import report_text, write_report
 from epsd_mm.compat import repair_ssd_head
-from epsd_mm.datasets import number_objects
 from epsd_mm.datasets.sample_keys import SampleKeys
-from epsd_mm.distillation.observers import build_observer
-from epsd_mm.engine.checks import check_data, refuse_sharding
+from epsd_mm.engine.checks import refuse_sharding
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.ledger_file import remove_ledgers
 from epsd_mm.engine.optimizers import optimizers_of
@@ -33,6 +31,7 @@ from epsd_mm.pruning import (
 from epsd_mm.pruning.objective import RandomState
 
 from .revival_hook import RevivalHook
+from .training_data_hook import TrainingDataHook
 
 
 @HOOKS.register_module()
@@ -64,6 +63,9 @@ class EPSDHook(RevivalHook):
         self._distillation: SelfDistillation | None = None
         self._resumed: dict | None = None
         self._left_dense: list[str] = []
+        self._data = TrainingDataHook(
+            self.settings.sd_loss, self.settings.bad_boxes
+        )
         self._sample_keys: SampleKeys | None = None
         self._measured: dict[str, float] = {}
         self._before_validation: RandomState | None = None
@@ -107,8 +109,8 @@ class EPSDHook(RevivalHook):
             given = self.settings.read_masks()
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        self._sample_keys = check_data(runner, self.settings.sd_loss)
-        self._number_objects(runner, model)
+        self._data.prepare(runner)
+        self._sample_keys = self._data.sample_keys
         if self._prunes:
             masks = self._resumed_masks(model) or self._new_masks(
                 runner, model, given
@@ -191,14 +193,6 @@ class EPSDHook(RevivalHook):
         sparsity = self._keeper.measured_sparsity()
         covered = self._keeper.masks.total / weight_count(model)
         return dict(sparsity=sparsity, sparsity_all=sparsity * covered)
-
-    def _number_objects(self, runner: Runner, model: Any) -> None:
-        """A loss that remembers objects must know them again."""
-        loss = self.settings.sd_loss
-        if loss is None or not loss.build_teacher().learns:
-            return
-        if build_observer(model).of_objects:
-            number_objects(runner.train_dataloader.dataset)
 
     def _start_distillation(self, model: Any) -> None:
         loss, keys = self.settings.sd_loss, self._sample_keys
