@@ -150,8 +150,12 @@ def _find(name: Any, registry: Registry, base: type, what: str) -> type:
         for key, cls in registry.module_dict.items()
         if inspect.isclass(cls) and issubclass(cls, base)
     }
-    if name not in known:
+    cls = known.get(name)
+    if cls is None and isinstance(name, str) and '.' in name:
+        # With a scope, or the path of a class in a config that was dumped.
+        cls = registry.get(name)
+    if not inspect.isclass(cls) or not issubclass(cls, base):
         raise ValueError(
             f'unknown {what} {name!r}; known are {", ".join(sorted(known))}'
         )
-    return known[name]
+    return cls

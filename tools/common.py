@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 
+from epsd_mm.config_types import PRETRAINED, scope_of, type_name
 from epsd_mm.engine.launch import join_without_accelerator
 
 
@@ -63,6 +64,7 @@ def load_config(
     elif cfg.get('work_dir') is None:
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = os.path.join('./work_dirs', name)
+    cfg.default_scope = scope_of(cfg)
     if is_mmpretrain(cfg):
         _complete_loaders(cfg)
     return cfg
@@ -101,7 +103,7 @@ def fetch_pretrained(model: ConfigDict) -> None:
         cfgs = owner.init_cfg
         several = isinstance(cfgs, (list, tuple))
         for index, init in enumerate(cfgs if several else [cfgs]):
-            if init.get('type') != 'Pretrained':
+            if type_name(init) not in PRETRAINED:
                 continue
             key = f'{name}.init_cfg' + (f'.{index}' if several else '')
             _fetch(init.checkpoint, key, name, owner)
@@ -112,7 +114,7 @@ def _fetch(checkpoint: str, key: str, name: str, owner: ConfigDict) -> None:
         CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     except (OSError, http.client.HTTPException) as error:
         scratch = [f'{name}.init_cfg=None']
-        if owner.type.split('.')[-1].startswith('Res'):
+        if type_name(owner).startswith('Res'):
             scratch.append(f'{name}.zero_init_residual=False')
         if owner.get('frozen_stages', -1) >= 0:
             scratch.append(f'{name}.frozen_stages=-1')

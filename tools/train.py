@@ -18,10 +18,12 @@ from common import (
     load_config,
     one_sentence,
 )
+from epsd_mm.config_types import find_hook
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.preparation import require_data
 from epsd_mm.engine.hooks import RevivalHook
 from epsd_mm.engine.loaders import check_loader_config
+from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
 
 
@@ -132,6 +134,22 @@ def refuse_ignored(args: argparse.Namespace, cfg: Config) -> None:
             )
 
 
+def check_masks(cfg: Config) -> None:
+    """Miss a file of masks that the run starts from before it is built.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It holds no masks, or none of the prefix.
+    """
+    found = find_hook(cfg, 'EPSDHook')
+    if found is None or cfg.get('resume'):
+        return
+    hook = found[0][found[1]]
+    if hook.get('masks') is not None:
+        names = {name: hook.get(name) for name in ('masks', 'prefix')}
+        Settings.build(**names).read_masks()
+
+
 def changed(args: argparse.Namespace, **others) -> argparse.Namespace:
     """The same arguments but for some."""
     return argparse.Namespace(**{**vars(args), **others})
@@ -153,6 +171,7 @@ def main() -> None:
     with one_sentence():
         cfg = configure(args)
         check_loader_config(cfg)
+        check_masks(cfg)
         loaders = ['train_dataloader']
         if cfg.get('val_cfg') is not None:
             loaders.append('val_dataloader')

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config, ConfigDict
 
+from epsd_mm.config_types import find_hook, type_name
 from epsd_mm.registry import build_sd_loss
 
 from .needs import NEEDS
@@ -81,7 +82,8 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
     Raises:
         ValueError: There is no such loss, or the config is no EPSD.
     """
-    teacher = build_sd_loss(name).build_teacher()
+    loss = build_sd_loss(name)
+    teacher = loss.build_teacher()
     needed = [
         n.sampler.__name__ for n in NEEDS if getattr(teacher, n.attribute)
     ]
@@ -91,7 +93,7 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
         raise ValueError(
             f'the hook of the config has no sd_loss to replace: {dict(hook)}'
         )
-    if hook.sd_loss.type == name:
+    if type(build_sd_loss(hook.sd_loss)) is type(loss):
         return
     hook.sd_loss = ConfigDict(type=name)
     _wrapped_base(cfg)
@@ -107,14 +109,10 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
 
 def _hook(cfg: Config) -> tuple:
     """Where the hook's config is: its container, and its place there."""
-    hooks = cfg.get('default_hooks') or {}
-    for name, hook in hooks.items():
-        if hook is not None and hook.get('type') == 'EPSDHook':
-            return hooks, name
-    for index, hook in enumerate(cfg.get('custom_hooks') or []):
-        if hook.get('type') == 'EPSDHook':
-            return cfg.custom_hooks, index
-    raise ValueError('the config has no EPSDHook to make variants of')
+    found = find_hook(cfg, 'EPSDHook')
+    if found is None:
+        raise ValueError('the config has no EPSDHook to make variants of')
+    return found
 
 
 def _taken(hook: ConfigDict, names: Sequence[str]) -> dict:
@@ -133,9 +131,10 @@ def _wrapped_base(cfg: Config) -> str | None:
     """Put what a self-distillation sampler wraps in its place; its name."""
     loader = cfg.train_dataloader
     sampler = loader.get('batch_sampler')
-    if sampler is None or sampler.get('type') not in _SAMPLERS:
+    name = type_name(sampler)
+    if name not in _SAMPLERS:
         return None
     loader.batch_sampler = sampler.get('base')
     if sampler.get('drop_last') is not None:
         loader.drop_last = sampler.drop_last
-    return sampler.type
+    return name

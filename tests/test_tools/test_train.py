@@ -99,6 +99,19 @@ def test_a_wrong_option_of_the_hook_stops_before_training(
     assert not list(tmp_path.rglob('*.pth'))
 
 
+def test_a_missing_file_of_masks_is_named_before_anything_else(
+    run, tool, tmp_path
+):
+    options = [
+        *('--work-dir', tmp_path / 'work', '--cfg-options'),
+        f'default_hooks.epsd.masks={tmp_path}/gone.pth',
+    ]
+    with pytest.raises(SystemExit, match='error: masks=.*gone.pth.*not exist'):
+        run('train', VOC, *options)
+    assert not (tmp_path / 'work').exists()
+    tool('train').check_masks(configure(tool, VOC, '--resume', *options))
+
+
 def test_it_trains_and_resumes(run, tmp_path, demo_options):
     run('train', DEMO, '--work-dir', tmp_path, *demo_options)
     first = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)

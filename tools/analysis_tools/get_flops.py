@@ -37,6 +37,7 @@ from epsd_mm.analysis.parts import (
     part_table,
     summed,
 )
+from epsd_mm.config_types import scope_of, type_name
 from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.evaluation.sparsity import (
     part_sparsity_table,
@@ -89,7 +90,7 @@ def measure(args: argparse.Namespace) -> dict:
     """What is printed, and the same by layer."""
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    init_default_scope(scope_of(cfg) or 'mmengine')
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
     masks = masks_of(args, model)
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
@@ -158,7 +159,7 @@ def shapes_of(args: argparse.Namespace, cfg: Config) -> list[Shape]:
     leaf = next(leaf_configs(dataset))
     for transform in reversed(leaf.pipeline):
         size = transform.get('crop_size')
-        if transform.type.split('.')[-1] == 'Resize':
+        if type_name(transform) == 'Resize':
             size = transform.get('scale')
         if size is not None:
             width, height = (size, size) if isinstance(size, int) else size

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from epsd_mm.config_types import type_name
+
 from ..leaves import leaf_configs
 from .layout import Layout
 from .layouts import LAYOUTS
@@ -27,10 +29,7 @@ def require_data(cfg: Mapping, loaders: Sequence[str] = LOADERS) -> None:
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset')
         for leaf in leaf_configs(dataset):
-            kind = leaf.get('type')
-            if not isinstance(kind, str):
-                kind = getattr(kind, '__name__', '')
-            layout = by_type.get(kind.split('.')[-1])
+            layout = by_type.get(type_name(leaf))
             if layout is not None:
                 _require(layout, leaf, loader)
 

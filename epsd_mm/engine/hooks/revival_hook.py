@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from epsd_mm.config_types import PRETRAINED, type_name
 from epsd_mm.pruning import Masks
 
 
@@ -80,7 +81,7 @@ def _initial_masks(model: nn.Module) -> Iterator[Masks]:
             if not isinstance(each, Mapping):
                 continue
             path = each.get('checkpoint')
-            if each.get('type') != 'Pretrained' or not isinstance(path, str):
+            if type_name(each) not in PRETRAINED or not isinstance(path, str):
                 continue
             masks = _masks_of_file(path)
             prefix = (each.get('prefix') or '').rstrip('.')

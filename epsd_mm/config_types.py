@@ -1,0 +1,56 @@
+"""What the ``type`` of a config means, however it is spelt.
+
+It may be a name (``'EPSDHook'``), one with a scope (``'mmengine.EPSDHook'``),
+the path of a class as a dumped config has it
+(``'epsd_mm.engine.hooks.EPSDHook'``), or the class itself, imported or yet to
+be imported, as in mmengine's configs in plain Python.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.config.lazy import LazyAttr, LazyObject
+
+#: mmengine registers the class of weights to load under a name of its own.
+PRETRAINED = ('Pretrained', 'PretrainedInit')
+_FAMILIES = ('mmdet', 'mmpretrain')
+
+
+def type_name(config: Any) -> str:
+    """Name of the class that a config is of; '' where it says none."""
+    return _type_path(config).split('.')[-1]
+
+
+def scope_of(cfg: Config) -> str | None:
+    """Scope of the names in a config, or the package of its model.
+
+    Where types are classes there is no scope, but parts that are added by
+    name need one.
+    """
+    scope = cfg.get('default_scope')
+    package = _type_path(cfg.get('model')).split('.')[0]
+    return scope or (package if package in _FAMILIES else None)
+
+
+def find_hook(cfg: Config, name: str) -> tuple[Any, Any] | None:
+    """Where a hook's config is: its container, and its place there."""
+    default = cfg.get('default_hooks') or {}
+    custom = cfg.get('custom_hooks') or []
+    for hooks, places in (
+        (default, list(default)),
+        (custom, range(len(custom))),
+    ):
+        for place in places:
+            if type_name(hooks[place]) == name:
+                return hooks, place
+    return None
+
+
+def _type_path(config: Any) -> str:
+    kind = config.get('type') if isinstance(config, Mapping) else None
+    if isinstance(kind, (LazyAttr, LazyObject)):
+        kind = kind.build()
+    if kind is None or isinstance(kind, str):
+        return kind or ''
+    return f'{kind.__module__}.{kind.__qualname__}'
