@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from mmengine.runner import Runner
 
+from epsd_mm.config_types import type_name
+
 
 def check_loader_config(cfg: Mapping) -> None:
     """Say what torch will refuse without naming the line.
@@ -22,7 +24,7 @@ def check_loader_config(cfg: Mapping) -> None:
         place, sampler = f'{place}.base', sampler['base']
     raise ValueError(
         'drop_last=True of train_dataloader stands beside '
-        f'batch_sampler={loader["batch_sampler"]["type"]}, which makes the '
+        f'batch_sampler={type_name(loader["batch_sampler"])}, which makes the '
         'batches: set train_dataloader.drop_last=False and '
         f'train_dataloader.{place}.drop_last=True'
     )
