@@ -1,13 +1,11 @@
 """What the processes of a distributed job tell each other."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import mmengine.dist as dist
 import torch
 
-from epsd_mm.distillation import Observation
 from epsd_mm.pruning import Alone, Masks, Scoring
 
 
@@ -112,23 +110,3 @@ def _together(
     failed = [message for message in messages if message]
     if failed:
         raise RuntimeError(f'scoring failed in another process: {failed[0]}')
-
-
-def gather_observation(observation: Observation) -> Observation:
-    """The observations of all processes as one, in the order of ranks.
-
-    What one process sees in this epoch another may see in the next, and
-    only the first writes checkpoints.
-    """
-    if dist.get_world_size() == 1:
-        return observation
-    own = vars(observation)
-    tensors = [n for n, v in own.items() if isinstance(v, torch.Tensor)]
-    part = {name: own[name].cpu() for name in tensors}
-    every = dist.all_gather_object(dict(part, keys=own['keys']))
-    keys = [part['keys'] for part in every]
-    return replace(
-        observation,
-        **{name: torch.cat([p[name] for p in every]) for name in tensors},
-        keys=None if None in keys else [k for part in keys for k in part],
-    )

@@ -21,9 +21,9 @@ from .settings import Settings
 _NOT_OF_SCORES = (
     'allow_empty_layers',
     'compare_plain',
+    'zero_layers',
     'masks',
     'prefix',
-    'zero_layers',
 )
 # Scoring loads in its own process.
 _OF_WORKERS = (
@@ -69,7 +69,7 @@ def scoring_key(
                 for name in _PACKAGES
             },
             package=_package(),
-            sources=_sources(_parts(dataset, model, settings)),
+            sources=_sources(_parts(runner, model, settings)),
         )
     )
 
@@ -109,10 +109,12 @@ def _package() -> dict[str, bytes]:
     return {str(path): (root / path).read_bytes() for path in code}
 
 
-def _parts(dataset: Any, model: nn.Module, settings: Settings) -> Iterator:
+def _parts(runner: Runner, model: nn.Module, settings: Settings) -> Iterator:
     """What somebody else's code may define."""
+    loader = runner.train_dataloader
     yield from model.modules()
-    for leaf in leaf_datasets(dataset):
+    yield from (loader.sampler, loader.batch_sampler)
+    for leaf in leaf_datasets(loader.dataset):
         yield leaf
         yield from getattr(getattr(leaf, 'pipeline', None), 'transforms', ())
     for field in fields(settings):

@@ -141,17 +141,11 @@ class SelfDistillation:
             self._busy = False
         self.teacher.remember(self.observer.observe(data['data_samples']))
 
-    def learn(
-        self, gather: Callable[[Observation], Observation] | None = None
-    ) -> None:
-        """Let the teacher remember the last step, if it learns from steps.
-
-        Args:
-            gather: Joins the observations of all processes.
-        """
+    def learn(self) -> None:
+        """Let the teacher remember the last step, if it learns from steps."""
         observed, self.observed = self.observed, None
         if self.teacher.learns and observed is not None:
-            self.teacher.remember(gather(observed) if gather else observed)
+            self.teacher.remember(observed)
 
     def forget(self) -> None:
         """Go on with a fresh teacher."""

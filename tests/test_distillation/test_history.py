@@ -230,3 +230,73 @@ def test_rows_carry_no_gradient():
     history.remember(observe([0, 1], before))
     rows, _ = history.recall(observe([0, 1], before))
     assert not rows.requires_grad
+
+
+def observed(keys, generator, classes=5):
+    count = len(keys)
+    return Observation(
+        torch.randn(count, classes, generator=generator),
+        torch.zeros(count, dtype=torch.long),
+        torch.zeros(count),
+        torch.arange(count),
+        keys,
+    )
+
+
+@pytest.mark.parametrize('top_k', [None, 2])
+@pytest.mark.parametrize('seed', range(5))
+def test_processes_that_tell_each_other_remember_as_one(seed, top_k):
+    """Whenever they do; of two rows in a step the last process's stays."""
+    generator = torch.Generator().manual_seed(seed)
+    teachers = [History(top_k) for _ in range(3)]
+    alone, latest = History(top_k), {}
+    for step in range(12):
+        for teacher in teachers:
+            count = int(torch.randint(0, 4, (), generator=generator))
+            drawn = torch.randint(0, 9, (count,), generator=generator)
+            seen = observed([f'{key}.jpg' for key in drawn], generator)
+            teacher.remember(seen)
+            alone.remember(seen)
+            latest.update(zip(seen.keys, seen.logits))
+        if step % 4 == 3 or step == 5:
+            news = [teacher.news() for teacher in teachers]
+            for teacher in teachers:
+                teacher.merge(news)
+    want = alone.state_dict()
+    for teacher in teachers:
+        state = teacher.state_dict()
+        assert state.keys() == want.keys()
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, want[name]), name
+            else:
+                assert value == want[name], name
+        assert not len(teacher.news()['digests'])
+    ask = observed(list(latest), generator)
+    rows, found = teachers[0].recall(ask)
+    assert found.all() and len(teachers[0]) == len(latest)
+    if top_k is None:
+        own = torch.stack(list(latest.values())).softmax(dim=1)
+        assert torch.allclose(rows, own, atol=1e-3)
+
+
+def test_one_that_has_seen_nothing_learns_from_the_others():
+    other, blank = History(), History()
+    other.remember(observed(['a', 'b'], torch.Generator()))
+    news = [blank.news(), other.news()]
+    blank.merge(news)
+    assert len(blank) == 2
+    blank.merge([blank.news()] * 2)
+    assert len(blank) == 2
+
+
+def test_news_are_compact_and_told_once():
+    """``4k + 12`` bytes a sample."""
+    history = History(top_k=3)
+    history.remember(observed(list('abcd'), torch.Generator(), classes=100))
+    news = history.news()
+    arrays = [value for value in news.values() if hasattr(value, 'nbytes')]
+    assert sum(array.nbytes for array in arrays) == 4 * (4 * 3 + 12)
+    history.merge([news])
+    history.remember(observed(['b'], torch.Generator(), classes=100))
+    assert len(history.news()['digests']) == 1

@@ -70,3 +70,45 @@ def test_samples_without_a_key_are_refused():
     asked = Observation(**{**vars(observe(['a'])), 'keys': None})
     with pytest.raises(TypeError, match='meta_keys'):
         Previous().recall(asked)
+
+
+def test_each_process_has_its_own_rows_again(tmp_path):
+    """Though both have seen `b`; other numbers of processes have all rows."""
+    seen = [observe(['a', 'b']), observe(['b', 'c', 'd'], seed=1)]
+    teachers = [Previous(), Previous()]
+    for teacher, observation in zip(teachers, seen):
+        teacher.remember(observation)
+    teachers[0].merge([teacher.news() for teacher in teachers])
+    torch.save(teachers[0].state_dict(), tmp_path / 'state.pth')
+    state = torch.load(tmp_path / 'state.pth', weights_only=True)
+    ask = observe(list('abcd'), seed=2)
+    for rank in (0, 1):
+        again = Previous()
+        again.load_state_dict(state, rank, 2)
+        for got, want in zip(again.recall(ask), teachers[rank].recall(ask)):
+            assert torch.equal(got, want)
+    alone = Previous()
+    alone.load_state_dict(state)
+    rows, found = alone.recall(ask)
+    assert found.all()
+    assert torch.equal(rows[0], seen[0].logits[0])
+    assert torch.equal(rows[1:], seen[1].logits)
+
+
+def test_what_others_saw_is_saved_and_not_recalled():
+    own, other = Previous(), Previous()
+    own.remember(observe(['a']))
+    other.remember(observe(['b']))
+    own.merge([own.news(), other.news()])
+    assert own.recall(observe(['a', 'b']))[1].tolist() == [True, False]
+    assert len(own.state_dict()['keys']) == 2
+    own.remember(observe(['c']))
+    assert len(own.state_dict()['keys']) == 1
+
+
+def test_states_of_older_checkpoints_are_read():
+    state = dict(keys=[('a', 0), ('b', 1)], logits=torch.eye(2))
+    previous = Previous()
+    previous.load_state_dict(state, 1, 2)
+    rows, found = previous.recall(observe(['b', 'a'], classes=2))
+    assert found.all() and torch.equal(rows, torch.eye(2)[[1, 0]])

@@ -1,8 +1,8 @@
 """Scoring and training in several processes."""
 
-from dataclasses import replace
 from pathlib import Path
 
+import mmengine.dist as dist
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -10,7 +10,6 @@ from mmengine.hooks import Hook
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.distillation import Observation
 from epsd_mm.distillation.teachers import History
-from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
 from tests.helpers.processes import distributed, join, together
@@ -180,39 +179,6 @@ def test_what_one_process_sees_every_teacher_remembers(tmp_path):
     assert len(remembered['DLBLoss']['keys']) == 2 * 4
 
 
-WHOLE = Observation(
-    logits=torch.arange(6.0).view(3, 2),
-    labels=torch.tensor([0, 1, 1]),
-    weights=torch.tensor([0.2, 0.3, 0.5]),
-    images=torch.tensor([0, 0, 1]),
-    keys=[('a.jpg', 4, 0), ('a.jpg', 4, 1), ('b.jpg', 0, 1)],
-    stages=torch.tensor([0, 1, 1]),
-    cross_entropy=1.0,
-)
-
-
-def gather(rank, port):
-    """One process of two that have the rows before a place, or after it."""
-    join(rank, port, 2)
-    for place in (2, 0, 3):
-        rows = slice(place, None) if rank else slice(place)
-        fields = {
-            name: value[rows]
-            for name, value in vars(WHOLE).items()
-            if isinstance(value, torch.Tensor | list)
-        }
-        gathered = vars(gather_observation(replace(WHOLE, **fields)))
-        for name, value in vars(WHOLE).items():
-            if isinstance(value, torch.Tensor):
-                assert torch.equal(gathered[name], value), name
-            else:
-                assert gathered[name] == value, name
-
-
-def test_objects_of_a_cascade_are_gathered_also_where_one_sees_none():
-    together(gather, 2)
-
-
 class Witness(Hook):
     """Writes down what this process sees and recalls, step by step."""
 
@@ -311,3 +277,97 @@ def epoch_of(left, epoch):
     """The images that a process saw objects of in an epoch of 3 steps."""
     steps = left['steps'][3 * epoch : 3 * epoch + 3]
     return {path for step in steps for path, *_ in step['keys']}
+
+
+class Calls:
+    """Counts what a process sends to all others, and when."""
+
+    def __init__(self):
+        self.iterations = []
+        self.gather = dist.all_gather_object
+
+    def watch(self, runner):
+        def gather(value):
+            self.iterations.append(runner.iter)
+            return self.gather(value)
+
+        dist.all_gather_object = gather
+
+
+LEARNING = dict(type='EPSDHook', sparsity=0, criterion=None)
+# 12 pictures a process and epoch, 4 a step, or 2 fresh ones; when they tell.
+TOLD = dict(
+    PSKDLoss=[0, 3, 3, 6],
+    DLBLoss=[6, 12],
+)
+
+
+def still_cfg(loss, pictures, folder, epochs=2):
+    """Without flips, whose random numbers a resumed job has not."""
+    options = dict(LEARNING, sd_loss=dict(type=loss))
+    cfg = tiny_classifier_cfg(
+        pictures, folder, options, epochs, LEARNERS[loss]
+    )
+    del cfg.train_dataloader.dataset.pipeline[1]
+    return cfg
+
+
+def resume(rank, port, pictures, folder):
+    """One process of two that train, and train their last epoch again."""
+    join(rank, port, 2)
+    for loss in LEARNERS:
+        calls = Calls()
+        whole = distributed(
+            still_cfg(loss, pictures, folder / f'{loss}-whole')
+        )
+        calls.watch(whole)
+        whole.train()
+        assert calls.iterations == TOLD[loss]
+        cfg = still_cfg(loss, pictures, folder / f'{loss}-again')
+        cfg.resume = True
+        cfg.load_from = str(folder / f'{loss}-whole' / 'epoch_1.pth')
+        again = distributed(cfg)
+        again.train()
+        theirs = dict(again.model.named_parameters())
+        for name, weight in whole.model.named_parameters():
+            assert torch.equal(weight, theirs[name]), name
+        teachers = [
+            hook_of(runner)._distillation.teacher.state_dict()
+            for runner in (whole, again)
+        ]
+        assert repr(teachers[0]) == repr(teachers[1])
+
+
+def test_they_tell_each_other_once_an_epoch_and_resume_as_they_were(tmp_path):
+    pictures = picture_folder(tmp_path / 'pictures')
+    together(resume, 2, pictures, tmp_path)
+
+
+def by_iterations(rank, port, pictures, folder):
+    """One process of two without epochs."""
+    join(rank, port, 2)
+    for loss in LEARNERS:
+        cfg = still_cfg(loss, pictures, folder / loss)
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=5)
+        cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+        cfg.default_hooks.checkpoint = dict(
+            type='CheckpointHook', by_epoch=False, interval=2
+        )
+        calls, runner = Calls(), distributed(cfg)
+        calls.watch(runner)
+        runner.train()
+        # A sample may come again at once; DLB compares with its own.
+        told = dict(PSKDLoss=[0, 1, 2, 3, 4], DLBLoss=[1, 3, 4])
+        assert calls.iterations == told[loss]
+
+
+def test_without_epochs_no_checkpoint_lacks_what_one_has_seen(tmp_path):
+    pictures = picture_folder(tmp_path / 'pictures')
+    together(by_iterations, 2, pictures, tmp_path)
+    for iteration in (2, 4, 5):
+        path = tmp_path / 'DLBLoss' / f'iter_{iteration}.pth'
+        saved = torch.load(path, weights_only=False)['epsd']['teacher']
+        assert len(saved['keys']) == sum(saved['counts'])
+        assert saved['counts'] == [4, 4]
+    logs = (tmp_path / 'DLBLoss').glob('*/*.log')
+    assert not any('at a moment' in log.read_text() for log in logs)

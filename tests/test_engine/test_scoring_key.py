@@ -43,6 +43,7 @@ HARMLESS = dict(
     nothing={},
     allow_empty_layers=dict(allow_empty_layers=True),
     compare_plain=dict(compare_plain=True),
+    zero_layers=dict(zero_layers='dense'),
     offload=dict(criterion=dict(OPTIONS['criterion'], offload=True)),
 )
 OTHERS = dict(

@@ -21,12 +21,14 @@ class Teacher(ABC):
             its first weights.
         learns: The predictions of each step are remembered after it, and
             belong into a checkpoint.
+        shared: What one process has seen another may have to recall.
     """
 
     needs_pairs: bool = False
     needs_overlap: bool = False
     needs_past: bool = False
     learns: bool = False
+    shared: bool = False
 
     @abstractmethod
     def remember(self, observation: Observation) -> None:
@@ -48,8 +50,20 @@ class Teacher(ABC):
         """Tensors and plain values from which it can go on."""
         return {}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from :meth:`state_dict`."""
+    def load_state_dict(
+        self, state: dict, rank: int = 0, world: int = 1
+    ) -> None:
+        """Go on from :meth:`state_dict`, as one process of so many."""
+
+    def news(self) -> dict:
+        """What this process has learned since the last :meth:`merge`."""
+        return {}
+
+    def merge(self, parts: Sequence[dict]) -> None:
+        """Take the news of all processes, in their order, own included.
+
+        Until it learns again, :meth:`state_dict` is that of all of them.
+        """
 
 
 def known_keys(observation: Observation) -> Sequence[Hashable]:

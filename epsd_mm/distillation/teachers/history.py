@@ -1,6 +1,6 @@
 """Predictions from when each sample was last seen."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -28,7 +28,8 @@ class History(Teacher):
     have no ``top_k``: nothing is known of those that are left out.
 
     A sample takes ``4k + 12`` bytes, or ``2C + 12`` with all classes: 272 MB
-    for the 1,281,167 images of ImageNet with ``k = 50``.
+    for the 1,281,167 images of ImageNet with ``k = 50``. In memory there are
+    4 more, which tell what other processes have not been told yet.
 
     Args:
         top_k: ``k``; all classes by default.
@@ -36,6 +37,7 @@ class History(Teacher):
 
     needs_past = True
     learns = True
+    shared = True
 
     def __init__(self, top_k: int | None = None) -> None:
         if top_k is not None and (type(top_k) is not int or top_k < 1):
@@ -47,6 +49,9 @@ class History(Teacher):
         self._places = np.zeros(0, np.int32)
         self._values = np.zeros((0, 0), np.float16)
         self._indices: np.ndarray | None = None
+        # In which step each row was learned, from 1; 0 before the last merge.
+        self._stamps = np.zeros(0, np.int32)
+        self._step = 0
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -65,11 +70,12 @@ class History(Teacher):
         self._check_classes(probabilities.shape[1])
         if self._indices is not None:
             probabilities, indices = probabilities.topk(self.top_k, dim=1)
-        self._add(digests)
-        places = self._find(digests)
-        self._values[places] = probabilities.half().cpu().numpy()
+        rows = dict(values=probabilities.half().cpu().numpy())
         if self._indices is not None:
-            self._indices[places] = indices.cpu().numpy()
+            rows['indices'] = indices.cpu().numpy()
+        places = self._write(digests, rows)
+        self._step += 1
+        self._stamps[places] = self._step
 
     def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
         logits = observation.logits.detach()
@@ -87,20 +93,21 @@ class History(Teacher):
         return rows, torch.from_numpy(found).to(logits.device)
 
     def state_dict(self) -> dict:
-        count = len(self)
+        # Sorted by key, whoever saw them first.
         state = dict(
             classes=self.classes,
             top_k=self.top_k,
             digests=torch.from_numpy(self._digests.copy()),
-            places=torch.from_numpy(self._places.copy()),
-            values=torch.from_numpy(self._values[:count].copy()),
+            places=torch.arange(len(self), dtype=torch.int32),
+            values=torch.from_numpy(self._values[self._places]),
         )
         if self._indices is not None:
-            indices = self._indices[:count].copy()
-            state['indices'] = torch.from_numpy(indices)
+            state['indices'] = torch.from_numpy(self._indices[self._places])
         return state
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(
+        self, state: dict, rank: int = 0, world: int = 1
+    ) -> None:
         if state['top_k'] != self.top_k:
             raise ValueError(
                 f'the remembered predictions have top_k={state["top_k"]}, '
@@ -112,6 +119,55 @@ class History(Teacher):
         self._values = state['values'].numpy().copy()
         indices = state.get('indices')
         self._indices = None if indices is None else indices.numpy().copy()
+        self._stamps = np.zeros(len(self._values), np.int32)
+        self._step = 0
+
+    def news(self) -> dict:
+        fresh = self._stamps[self._places] > 0
+        places = self._places[fresh]
+        rows = {name: table[places] for name, table in self._tables()}
+        return dict(
+            rows,
+            classes=self.classes,
+            digests=self._digests[fresh],
+            steps=self._stamps[places],
+        )
+
+    def merge(self, parts: Sequence[dict]) -> None:
+        """The last prediction of a sample counts, whoever made it.
+
+        Of two in one step it is that of the last process.
+        """
+        parts = [part for part in parts if part['classes'] is not None]
+        for part in parts:
+            if self.classes is None:
+                self._start(part['classes'])
+            self._check_classes(part['classes'])
+        if parts:
+            steps = np.concatenate([part['steps'] for part in parts])
+            order = steps.argsort(kind='stable')
+            names = ['digests', *(name for name, _ in self._tables())]
+            digests, *rows = (
+                np.concatenate([part[name] for part in parts])[order]
+                for name in names
+            )
+            self._write(digests, dict(zip(names[1:], rows)))
+        self._stamps[:] = 0
+        self._step = 0
+
+    def _tables(self) -> list[tuple[str, np.ndarray]]:
+        tables = dict(values=self._values, indices=self._indices)
+        return [(n, table) for n, table in tables.items() if table is not None]
+
+    def _write(
+        self, digests: np.ndarray, rows: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """Write rows, of which the last with a key stays; their places."""
+        self._add(digests)
+        places = self._find(digests)
+        for name, table in self._tables():
+            table[places] = rows[name]
+        return places
 
     def _start(self, classes: int) -> None:
         if self.top_k is not None and self.top_k >= classes:
@@ -159,10 +215,10 @@ class History(Teacher):
         if count <= len(self._values):
             return
         # In place, where a copy would need twice the memory for a moment.
-        for table in (self._values, self._indices):
-            if table is not None:
-                size = (count + _SPARE_ROWS, table.shape[1])
-                table.resize(size, refcheck=False)
+        self._stamps.resize(count + _SPARE_ROWS, refcheck=False)
+        for _, table in self._tables():
+            size = (count + _SPARE_ROWS, table.shape[1])
+            table.resize(size, refcheck=False)
 
     def _unpack(self, places: np.ndarray, dtype: torch.dtype) -> Tensor:
         values = torch.from_numpy(self._values[places]).to(dtype)

@@ -1,6 +1,6 @@
 """Predictions of one step ago."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,11 @@ from .base import Teacher, known_keys
 
 
 class Previous(Teacher):
-    """Logits of the samples of the step before, for DLB."""
+    """Logits of the samples of the step before, for DLB.
+
+    Each process shares half of its batch with its own batch before, so that
+    none has to know what another one has seen.
+    """
 
     needs_overlap = True
     learns = True
@@ -18,8 +22,10 @@ class Previous(Teacher):
     def __init__(self) -> None:
         self._places: dict[Hashable, int] = {}
         self._logits: Tensor | None = None
+        self._everywhere: Sequence[dict] | None = None
 
     def remember(self, observation: Observation) -> None:
+        self._everywhere = None
         keys = known_keys(observation)
         self._places = {key: place for place, key in enumerate(keys)}
         self._logits = at_least_float32(observation.logits.detach())
@@ -35,13 +41,47 @@ class Previous(Teacher):
             rows[found] = before[places[found]]
         return rows, found
 
-    def state_dict(self) -> dict:
+    def news(self) -> dict:
         logits = self._logits
         return dict(
             keys=list(self._places.items()),
             logits=None if logits is None else logits.cpu(),
         )
 
-    def load_state_dict(self, state: dict) -> None:
-        self._places = dict(state['keys'])
-        self._logits = state['logits']
+    def merge(self, parts: Sequence[dict]) -> None:
+        self._everywhere = parts
+
+    def state_dict(self) -> dict:
+        """Rows of one process after the other, and how many each has."""
+        parts = self._everywhere or [self.news()]
+        logits = [part['logits'] for part in parts]
+        counts = [0 if rows is None else len(rows) for rows in logits]
+        starts = [sum(counts[:i]) for i in range(len(counts))]
+        known = [rows for rows in logits if rows is not None]
+        return dict(
+            keys=[
+                (key, start + place)
+                for part, start in zip(parts, starts)
+                for key, place in part['keys']
+            ],
+            logits=torch.cat(known) if known else None,
+            counts=counts,
+        )
+
+    def load_state_dict(
+        self, state: dict, rank: int = 0, world: int = 1
+    ) -> None:
+        """Each of as many processes as before has its own rows again.
+
+        Among others a sample of the step before may be anybody's.
+        """
+        self._places, self._logits = dict(state['keys']), state['logits']
+        counts = state.get('counts', ())
+        if len(counts) != world or self._logits is None:
+            return
+        start = sum(counts[:rank])
+        rows = range(start, start + counts[rank])
+        self._logits = self._logits[start : rows.stop]
+        self._places = {
+            key: place - start for key, place in state['keys'] if place in rows
+        }

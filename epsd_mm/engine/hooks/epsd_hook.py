@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -14,10 +14,10 @@ from epsd_mm.analysis import report_text, write_report
 from epsd_mm.compat import repair_ssd_head
 from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.engine.checks import refuse_sharding
+from epsd_mm.engine.exchange import Exchange
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.ledger_file import remove_ledgers
 from epsd_mm.engine.optimizers import optimizers_of
-from epsd_mm.engine.ranks import gather_observation
 from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
@@ -61,6 +61,7 @@ class EPSDHook(RevivalHook):
         self.settings = Settings.build(**options)
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
+        self._exchange: Exchange | None = None
         self._resumed: dict | None = None
         self._left_dense: list[str] = []
         self._data = TrainingDataHook(
@@ -119,6 +120,7 @@ class EPSDHook(RevivalHook):
             self._keeper.watch(*optimizers_of(runner.optim_wrapper))
         if self.settings.sd_loss is not None:
             self._start_distillation(model)
+            self._exchange = Exchange(runner, self._distillation.teacher)
         super().before_train(runner)
         state = (self._resumed or {}).get('random_state')
         if state and get_world_size() == 1:
@@ -140,12 +142,18 @@ class EPSDHook(RevivalHook):
     ) -> None:
         """Let the teacher learn; log the sparsity, measured now and then."""
         if self._distillation:
-            self._distillation.learn(gather_observation)
+            self._distillation.learn()
+            self._exchange.after_iter(runner, batch_idx)
         if self._keeper:
             if not self._measured or self.every_n_train_iters(runner, 50):
                 self._measured = self._measure(runner.model)
             for name, value in self._measured.items():
                 runner.message_hub.update_scalar(f'train/{name}', value)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Let every process know what each has seen in the epoch."""
+        if self._distillation:
+            self._exchange.now()
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Remember the random state."""
@@ -172,6 +180,7 @@ class EPSDHook(RevivalHook):
             saved['masks'] = self._keeper.masks.pack()
             saved['left_dense'] = self._left_dense
         if self._distillation and self._distillation.teacher.learns:
+            self._exchange.before_save(runner.logger)
             saved['teacher'] = self._distillation.teacher.state_dict()
             saved['training_set'] = self._sample_keys.fingerprint
         checkpoint['epsd'] = saved
@@ -204,7 +213,7 @@ class EPSDHook(RevivalHook):
         self._distillation.attach()
         if keys is not None and self._resumed:
             self._distillation.teacher.load_state_dict(
-                self._resumed['teacher']
+                self._resumed['teacher'], get_rank(), get_world_size()
             )
 
     def _resumed_keys(self, keys: SampleKeys) -> SampleKeys:
