@@ -89,7 +89,8 @@ def _trusted(layer: nn.Module) -> bool:
         return False
     kind = type(layer)
     functions = kind.forward, getattr(kind, '_conv_forward', kind.forward)
-    return all(f.__module__.startswith(_TRUSTED) for f in functions)
+    modules = [getattr(f, '__module__', None) or '' for f in functions]
+    return all(module.startswith(_TRUSTED) for module in modules)
 
 
 class _Seen(TorchFunctionMode):

@@ -1,5 +1,7 @@
 """What is not pruned is said: once, with class, layers and share."""
 
+import json
+
 import pytest
 import torch
 from mmcv.cnn.bricks.conv_ws import ConvWS2d
@@ -11,6 +13,8 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 import epsd_mm
+from epsd_mm.engine.scoring import score_model
+from epsd_mm.engine.settings import Settings
 from tests.helpers.layers import TwoInputLinear
 from tests.helpers.models import classification_batch, tiny_classifier
 from tests.helpers.nets import cross_entropy
@@ -181,15 +185,30 @@ def test_a_model_with_calculated_weights_is_scored_around_them(wrap, name):
     assert model(torch.randn(2, 3, 8, 8))[0].isfinite().all()
 
 
-def test_a_model_of_openmmlab_says_it_alike(warnings):
+def test_a_model_of_openmmlab_says_it_in_its_report_too(warnings):
     model = tiny_classifier()
     model.backbone.table = nn.Embedding(6, 4)
-    epsd_mm.prune(
-        model,
-        [classification_batch()] * 8,
+    settings = Settings.build(
         sparsity=0.5,
         criterion='SNIP',
+        draws=1,
         allow_empty_layers=True,
+        seed=0,
     )
-    assert sum('Embedding: backbone.table.weight (24, ' in t for t in warnings)
-    assert sum('not prunable' in t for t in warnings) == 1
+    batch = classification_batch()
+    _, report = score_model(
+        model, lambda draw: [batch], settings, MMLogger.get_current_instance()
+    )
+    everything = sum(p.numel() for p in model.parameters())
+    table = dict(
+        layer='Embedding',
+        names=['backbone.table.weight'],
+        weights=24,
+        share=24 / everything,
+    )
+    assert json.loads(json.dumps(report['unpruned'])) == [table]
+    assert report['all_weights']['total'] == everything
+    removed = report['total'] - report['kept']
+    assert report['sparsity_all'] == pytest.approx(removed / everything)
+    (text,) = [text for text in warnings if 'not prunable' in text]
+    assert 'Embedding: backbone.table.weight (24, ' in text
