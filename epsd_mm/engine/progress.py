@@ -1,7 +1,7 @@
 """What a user sees while a model is scored."""
 
 import sys
-from collections.abc import Callable
+import time
 from contextlib import contextmanager
 
 from mmengine.dist import is_main_process
@@ -18,14 +18,16 @@ from rich.progress import (
 
 
 @contextmanager
-def scoring_progress(total: int, logger: MMLogger):
-    """A bar with draw, loss and remaining time.
+def scoring_progress(total: int, logger: MMLogger, plan: str = ''):
+    """A bar with draw, loss and remaining time; the time in the log too.
 
-    Where the output is no terminal, a line is logged for each draw.
+    Where the output is no terminal, a line is logged for each draw, and at
+    least one a minute.
 
     Args:
         total: Number of evaluations to come.
         logger: Takes the lines.
+        plan: What makes that number, in words.
 
     Yields:
         A function of the draw and the loss, to call after each evaluation.
@@ -33,8 +35,12 @@ def scoring_progress(total: int, logger: MMLogger):
     if not is_main_process() or not total:
         yield lambda draw, loss: None
         return
-    if not sys.stderr.isatty():
-        yield _logging(total, logger)
+    noun = 'evaluation' if total == 1 else 'evaluations'
+    logger.info(f'scoring: {total} {noun} of the loss to come{plan}')
+    terminal = sys.stderr.isatty()
+    log = ScoringLog(total, logger, sparse=terminal)
+    if not terminal:
+        yield log
         return
     columns = (
         TextColumn('scoring: draw {task.fields[draw]}'),
@@ -49,22 +55,71 @@ def scoring_progress(total: int, logger: MMLogger):
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task('', total=total, draw=0, loss=float('nan'))
-        yield lambda draw, loss: bar.update(
-            task, advance=1, draw=draw, loss=loss
-        )
+
+        def show(draw: int, loss: float) -> None:
+            bar.update(task, advance=1, draw=draw, loss=loss)
+            log(draw, loss)
+
+        yield show
 
 
-def _logging(total: int, logger: MMLogger) -> Callable[[int, float], None]:
-    done, last = 0, None
+class ScoringLog:
+    """Logs how far scoring is and how long the rest will take.
 
-    def log(draw: int, loss: float) -> None:
-        nonlocal done, last
-        done += 1
-        if draw != last or done == total:
-            last = draw
-            logger.info(
-                f'scoring: draw {draw}, step {done} of {total}, '
-                f'loss {loss:.4f}'
+    The way back of a criterion takes longer than its way forth, so that the
+    time is a lower bound until one draw is complete.
+
+    Args:
+        total: Number of evaluations to come.
+        logger: Takes the lines.
+        sparse: Log the time only where it is first known.
+        clock: Gives seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        logger: MMLogger,
+        sparse: bool = False,
+        clock=time.monotonic,
+    ) -> None:
+        self.total = total
+        self.logger = logger
+        self.sparse = sparse
+        self.clock = clock
+        self.started = self.logged = clock()
+        self.done = self.draws = 0
+        self.draw: int | None = None
+
+    def __call__(self, draw: int, loss: float) -> None:
+        """To call when the loss of an evaluation is known."""
+        self.done += 1
+        begins, self.draw = draw != self.draw, draw
+        self.draws += begins
+        known = self.done == 2 or begins and self.draws == 2
+        due = begins or self.clock() - self.logged >= 60
+        if known or not self.sparse and (due or self.done == self.total):
+            self.logged = self.clock()
+            self.logger.info(
+                f'scoring: draw {draw}, step {self.done} of {self.total}, '
+                f'loss {loss:.4f}{self._left()}'
             )
 
-    return log
+    def _left(self) -> str:
+        if self.done == 1 or self.done == self.total:
+            return ''
+        # The gradient, two thirds of an evaluation, follows the loss.
+        complete = self.done - 2 / 3
+        seconds = (self.clock() - self.started) / complete
+        left = duration(seconds * (self.total - complete))
+        return f', {"at least" if self.draws == 1 else "about"} {left} left'
+
+
+def duration(seconds: float) -> str:
+    """In the units that one would say: ``45 s``, ``12 min``, ``1 h 5 min``."""
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f'{minutes} min'
+    return f'{minutes // 60} h {minutes % 60} min'

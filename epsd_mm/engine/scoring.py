@@ -101,7 +101,8 @@ def score_model(
         torch.cuda.reset_peak_memory_stats(device)
     with no_trace(device):
         work = ScoringJob(model, batches, settings, logger, given, ledgers)
-        with scoring_progress(work.evaluations, logger) as work.progress:
+        progress = scoring_progress(work.evaluations, logger, work.plan)
+        with progress as work.progress:
             objective = work.objective(settings.task, settings.sd)
             found = work.find(objective)
             work.warn(found)
@@ -236,6 +237,23 @@ class ScoringJob:
             later = max(rounds - whole - 1, 0)
             total += len(left) + later * len(self.team.own(range(draws)))
         return total * per_draw
+
+    @property
+    def plan(self) -> str:
+        """What the number of evaluations is made of, in words."""
+        settings, criterion = self.settings, self.settings.criterion
+        steps = getattr(criterion, 'steps', 0)
+        name = type(criterion).__name__ + (f'(steps={steps})' if steps else '')
+        rounds, size = criterion.schedule.rounds, settings.batches_per_step
+        factors = [
+            (settings.draw_count, f'draws={settings.draw_count}'),
+            (rounds, f'{rounds} rounds'),
+            (criterion.evaluations, f'{criterion.evaluations} of {name}'),
+            (size, f'batches_per_step={size}'),
+            (len(searches(settings)), '3 with compare_plain'),
+        ]
+        words = ' x '.join(text for factor, text in factors if factor > 1)
+        return words and f' ({words}; less of these takes less time)'
 
     @property
     def earlier_seconds(self) -> float:
