@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 import torch
+from mmdet.models.losses import CrossEntropyLoss, FocalLoss, VarifocalLoss
 from mmdet.models.roi_heads import TridentRoIHead
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -373,3 +374,25 @@ def test_heads_that_cannot_be_seen_are_refused_by_name(build_model, named):
         'SSDHead',
     ):
         assert supported in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'build_model, loss, named',
+    [
+        (tiny_faster_rcnn, FocalLoss(), 'FocalLoss'),
+        (
+            tiny_cascade,
+            CrossEntropyLoss(use_sigmoid=True),
+            r'CrossEntropyLoss\(use_sigmoid=True\)',
+        ),
+        (tiny_retinanet, VarifocalLoss(), 'VarifocalLoss'),
+    ],
+)
+def test_a_loss_that_cannot_be_used_is_named(build_model, loss, named):
+    model = build_model()
+    heads = getattr(model, 'roi_head', model).bbox_head
+    for head in heads if isinstance(heads, torch.nn.ModuleList) else [heads]:
+        head.loss_cls = loss
+    message = f'Head and classification loss {named}'
+    with pytest.raises(TypeError, match=message):
+        build_observer(model)

@@ -22,10 +22,28 @@ def build_observer(model: nn.Module) -> Observer:
     )
     raise TypeError(
         f'self-distillation cannot see the predictions of '
-        f'{type(model).__name__} with head {type(head).__name__}. Supported '
+        f'{type(model).__name__} with head {type(head).__name__}'
+        f'{_losses(head)}. Supported '
         'are classifiers with a ClsHead; detectors with a StandardRoIHead '
-        '(Faster R-CNN) or CascadeRoIHead (Cascade R-CNN) and softmax '
-        'classifiers; detectors with a RetinaHead, an SSDHead, or another '
+        '(Faster R-CNN) or CascadeRoIHead (Cascade R-CNN) and a softmax '
+        'cross-entropy; detectors with a RetinaHead, an SSDHead, or another '
         'AnchorHead that assigns anchors and sums its losses as these do. '
         'For pruning without self-distillation set sd_loss=None'
     )
+
+
+def _losses(head: nn.Module | None) -> str:
+    """The classification losses of a head, which decide as much as it."""
+    parts = head.modules() if isinstance(head, nn.Module) else ()
+    losses = (
+        getattr(part, name, None)
+        for part in parts
+        for name in ('loss_cls', 'loss_module')
+    )
+    names = dict.fromkeys(_name(x) for x in losses if x is not None)
+    return f' and classification loss {" and ".join(names)}' if names else ''
+
+
+def _name(loss: nn.Module) -> str:
+    sigmoid = getattr(loss, 'use_sigmoid', False)
+    return type(loss).__name__ + ('(use_sigmoid=True)' if sigmoid else '')
