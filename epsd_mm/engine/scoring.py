@@ -130,8 +130,9 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     """A float32 copy in training mode that can be differentiated twice.
 
     RoIAlign and mmdet's focal loss become exact, activation checkpointing
-    is off (its reentrant form refuses a second derivative), and
-    synchronised normalisation counts its own process alone.
+    is off (its reentrant form refuses a second derivative), synchronised
+    normalisation counts its own process alone, and a head that is told the
+    epoch by a hook (TOOD) knows that it is the first.
 
     Raises:
         TypeError: Part of the copy would be the model's own.
@@ -141,6 +142,8 @@ def scoring_copy(model: BaseModel) -> BaseModel:
         for switch in _CHECKPOINTING:
             if getattr(module, switch, False) is True:
                 setattr(module, switch, False)
+    if hasattr(twin, 'set_epoch'):
+        twin.set_epoch(0)
     if any(type(m).__name__ == 'RoIAlign' for m in twin.modules()):
         # Classifiers do without mmcv's operators.
         from epsd_mm.ops import replace_roi_align
@@ -396,10 +399,16 @@ def warn_left_dense(found: Found, logger: MMLogger) -> None:
 
 @contextmanager
 def no_trace(device: torch.device):
-    """Full precision inside; the message hub afterwards as before."""
+    """Full precision inside; the message hub afterwards as before.
+
+    Inside, it tells those who ask (the resizing of YOLOX) that training is
+    at its start, as it does once a runner trains.
+    """
     hub = MessageHub.get_current_instance()
     scalars = copy.deepcopy(hub.log_scalars)
     info = dict(hub.runtime_info)
+    for name in ('iter', 'epoch'):
+        hub.runtime_info.setdefault(name, 0)
     try:
         with torch.autocast(device.type, enabled=False):
             yield

@@ -19,6 +19,8 @@ STOCK = {
         'guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py',
         _DENSE,
     ),
+    'TOOD': ('tood/tood_r50_fpn_1x_coco.py', dict(_DENSE, stacked_convs=2)),
+    'YOLOX': ('yolox/yolox_tiny_8xb8-300e_coco.py', {}),
     'RTMDet': ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', {}),
     'DCN': ('dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py', _ROI),
     'ConvWS': ('gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py', _ROI),
@@ -31,8 +33,8 @@ def stock(name, seed=0, strong_heads=False):
     """The detector of this name, for pictures of 96 pixels or more."""
     config, head = STOCK[name]
     cfg = shipped(config)
-    if name == 'RTMDet':
-        _narrow_rtmdet(cfg)
+    if name in ('RTMDet', 'YOLOX'):
+        _narrow_csp(cfg)
     else:
         _narrow(cfg, head)
     return seeded_model(cfg, seed, strong_heads)
@@ -75,17 +77,13 @@ def _narrow(cfg: Config, head: dict) -> None:
     cfg.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=40)
 
 
-def _narrow_rtmdet(cfg: Config) -> None:
+def _narrow_csp(cfg: Config) -> None:
     _without_pretrained(cfg)
-    cfg.backbone.update(widen_factor=0.125, norm_cfg=dict(type='BN'))
-    cfg.neck.update(
-        in_channels=[32, 64, 128], out_channels=16, norm_cfg=dict(type='BN')
-    )
+    norm = dict(type='BN')
+    cfg.backbone.update(widen_factor=0.125, norm_cfg=norm)
+    cfg.neck.update(in_channels=[32, 64, 128], out_channels=16, norm_cfg=norm)
     cfg.bbox_head.update(
-        in_channels=16,
-        feat_channels=16,
-        num_classes=4,
-        norm_cfg=dict(type='BN'),
+        in_channels=16, feat_channels=16, num_classes=4, norm_cfg=norm
     )
 
 
