@@ -12,6 +12,11 @@ from mmengine.runner import CheckpointLoader, Runner
 
 from epsd_mm.config_types import PRETRAINED, scope_of, type_name
 from epsd_mm.engine.launch import join_without_accelerator
+from epsd_mm.engine.safe_loading import (
+    CheckpointError,
+    add_trust_argument,
+    code_refused,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='what started the processes of a distributed job',
     )
+    add_trust_argument(parser)
     # torch.distributed.launch passes this one; torchrun sets LOCAL_RANK.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+@contextmanager
+def careful_loading(args: argparse.Namespace) -> Iterator[None]:
+    """Run no code that comes in a checkpoint, unless it is trusted."""
+    try:
+        with code_refused(unless=args.trust_checkpoint):
+            yield
+    except CheckpointError as error:
+        raise SystemExit(f'error: {error}') from None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.engine.safe_loading import code_refused, load_values
 from epsd_mm.evaluation.sparsity import layer_sparsity
 
 ROOT = Path('work_dirs/demo')
@@ -102,10 +103,10 @@ def measure(config: str, checkpoint: Path) -> dict:
     """Weights and bytes of a trained model."""
     from mmdet.apis import init_detector
 
-    model = init_detector(config, str(checkpoint), device='cpu')
+    with code_refused():
+        model = init_detector(config, str(checkpoint), device='cpu')
+        state = load_values(checkpoint, 'cpu')['state_dict']
     layers = layer_sparsity(model)
-    state = torch.load(checkpoint, map_location='cpu', weights_only=False)
-    state = state['state_dict']
     return dict(
         kept=sum(kept for kept, _ in layers.values()),
         total=sum(total for _, total in layers.values()),

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from common import (
     add_arguments,
     build_runner,
+    careful_loading,
     is_mmdet,
     is_mmpretrain,
     load_config,
@@ -28,6 +29,8 @@ from common import (
 )
 from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.datasets.preparation import require_data
+from epsd_mm.engine.checkpoints import loaded_file_named, look_before_loading
+from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.evaluation.sparsity import sparsity_table
 
 
@@ -138,12 +141,19 @@ class MaskedWeights(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the names of the masks."""
-        masks = (checkpoint.get('epsd') or {}).get('masks')
+        with loaded_file_named(runner):
+            masks = saved_masks(checkpoint)
         self.names = masks and list(masks)
 
 
 def main() -> None:
     args = parse_args()
+    with careful_loading(args):
+        test(args)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Print the metric, and the sparsity by layer."""
     with one_sentence():
         cfg = configure(args)
         require_data(cfg, ['test_dataloader'])
@@ -152,6 +162,8 @@ def main() -> None:
         dump_predictions(runner, cfg, args.out)
     masked = MaskedWeights()
     runner.register_hook(masked)
+    with one_sentence():
+        look_before_loading(runner)
     runner.test()
     model = runner.model
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):

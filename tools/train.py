@@ -13,6 +13,7 @@ from mmengine.device import get_device
 from common import (
     add_arguments,
     build_runner,
+    careful_loading,
     fetch_pretrained,
     is_mmdet,
     load_config,
@@ -21,6 +22,7 @@ from common import (
 from epsd_mm.config_types import find_hook
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.preparation import require_data
+from epsd_mm.engine.checkpoints import guard_checkpoints, look_before_loading
 from epsd_mm.engine.hooks import RevivalHook
 from epsd_mm.engine.loaders import check_loader_config
 from epsd_mm.engine.settings import Settings
@@ -168,6 +170,12 @@ def setting(cfg: Config, name: str) -> Any:
 
 def main() -> None:
     args = parse_args()
+    with careful_loading(args):
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Look at what the training starts from, and let it run."""
     with one_sentence():
         cfg = configure(args)
         check_loader_config(cfg)
@@ -180,8 +188,10 @@ def main() -> None:
             check_configured_annotations(cfg)
     runner = build_runner(cfg)
     with one_sentence():
-        # In a distributed job one process fetches, now that they are joined.
+        # In a distributed job one process looks, now that they are joined.
+        look_before_loading(runner)
         fetch_pretrained(cfg.model)
+    guard_checkpoints(runner)
     if not any(isinstance(hook, RevivalHook) for hook in runner.hooks):
         runner.register_hook(RevivalHook())
     runner.train()

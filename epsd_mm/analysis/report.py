@@ -1,15 +1,18 @@
 """The report of a scoring: a table, a figure, files."""
 
+import io
 import json
-import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from epsd_mm.evaluation.sparsity import (
     density_table,
     part_sparsity_table,
     sparsity_text,
 )
+from epsd_mm.files import atomic_write
 from epsd_mm.pruning import Masks
 
 from .parts import part_table
@@ -66,7 +69,7 @@ def summary(report: dict) -> str:
     return '\n'.join(lines)
 
 
-def density_figure(report: dict, path: Path) -> None:
+def density_figure(report: dict, file: Path | BinaryIO) -> None:
     """Draw the density of each layer into a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -92,28 +95,87 @@ def density_figure(report: dict, path: Path) -> None:
         fontsize=10,
     )
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(file, format='png', dpi=120)
 
 
-def write_report(folder: Path, masks: Masks, report: dict) -> None:
-    """Write ``report.json``, ``masks.pth`` and ``density.png``.
+class Written(NamedTuple):
+    """What became of the files of a scoring.
 
-    The folder appears complete or not at all; an earlier one of that name
-    is replaced.
+    Attributes:
+        masks: Where the masks are; None if they could not be written.
+        problems: A sentence for each file that is not where it should be.
+    """
+
+    masks: Path | None
+    problems: list[str]
+
+
+def require_folder(folder: Path) -> None:
+    """Raise where files could not be put into a folder, before hours pass.
+
+    It is made when there is something to put into it.
+
+    Raises:
+        NotADirectoryError: Something else has its name.
+        OSError: It, or the folder that it shall be in, cannot be written to.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(
-        tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent)
-    )
-    try:
-        text = json.dumps(report, indent=2, default=str)
-        (draft / 'report.json').write_text(text + '\n')
-        masks.save(draft / 'masks.pth')
-        density_figure(report, draft / 'density.png')
-        draft.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise NotADirectoryError(
+            f'{folder} is where masks and their report shall be written, but '
+            'it is no folder: move it, or choose another work_dir'
+        )
+    there = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
+    with tempfile.TemporaryFile(dir=there):
+        pass
+
+
+def write_masks(folder: Path, masks: Masks) -> Written:
+    """Write ``masks.pth``: into the folder, or else beside it."""
+    problems = []
+    places = (folder / 'masks.pth', folder.with_name(f'{folder.name}.pth'))
+    for path in places:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            masks.save(path)
+        except (OSError, RuntimeError) as error:  # torch's for a full disk
+            problems.append(f'the masks cannot be written to {path}: {error}')
+            continue
+        if problems:
+            problems.append(f'the masks are in {path} instead')
+        return Written(path, problems)
+    problems.append('the masks are in the checkpoints of the run alone')
+    return Written(None, problems)
+
+
+def write_report(folder: Path, masks: Masks, report: dict) -> Written:
+    """Write ``masks.pth``, then ``report.json`` and ``density.png``.
+
+    Each takes the place of an earlier one; other files stay. Masks may be
+    the work of hours, so whatever goes wrong is told and not raised.
+    """
+    folder = Path(folder)
+    written = write_masks(folder, masks)
+    for name, content in (
+        ('report.json', _report_json),
+        ('density.png', _density_png),
+    ):
+        path = folder / name
+        try:
+            with atomic_write(path) as file:
+                file.write(content(report))
+        except Exception as error:  # a figure has many ways to fail
+            written.problems.append(f'{path} cannot be written: {error}')
+            with suppress(OSError):
+                path.unlink()  # an earlier one would be of other masks
+    return written
+
+
+def _report_json(report: dict) -> bytes:
+    return (json.dumps(report, indent=2, default=str) + '\n').encode()
+
+
+def _density_png(report: dict) -> bytes:
+    figure = io.BytesIO()
+    density_figure(report, figure)
+    return figure.getvalue()

@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from epsd_mm.digest import digest
-from epsd_mm.files import atomic_write
+from epsd_mm.files import atomic_write, remove_drafts
 from epsd_mm.pruning import Ledger
 
 # Writing takes a hundredth of the time at most, and this is assumed of the
@@ -101,7 +101,8 @@ def remove_ledgers(folder: Path) -> None:
     """Remove ledgers, and what was being written when a run was killed."""
     if not folder.is_dir():
         return
-    for path in [*folder.glob('*.pth'), *folder.glob('.*.pth-*')]:
+    for path in folder.glob('*.pth'):
         path.unlink()
+    remove_drafts(folder)
     if not any(folder.iterdir()):
         folder.rmdir()

@@ -1,14 +1,17 @@
 """Masks: which weights of a network are kept."""
 
+import math
 import pickle
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from epsd_mm.files import atomic_write
+from epsd_mm.files import atomic_write, check_saved
 
 
 class Masks(Mapping[str, Tensor]):
@@ -197,16 +200,31 @@ class Masks(Mapping[str, Tensor]):
                 + '; '.join(sorted(wrong))
             )
 
+    @property
+    def digest(self) -> str:
+        """str: The same for equal masks, another for any other ones."""
+        digest = blake2b(digest_size=16)
+        for name, mask in sorted(self.items()):
+            layer = repr((name, *mask.shape))
+            digest.update(layer.encode('utf-8', 'surrogatepass'))
+            digest.update(_bits(mask))
+        return digest.hexdigest()
+
     def pack(self) -> dict[str, dict]:
         """Eight weights a byte, as plain tensors and lists.
 
+        Each layer has its number of kept weights, and the digest of all
+        layers together: a change, or a layer too few, does not go unseen.
         The result survives ``torch.save`` and
         ``torch.load(weights_only=True)``; :meth:`unpack` inverts it.
         """
+        digest = self.digest
         return {
             name: dict(
-                bits=torch.from_numpy(np.packbits(mask.numpy())),
+                bits=torch.from_numpy(_bits(mask)),
                 shape=list(mask.shape),
+                kept=int(mask.sum()),
+                digest=digest,
             )
             for name, mask in self.items()
         }
@@ -228,6 +246,7 @@ class Masks(Mapping[str, Tensor]):
         """
         remedy = 'name the masks.pth of a run, in work_dir/epsd'
         try:
+            check_saved(path)
             with open(path, 'rb') as file:
                 saved = torch.load(file, map_location='cpu', weights_only=True)
         except pickle.UnpicklingError as e:
@@ -235,19 +254,22 @@ class Masks(Mapping[str, Tensor]):
                 f'{path} holds more than tensors and plain values, so it is '
                 f'not read: {remedy}'
             ) from e
-        except (EOFError, RuntimeError, KeyError) as e:
+        except OSError:
+            raise
+        except ValueError as e:
+            raise ValueError(f'{e}: {remedy}') from e
+        except Exception as e:  # torch has many for a file it did not write
             raise ValueError(
                 f'{path} is no file of masks, or damaged: {remedy}'
             ) from e
         if isinstance(saved, dict) and isinstance(saved.get('epsd'), dict):
             saved = saved['epsd'].get('masks')
-        packed = isinstance(saved, dict) and all(
-            isinstance(entry, dict) and 'bits' in entry
-            for entry in saved.values()
-        )
-        if not packed or not saved:
+        if not isinstance(saved, dict) or not _looks_packed(saved):
             raise ValueError(f'{path} holds no masks: {remedy}')
-        return cls.unpack(saved)
+        try:
+            return cls.unpack(saved)
+        except ValueError as e:
+            raise ValueError(f'{path}: {e}; {remedy}') from e
 
     def report(self) -> str:
         """Kept weights by layer and in total, a line each."""
@@ -271,23 +293,74 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def unpack(cls, packed: Mapping[str, Mapping]) -> 'Masks':
-        """Masks from what :meth:`pack` returned.
+        """Masks from what :meth:`pack` returned, now or in earlier versions.
+
+        Those of earlier versions have no digest to be checked.
 
         Raises:
-            ValueError: An entry has not the form that :meth:`pack` writes.
+            ValueError: An entry has not the form that :meth:`pack` writes,
+                or they are not those that it wrote.
         """
-        masks = {}
+        if not isinstance(packed, Mapping) or not packed:
+            raise ValueError('the packed masks are damaged: there are none')
+        masks, digests, seen = {}, [], set()
         for name, entry in packed.items():
             try:
-                bits, shape = entry['bits'], entry['shape']
-                count = int(np.prod(shape, dtype=np.int64))
-                # numpy fills missing bits with zeros and drops spare ones.
-                if min(shape, default=1) < 0 or len(bits) != -(-count // 8):
-                    raise ValueError(f'{len(bits)} bytes for shape {shape}')
-                flat = np.unpackbits(bits.cpu().numpy(), count=count)
-                masks[name] = torch.from_numpy(flat).bool().reshape(shape)
-            except (KeyError, TypeError, AttributeError, ValueError) as e:
+                masks[name] = _unpacked(name, entry, seen)
+                digests.append(entry.get('digest'))
+            except Exception as e:  # whatever the entry is made of
                 raise ValueError(
                     f'the packed mask of {name!r} is damaged: {e}'
                 ) from e
-        return cls(masks)
+        masks = cls(masks)
+        known = [digest for digest in digests if digest is not None]
+        if known and digests != [masks.digest] * len(masks):
+            raise ValueError(
+                'the packed masks are damaged: they are not those that were '
+                'packed'
+            )
+        return masks
+
+
+def _looks_packed(saved: Mapping) -> bool:
+    return bool(saved) and all(
+        isinstance(entry, Mapping) and 'bits' in entry
+        for entry in saved.values()
+    )
+
+
+def _bits(mask: Tensor) -> np.ndarray:
+    return np.packbits(mask.numpy())
+
+
+def _unpacked(name: Any, entry: Mapping, seen: set) -> Tensor:
+    """One mask, if there are as many bits as its shape asks for.
+
+    Args:
+        name: Of the layer.
+        entry: Its packed mask.
+        seen: The memory of other layers' bits; that of this one joins it.
+    """
+    bits, shape = entry['bits'], entry['shape']
+    if not isinstance(name, str):
+        raise TypeError('its name is not a string')
+    if not isinstance(shape, (list, tuple)) or any(
+        type(side) is not int or side < 0 for side in shape
+    ):
+        raise ValueError(f'shape {shape}')
+    if bits.dtype != torch.uint8 or bits.dim() != 1:
+        raise ValueError(f'bits of {bits.dtype} and shape {tuple(bits.shape)}')
+    count = math.prod(shape)
+    # numpy fills missing bits with zeros and drops spare ones.
+    if len(bits) != -(-count // 8):
+        raise ValueError(f'{len(bits)} bytes for shape {shape}')
+    memory = bits.untyped_storage().data_ptr()
+    # A byte that is shared claims more weights than the file has bits.
+    if not bits.is_contiguous() or (len(bits) and memory in seen):
+        raise ValueError('its bits are not its own')
+    seen.add(memory)
+    flat = np.unpackbits(bits.cpu().numpy(), count=count).view(bool)
+    kept = entry.get('kept')
+    if kept is not None and (type(kept) is not int or kept != flat.sum()):
+        raise ValueError(f'it keeps {flat.sum()} weights and kept {kept!r}')
+    return torch.from_numpy(flat).reshape(shape)

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.engine import EPSDHook
+from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.pruning import Masks
 from tests.helpers.runners import (
     CLASSES,
@@ -448,9 +449,11 @@ def test_resume_with_masks_that_do_not_fit_is_an_error(
     trained, data_root, tmp_path
 ):
     def cut(checkpoint):
-        masks = checkpoint['epsd']['masks']
-        masks['backbone.conv1.weight']['shape'].reverse()
+        masks = dict(Masks.unpack(checkpoint['epsd']['masks']))
+        stem = masks['backbone.conv1.weight']
+        masks['backbone.conv1.weight'] = stem.permute(3, 2, 1, 0)
         masks.pop('backbone.layer1.0.conv1.weight')
+        checkpoint['epsd'] = SavedState(masks=Masks(masks)).pack()
 
     runner = resumed(trained, data_root, tmp_path, cut)
     with pytest.raises(ValueError) as e:

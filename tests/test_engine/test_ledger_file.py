@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_does_not_end_the_search(path, monkeypatch):
 
 def test_they_are_removed_with_their_drafts_and_nothing_else(path):
     opened(path)[0].keep(filled())
-    (path.parent / '.scoring.pth-abc').write_bytes(b'half')
+    (path.parent / '.scoring.pth.0123abcd.draft').write_bytes(b'half')
     notes = path.parent / 'notes.txt'
     notes.write_text('mine')
     remove_ledgers(path.parent)

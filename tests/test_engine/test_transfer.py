@@ -9,6 +9,7 @@ import torch
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.engine import EPSDHook
 from epsd_mm.engine.hooks import epsd_hook
+from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.pruning import Masks, prunable_parameters
 from tests.helpers.runners import (
     CLASSES,
@@ -343,7 +344,9 @@ def test_resume_checks_that_every_prunable_weight_has_a_mask(
 ):
     """Whatever the file of given masks says by now."""
     saved = checkpoint_of(transferred[0], 1)
-    del saved['epsd']['masks']['rpn_head.rpn_conv.weight']
+    masks = dict(Masks.unpack(saved['epsd']['masks']))
+    del masks['rpn_head.rpn_conv.weight']
+    saved['epsd'] = SavedState(masks=Masks(masks)).pack()
     torch.save(saved, tmp_path / 'cut.pth')
     epsd = dict(SNIP, masks=masks_file, prefix='backbone')
     cfg = tiny_detector_cfg(data_root, tmp_path / 'run', epsd, epochs=2)
@@ -560,7 +563,7 @@ def test_checkpoints_of_older_versions_resume(distilled):
     older = copy.deepcopy(checkpoint)
     saved = older['epsd']['identity']
     saved['settings'] |= dict(offload=True, kept_graphs=0)
-    del saved['masks'], saved['prefix']
+    del saved['masks'], saved['prefix'], older['epsd']['digest']
     EPSDHook(**DISTILLED).after_load_checkpoint(runner, older)
     saved['settings']['lr'] = 0.5
     with pytest.raises(ValueError, match="'lr': 0.5"):

@@ -3,7 +3,9 @@
 import copy
 import os
 import re
+from zipfile import ZIP_DEFLATED, ZipFile
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -269,6 +271,111 @@ def damaged(**changes):
 def test_damaged_packs_are_refused_by_name(packed):
     with pytest.raises(ValueError, match="'conv' is damaged"):
         Masks.unpack(packed)
+
+
+def old_pack(masks):
+    """As it was before there were counts and digests."""
+    return {
+        name: dict(bits=entry['bits'], shape=entry['shape'])
+        for name, entry in masks.pack().items()
+    }
+
+
+def test_packs_of_earlier_versions_are_read(tmp_path):
+    original = masks(a=[1, 0, 1], b=[[1, 1], [0, 1]])
+    assert Masks.unpack(old_pack(original)) == original
+    torch.save(old_pack(original), tmp_path / 'masks.pth')
+    assert Masks.load(tmp_path / 'masks.pth') == original
+
+
+def flip(packed):
+    packed['b']['bits'][0] ^= 0b01000000
+
+
+def swap(packed):
+    packed['a'], packed['b'] = packed['b'], packed['a']
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        flip,
+        swap,
+        lambda packed: packed.pop('a'),
+        lambda packed: packed.update(c=packed.pop('a')),
+        lambda packed: packed['a'].update(shape=[2, 4]),
+        lambda packed: packed['a'].update(kept=3),
+        lambda packed: packed['a'].update(kept=torch.ones(2)),
+        lambda packed: packed['a'].update(digest=[1]),
+        lambda packed: packed['a'].pop('digest'),
+    ],
+    ids=[
+        'a flipped bit',
+        'two layers swapped',
+        'a layer gone',
+        'a layer renamed',
+        'another shape of as many weights',
+        'another count',
+        'a count that is none',
+        'a digest that is none',
+        'a digest gone',
+    ],
+)
+def test_other_masks_than_were_packed_are_refused(damage):
+    packed = masks(a=[1] * 8, b=[0, 1, 1, 0, 1, 0, 0, 1]).pack()
+    damage(packed)
+    with pytest.raises(ValueError, match='packed mask.* damaged'):
+        Masks.unpack(packed)
+
+
+def test_a_small_file_claims_no_large_masks(tmp_path, monkeypatch):
+    """One stored byte, seen 2e8 times: 4.9 GB before they were refused."""
+    byte = torch.zeros(1, dtype=torch.uint8)
+    claims = {'conv': dict(bits=byte.expand(200_000_000), shape=[40_000] * 2)}
+    torch.save(claims, tmp_path / 'one.pth')
+    row = torch.zeros(10_000, dtype=torch.uint8)
+    torch.save(
+        {f'{i}': dict(bits=row, shape=[80_000]) for i in range(1000)},
+        tmp_path / 'many.pth',
+    )
+    monkeypatch.setattr(np, 'unpackbits', limited(np.unpackbits, 100_000))
+    for name in ('one.pth', 'many.pth'):
+        with pytest.raises(ValueError, match=f'{name}.*not its own'):
+            Masks.load(tmp_path / name)
+
+
+def limited(function, most):
+    def call(bits, count):
+        assert count <= most
+        return function(bits, count=count)
+
+    return call
+
+
+def test_a_compressed_file_claims_nothing(tmp_path):
+    """A thousand bytes may stand for one there."""
+    path, small = tmp_path / 'masks.pth', tmp_path / 'small.pth'
+    masks(a=[0] * 8_000_000).save(path)
+    with ZipFile(path) as whole, ZipFile(small, 'w', ZIP_DEFLATED) as packed:
+        for record in whole.infolist():
+            packed.writestr(record.filename, whole.read(record))
+    assert small.stat().st_size < path.stat().st_size / 100
+    with pytest.raises(ValueError, match='small.pth'):
+        Masks.load(small)
+
+
+def test_equal_masks_have_one_digest_and_others_another():
+    one = masks(a=[1, 0, 1], b=[0, 1])
+    same = masks(b=[0, 1], a=[1, 0, 1])
+    assert one.digest == same.digest
+    others = [
+        masks(a=[1, 0, 1], b=[1, 1]),
+        masks(a=[1, 0, 1], c=[0, 1]),
+        masks(a=[1, 0, 1, 0], b=[0, 1]),
+        masks(a=[1, 0, 1], b=[[0], [1]]),
+        masks(a=[1, 0, 1]),
+    ]
+    assert len({m.digest for m in [one, *others]}) == 6
 
 
 @settings(max_examples=30, deadline=None)

@@ -31,6 +31,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from epsd_mm.compat import repair_ssd_head
+from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.evaluation.sparsity import layer_sparsity
 
 
@@ -62,13 +63,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='for both configs'
     )
+    add_trust_argument(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     try:
-        compare(args)
+        with code_refused(unless=args.trust_checkpoint):
+            compare(args)
     except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
 

@@ -39,6 +39,8 @@ from epsd_mm.analysis.parts import (
 )
 from epsd_mm.config_types import scope_of, type_name
 from epsd_mm.datasets.leaves import leaf_configs
+from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
+from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.evaluation.sparsity import (
     part_sparsity_table,
     sparsity_of_all,
@@ -72,13 +74,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--json', type=Path, help='write the figures here')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_trust_argument(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     try:
-        figures = measure(args)
+        with code_refused(unless=args.trust_checkpoint):
+            figures = measure(args)
     except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
     if args.json:
@@ -132,8 +136,10 @@ def masks_of(args: argparse.Namespace, model: BaseModel) -> Masks | None:
                 f'{args.checkpoint} has no {name!r} of shape '
                 f'{tuple(param.shape)}: give the config it was trained with'
             )
-    packed = checkpoint.get('epsd', {}).get('masks')
-    return packed and Masks.unpack(packed)
+    try:
+        return saved_masks(checkpoint)
+    except ValueError as error:
+        raise ValueError(f'{args.checkpoint}: {error}') from error
 
 
 def shapes_of(args: argparse.Namespace, cfg: Config) -> list[Shape]:

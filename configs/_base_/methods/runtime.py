@@ -6,7 +6,7 @@ custom_imports = dict(
     allow_failed_imports=False,
 )
 default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=1),
+    checkpoint=dict(max_keep_ckpts=2),
     epsd=dict(
         type='EPSDHook',
         sparsity=0.9,

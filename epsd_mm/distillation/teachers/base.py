@@ -53,7 +53,23 @@ class Teacher(ABC):
     def load_state_dict(
         self, state: dict, rank: int = 0, world: int = 1
     ) -> None:
-        """Go on from :meth:`state_dict`, as one process of so many."""
+        """Go on from :meth:`state_dict`, as one process of so many.
+
+        Raises:
+            ValueError: It is not such a state, see :meth:`check_state`.
+        """
+
+    def check_state(self, state: dict) -> None:
+        """Look whether it can go on from a state, and change nothing.
+
+        Raises:
+            ValueError: Says what is wrong with it.
+        """
+        if state:
+            raise ValueError(
+                f'{type(self).__name__} remembers nothing, but the state has '
+                f'{", ".join(map(str, state))}'
+            )
 
     def news(self) -> dict:
         """What this process has learned since the last :meth:`merge`."""

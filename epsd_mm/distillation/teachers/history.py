@@ -108,11 +108,7 @@ class History(Teacher):
     def load_state_dict(
         self, state: dict, rank: int = 0, world: int = 1
     ) -> None:
-        if state['top_k'] != self.top_k:
-            raise ValueError(
-                f'the remembered predictions have top_k={state["top_k"]}, '
-                f'the loss says {self.top_k}: use the same'
-            )
+        self.check_state(state)
         self.classes = state['classes']
         self._digests = state['digests'].numpy().copy()
         self._places = state['places'].numpy().copy()
@@ -168,6 +164,61 @@ class History(Teacher):
         for name, table in self._tables():
             table[places] = rows[name]
         return places
+
+    def check_state(self, state: dict) -> None:
+        top_k = state.get('top_k')
+        if top_k is not None and type(top_k) is not int:
+            raise ValueError(f'top_k={top_k!r} is no number')
+        if top_k != self.top_k:
+            raise ValueError(
+                f'the remembered predictions have top_k={top_k}, the loss '
+                f'says {self.top_k}: use the same'
+            )
+        try:
+            wrong = self._wrong_table(**state)
+        except Exception as error:  # whatever a damaged state is made of
+            raise ValueError(f'{type(error).__name__}: {error}') from error
+        if wrong:
+            raise ValueError(f'its {wrong} are not those of a history')
+
+    def _wrong_table(
+        self,
+        classes: int | None,
+        top_k: int | None,
+        digests: Tensor,
+        places: Tensor,
+        values: Tensor,
+        indices: Tensor | None = None,
+    ) -> str | None:
+        """The name of a table that does not fit the others, if any."""
+        count, width = len(digests), classes if top_k is None else top_k
+        if classes is not None and (type(classes) is not int or classes < 1):
+            return 'classes'
+        if top_k is not None and classes is not None and top_k >= classes:
+            return 'classes'
+        if classes is None and count:
+            return 'classes'
+        if digests.dtype != torch.int64 or digests.dim() != 1:
+            return 'digests'
+        if not (digests[1:] > digests[:-1]).all():
+            return 'digests'
+        rows = torch.arange(count, dtype=torch.int32)
+        if not torch.equal(places.sort().values, rows):
+            return 'places'
+        shape = (count, width or 0)
+        if values.shape != shape or values.dtype != torch.float16:
+            return 'values'
+        # Comparisons of what is not a number are false.
+        if not ((values >= 0) & (values <= 1)).all():
+            return 'values'
+        if (indices is None) != (top_k is None or classes is None):
+            return 'indices'
+        if indices is not None:
+            if indices.shape != shape or indices.dtype not in _INDEX_TYPES:
+                return 'indices'
+            if not ((indices >= 0) & (indices < classes)).all():
+                return 'indices'
+        return None
 
     def _start(self, classes: int) -> None:
         if self.top_k is not None and self.top_k >= classes:
@@ -230,6 +281,7 @@ class History(Teacher):
         return rest.repeat(1, self.classes).scatter(1, indices, values)
 
 
+_INDEX_TYPES = (torch.int16, torch.int32)
 _SPARE_ROWS = 4096
 
 

@@ -75,6 +75,7 @@ class Previous(Teacher):
 
         Among others a sample of the step before may be anybody's.
         """
+        self.check_state(state)
         self._places, self._logits = dict(state['keys']), state['logits']
         counts = state.get('counts', ())
         if len(counts) != world or self._logits is None:
@@ -85,3 +86,25 @@ class Previous(Teacher):
         self._places = {
             key: place - start for key, place in state['keys'] if place in rows
         }
+
+    def check_state(self, state: dict) -> None:
+        try:
+            places, logits = dict(state['keys']).values(), state['logits']
+            rows = 0 if logits is None else len(logits)
+            counts = state.get('counts', [rows])
+            right = (
+                set(state) - {'counts'} == {'keys', 'logits'}
+                and all(type(n) is int and n >= 0 for n in counts)
+                and sum(counts) == rows
+                and all(type(place) is int for place in places)
+                and all(0 <= place < rows for place in places)
+                and (logits is None or _are_logits(logits))
+            )
+        except Exception as error:  # whatever a damaged state is made of
+            raise ValueError(f'{type(error).__name__}: {error}') from error
+        if not right:
+            raise ValueError('keys and logits do not belong together')
+
+
+def _are_logits(logits: Tensor) -> bool:
+    return logits.dim() == 2 and logits.is_floating_point()

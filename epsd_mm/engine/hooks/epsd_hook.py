@@ -1,6 +1,5 @@
 """Prune before training, then train the pruned model by itself."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,26 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.nn import Parameter
 
-from epsd_mm.analysis import report_text, write_report
+from epsd_mm.analysis import (
+    Written,
+    report_text,
+    require_folder,
+    write_masks,
+    write_report,
+)
 from epsd_mm.compat import repair_ssd_head
 from epsd_mm.datasets.sample_keys import SampleKeys
+from epsd_mm.engine.checkpoints import (
+    guard_checkpoints,
+    loaded_file_named,
+    look_before_loading,
+)
 from epsd_mm.engine.checks import refuse_sharding
 from epsd_mm.engine.exchange import Exchange
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.ledger_file import remove_ledgers
 from epsd_mm.engine.optimizers import optimizers_of
+from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
@@ -62,7 +73,7 @@ class EPSDHook(RevivalHook):
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._exchange: Exchange | None = None
-        self._resumed: dict | None = None
+        self._resumed: SavedState | None = None
         self._left_dense: list[str] = []
         self._data = TrainingDataHook(
             self.settings.sd_loss, self.settings.bad_boxes
@@ -77,28 +88,36 @@ class EPSDHook(RevivalHook):
         return self._keeper and self._keeper.masks
 
     def before_run(self, runner: Runner) -> None:
-        """Let the model validate and test."""
+        """Let the model validate and test; lose no checkpoint."""
         repair_ssd_head(runner.model)
+        look_before_loading(runner)
+        guard_checkpoints(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take masks and random state from a checkpoint to resume."""
         super().after_load_checkpoint(runner, checkpoint)
         if not runner._resume:
             return
-        saved = checkpoint.get('epsd') or {}
-        if self._prunes and 'masks' not in saved:
+        with loaded_file_named(runner):
+            saved = SavedState.unpack(checkpoint.get('epsd'))
+        if self._prunes and saved.masks is None:
             raise ValueError(
                 'the checkpoint to resume holds no masks, so it was not '
                 'pruned by EPSDHook: start from its weights with load_from '
                 'instead of resume, or set criterion=None'
             )
-        if not self._prunes and 'masks' in saved:
+        if not self._prunes and saved.masks is not None:
             raise ValueError(
                 'the checkpoint to resume is pruned, but criterion=None '
                 'would train its removed weights again: resume with the '
                 'config it was trained with'
             )
-        check_identity(self.settings, saved.get('identity', {}))
+        check_identity(self.settings, saved.identity)
+        if saved.teacher is not None and self.settings.sd_loss is not None:
+            with loaded_file_named(runner):
+                self.settings.sd_loss.build_teacher().check_state(
+                    saved.teacher
+                )
         self._resumed = saved
 
     def before_train(self, runner: Runner) -> None:
@@ -122,9 +141,9 @@ class EPSDHook(RevivalHook):
             self._start_distillation(model)
             self._exchange = Exchange(runner, self._distillation.teacher)
         super().before_train(runner)
-        state = (self._resumed or {}).get('random_state')
+        state = self._resumed and self._resumed.random_state
         if state and get_world_size() == 1:
-            RandomState(**state).restore()
+            state.restore()
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
@@ -172,18 +191,18 @@ class EPSDHook(RevivalHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put what a resumed run needs into ``checkpoint['epsd']``."""
-        saved = dict(
-            random_state=asdict(RandomState.capture()),
-            identity=identity(self.settings),
-        )
-        if self._keeper:
-            saved['masks'] = self._keeper.masks.pack()
-            saved['left_dense'] = self._left_dense
-        if self._distillation and self._distillation.teacher.learns:
+        distillation = self._distillation
+        learns = distillation is not None and distillation.teacher.learns
+        if learns:
             self._exchange.before_save(runner.logger)
-            saved['teacher'] = self._distillation.teacher.state_dict()
-            saved['training_set'] = self._sample_keys.fingerprint
-        checkpoint['epsd'] = saved
+        checkpoint['epsd'] = SavedState(
+            random_state=RandomState.capture(),
+            identity=identity(self.settings),
+            masks=self.masks,
+            left_dense=self._left_dense,
+            teacher=distillation.teacher.state_dict() if learns else None,
+            training_set=self._sample_keys.fingerprint if learns else None,
+        ).pack()
 
     def after_train(self, runner: Runner) -> None:
         """Leave model and optimiser without hooks."""
@@ -213,18 +232,18 @@ class EPSDHook(RevivalHook):
         self._distillation.attach()
         if keys is not None and self._resumed:
             self._distillation.teacher.load_state_dict(
-                self._resumed['teacher'], get_rank(), get_world_size()
+                self._resumed.teacher, get_rank(), get_world_size()
             )
 
     def _resumed_keys(self, keys: SampleKeys) -> SampleKeys:
         """Those by which the checkpoint remembers."""
-        if 'teacher' not in self._resumed:
+        if self._resumed.teacher is None:
             raise ValueError(
                 'the checkpoint to resume remembers no predictions for '
                 f'{type(self.settings.sd_loss).__name__}: take its weights '
                 'with load_from instead of resume'
             )
-        found = keys.matching(self._resumed['training_set'])
+        found = keys.matching(self._resumed.training_set)
         if found is None:
             raise ValueError(
                 'the checkpoint to resume remembers predictions for other '
@@ -248,10 +267,11 @@ class EPSDHook(RevivalHook):
             _warn_of_other_weights(runner, given, weights)
             MaskKeeper(model, given)
         folder = Path(runner.work_dir) / 'epsd'
+        if is_main_process():
+            require_folder(folder)
         if self.settings.criterion is None:
             if is_main_process():
-                folder.mkdir(parents=True, exist_ok=True)
-                given.save(folder / 'masks.pth')
+                _tell(runner, write_masks(folder, given))
             return given
         fresh, report = self._score(runner, model, given)
         self._left_dense = list(report['left_dense'])
@@ -259,8 +279,10 @@ class EPSDHook(RevivalHook):
         names = (name for name, _ in model.named_parameters())
         masks = Masks({name: found[name] for name in names if name in found})
         if is_main_process():
-            write_report(folder, masks, report)
-            remove_ledgers(_ledgers_of(runner))
+            written = write_report(folder, masks, report)
+            _tell(runner, written)
+            if written.masks is not None:
+                remove_ledgers(_ledgers_of(runner))
         return masks
 
     def _score(
@@ -282,7 +304,7 @@ class EPSDHook(RevivalHook):
     def _resumed_masks(self, model: Any) -> Masks | None:
         if self._resumed is None:
             return None
-        self._left_dense = self._resumed.get('left_dense', [])
+        self._left_dense = self._resumed.left_dense
         if self._left_dense and self.settings.zero_layers != 'dense':
             raise ValueError(
                 'the checkpoint to resume was trained with zero_layers='
@@ -290,7 +312,7 @@ class EPSDHook(RevivalHook):
                 f'this config says {self.settings.zero_layers!r}: resume '
                 'with the config it was trained with'
             )
-        masks = Masks.unpack(self._resumed['masks'])
+        masks = self._resumed.masks
         masks.check_fits(self._masked_weights(model, masks))
         return masks
 
@@ -328,6 +350,11 @@ def _warn_of_other_weights(
             "with init_cfg=dict(type='Pretrained', prefix='backbone.', "
             'checkpoint=…) of the backbone, or with load_from'
         )
+
+
+def _tell(runner: Runner, written: Written) -> None:
+    for problem in written.problems:
+        runner.logger.warning(problem)
 
 
 def _progress(runner: Runner) -> float:

@@ -1,11 +1,8 @@
 """Say where training revives weights that an earlier run has removed."""
 
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -13,6 +10,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from epsd_mm.config_types import PRETRAINED, type_name
+from epsd_mm.engine.checkpoints import loaded_file_named
+from epsd_mm.engine.safe_loading import CheckpointError, load_values
+from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.pruning import Masks
 
 
@@ -33,7 +33,8 @@ class RevivalHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember which weights a checkpoint has removed."""
-        self._loaded = _masks_in(checkpoint)
+        with loaded_file_named(runner):
+            self._loaded = saved_masks(checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Count what training will revive."""
@@ -67,12 +68,6 @@ class RevivalHook(Hook):
         return count
 
 
-def _masks_in(checkpoint: Any) -> Masks | None:
-    saved = checkpoint.get('epsd') if isinstance(checkpoint, Mapping) else None
-    packed = saved.get('masks') if isinstance(saved, Mapping) else None
-    return Masks.unpack(packed) if packed else None
-
-
 def _initial_masks(model: nn.Module) -> Iterator[Masks]:
     """Masks in the files that parts of a model were initialised from."""
     for name, module in model.named_modules():
@@ -94,15 +89,10 @@ def _masks_of_file(path: str) -> Masks | None:
     if not Path(path).is_file():  # or weights from the network: not ours
         return None
     try:
-        return _masks_in(_load_plain(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError):
+        checkpoint = load_values(path, 'cpu', mmap=True)
+    except CheckpointError:
         return None  # not from a run with EPSDHook
-
-
-def _load_plain(path: str) -> Any:
     try:
-        from mmengine.runner.checkpoint import get_torch_safe_globals
-    except ImportError:  # mmengine <= 0.10.7
-        return torch.load(path, 'cpu', weights_only=True, mmap=True)
-    with torch.serialization.safe_globals(get_torch_safe_globals()):
-        return torch.load(path, 'cpu', weights_only=True, mmap=True)
+        return saved_masks(checkpoint)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error

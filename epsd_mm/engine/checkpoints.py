@@ -1,0 +1,245 @@
+"""Checkpoints: which one a run goes on from, and that none is lost."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+
+from epsd_mm.files import atomic_write
+
+from .safe_loading import CheckpointError, check_checkpoint
+
+
+def look_before_loading(runner: Runner) -> None:
+    """Let the runner load a whole checkpoint, or say why it cannot.
+
+    To resume without a name takes the newest whole checkpoint of the run,
+    whatever ``last_checkpoint`` says; damaged ones are named.
+
+    Raises:
+        OSError: The checkpoint cannot be read.
+        CheckpointError: It is damaged; or there are checkpoints to resume,
+            and all of them are.
+    """
+    verdict = [None]
+    if is_main_process():
+        try:
+            verdict = [_choice(runner)]
+        except (OSError, ValueError) as error:
+            verdict = [error]
+    broadcast_object_list(verdict)
+    if isinstance(verdict[0], Exception):
+        raise verdict[0]
+    runner._load_from = verdict[0]
+
+
+@contextmanager
+def loaded_file_named(runner: Runner) -> Iterator[None]:
+    """Say which file it is that has a damaged ``checkpoint['epsd']``."""
+    try:
+        yield
+    except ValueError as error:
+        file = runner._load_from or 'the loaded checkpoint'
+        raise CheckpointError(
+            f"{file}: checkpoint['epsd'] is damaged: {error}; take another "
+            'checkpoint of that run'
+        ) from error
+
+
+def _choice(runner: Runner) -> str | None:
+    """What the runner shall load, where that is known yet."""
+    given = runner._load_from
+    if given is not None:
+        if _is_local(given):
+            check_checkpoint(os.path.expanduser(given))
+        return given
+    if not runner._resume:
+        return None
+    damaged = []
+    for path in _newest_first(runner):
+        try:
+            check_checkpoint(path)
+        except ValueError as error:
+            damaged.append(f'{error}')
+            continue
+        for reason in damaged:
+            runner.logger.warning(f'{reason}: it is passed over')
+        runner.logger.info(f'the newest whole checkpoint is {path}')
+        return str(path)
+    elsewhere = _named_by_last(runner)
+    if elsewhere and not _is_local(elsewhere):
+        return elsewhere
+    if damaged:
+        raise CheckpointError(
+            f'there is no whole checkpoint to resume in {runner.work_dir}: '
+            f'{"; ".join(damaged)}. To start over, train without resume in '
+            'another work_dir'
+        )
+    runner.logger.warning(
+        f'there is no checkpoint to resume in {runner.work_dir}: the '
+        'training starts from the beginning'
+    )
+    return None
+
+
+def _newest_first(runner: Runner) -> list[Path]:
+    """Checkpoints of the run, the one to resume first.
+
+    That is the one that ``last_checkpoint`` names, or one that was finished
+    after it when the run died. Numbers alone would not do: those of an
+    earlier run in this folder may be larger.
+    """
+    numbers = _numbered(runner)
+    last = _last_saved(runner)
+    if last is not None:
+        numbers.setdefault(last, -1)
+    times = {path: path.stat().st_mtime_ns for path in numbers}
+    order = sorted(numbers, key=lambda p: (times[p], numbers[p]), reverse=True)
+    if last is None:
+        return order
+    later = [
+        path
+        for path in order
+        if times[path] >= times[last] and numbers[path] > numbers[last]
+    ]
+    return [*later, last, *(p for p in order if p not in (*later, last))]
+
+
+def _numbered(runner: Runner) -> dict[Path, int]:
+    """The files with the names of checkpoints, and the number of each."""
+    places = {(Path(runner.work_dir), 'epoch_{}.pth')}
+    places.add((Path(runner.work_dir), 'iter_{}.pth'))
+    for hook in _checkpoint_hooks(runner):
+        folder = Path(runner.work_dir)
+        if hook.out_dir is not None and _is_local(str(hook.out_dir)):
+            folder = Path(hook.out_dir, folder.resolve().name)
+        places.add((folder, hook.filename_tmpl))
+    found = {}
+    for folder, template in places:
+        start, _, end = template.partition('{}')
+        name = re.compile(re.escape(start) + r'(\d+)' + re.escape(end))
+        for path in folder.glob('*') if folder.is_dir() else ():
+            match = name.fullmatch(path.name)
+            if match and path.is_file():
+                found[path.resolve()] = int(match[1])
+    return found
+
+
+def _last_saved(runner: Runner) -> Path | None:
+    """The file that ``last_checkpoint`` names, where it is."""
+    name = _named_by_last(runner)
+    if not name or not _is_local(name):
+        return None
+    for path in (Path(name), Path(runner.work_dir, Path(name).name)):
+        if path.is_file():
+            return path.resolve()
+    return None
+
+
+def _named_by_last(runner: Runner) -> str | None:
+    """What ``last_checkpoint`` says, if it says anything."""
+    try:
+        name = Path(runner.work_dir, 'last_checkpoint').read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if '\0' in name else name
+
+
+def _is_local(name: str) -> bool:
+    return '://' not in name
+
+
+def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def guard_checkpoints(runner: Runner) -> None:
+    """Let the runner lose no checkpoint while it saves the next one."""
+    if type(get_file_backend('.')) is LocalBackend:
+        register_backend('local', WholeFiles, force=True, prefixes='')
+    if not any(isinstance(hook, CheckpointGuard) for hook in runner.hooks):
+        runner.register_hook(CheckpointGuard())
+
+
+class WholeFiles(LocalBackend):
+    """Files that take their place once they are written to their end.
+
+    mmengine's own backend writes in place: what was there is gone before
+    the new content is on the disk.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        path = Path(os.path.realpath(filepath))
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            super().put(obj, filepath)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(obj)
+
+    def put_text(
+        self, obj: str, filepath: str | Path, encoding: str = 'utf-8'
+    ) -> None:
+        self.put(obj.encode(encoding), filepath)
+
+
+class CheckpointGuard(Hook):
+    """Lets ``CheckpointHook`` remove an old file after the new one is there.
+
+    By itself it removes first: with ``max_keep_ckpts=1``, or for the best
+    checkpoint, a run that dies in between has none.
+    """
+
+    priority = 'LOWEST'  # after CheckpointHook
+
+    def __init__(self) -> None:
+        self._delayed: list[tuple[CheckpointHook, _RemovesLater]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Take the place of the backends that remove files."""
+        self._delayed = []
+        for hook in _checkpoint_hooks(runner):
+            if isinstance(hook.file_backend, LocalBackend):
+                hook.file_backend = _RemovesLater()
+                self._delayed.append((hook, hook.file_backend))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Remove what a new checkpoint replaces."""
+        self._remove()
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Likewise."""
+        self._remove()
+
+    def after_val_epoch(self, runner: Runner, *args, **kwargs) -> None:
+        """Likewise, of the best checkpoint."""
+        self._remove()
+
+    def _remove(self) -> None:
+        for hook, backend in self._delayed:
+            kept = {hook.last_ckpt, getattr(hook, 'best_ckpt_path', None)}
+            kept.update(getattr(hook, 'best_ckpt_path_dict', {}).values())
+            backend.remove_now(kept)
+
+
+class _RemovesLater(WholeFiles):
+    """Removes files when it is told that the time has come."""
+
+    def __init__(self) -> None:
+        self._doomed: list[str] = []
+
+    def remove(self, filepath: str | Path) -> None:
+        self._doomed.append(str(filepath))
+
+    def remove_now(self, kept: set) -> None:
+        """Remove what was asked for, but for what was written since."""
+        for path in self._doomed:
+            if path not in kept and self.isfile(path):
+                super().remove(path)
+        self._doomed.clear()

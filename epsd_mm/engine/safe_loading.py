@@ -1,0 +1,205 @@
+"""Checkpoints that are read without running what is in them.
+
+``torch.load(weights_only=True)`` builds only what a list allows. mmengine's
+list has ``getattr``, since what it saves asks for methods by name; through
+``getattr`` a file can reach any function. Here it finds those methods alone.
+"""
+
+import argparse
+import contextlib
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import checkpoint
+
+from epsd_mm.files import check_saved
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be loaded; the message is one sentence."""
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of all tools that load a checkpoint."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold more than tensors and plain values, '
+        'which can run code: only where you trust who made them',
+    )
+
+
+@contextlib.contextmanager
+def code_refused(unless: bool = False) -> Iterator[None]:
+    """Let mmengine load no more than values while the block runs.
+
+    Files and addresses given as ``http(s)://`` are read by
+    :func:`load_values`. For what goes another way torch itself is told to
+    load only what it knows.
+
+    Args:
+        unless: Do nothing, since what is loaded is trusted.
+    """
+    if unless:
+        yield
+        return
+    told = os.environ.get(_TOLD)
+    os.environ[_TOLD] = '1'
+    _register(load_from_local, load_from_http)
+    try:
+        yield
+    finally:
+        _register(checkpoint.load_from_local, checkpoint.load_from_http)
+        if told is None:
+            del os.environ[_TOLD]
+        else:
+            os.environ[_TOLD] = told
+
+
+def _register(local: Callable, http: Callable) -> None:
+    register = checkpoint.CheckpointLoader.register_scheme
+    register('', local, force=True)
+    register(('http://', 'https://'), http, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """What is in a file, in the place of mmengine's function of this name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It is damaged, or holds more than values.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{filename} can not be found.')
+    return load_values(path, map_location)
+
+
+def load_from_http(filename: str, map_location: Any = None) -> Any:
+    """Likewise from the network, or from torch's folder of downloads."""
+    folder = Path(torch.hub.get_dir(), 'checkpoints')
+    path = folder / Path(filename.partition('?')[0]).name
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(filename, str(path))
+    return load_values(path, map_location)
+
+
+def load_values(
+    path: str | Path, map_location: Any = None, **options: Any
+) -> Any:
+    """What is in a file of tensors and plain values.
+
+    The values that mmengine's and this package's checkpoints hold are among
+    them: arrays, random states, the history of the log.
+
+    Raises:
+        OSError: It cannot be read.
+        CheckpointError: It is damaged, or holds more than values.
+    """
+    try:
+        check_saved(path)
+        return _load(path, map_location, **options)
+    except pickle.UnpicklingError as error:
+        name = re.search(r'GLOBAL ([\w.]+)', str(error))
+        what = name[1] if name else 'something'
+        raise CheckpointError(
+            f'{path} holds {what}, which is no plain value, and loading it '
+            'could run code: if you trust who made it, repeat with '
+            '--trust-checkpoint'
+        ) from error
+    except OSError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    except Exception as error:  # torch has many for what it cannot read
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
+
+
+def check_checkpoint(path: str | Path) -> None:
+    """Raise where a checkpoint is damaged, and run nothing that is in it.
+
+    Raises:
+        OSError: It cannot be read.
+        CheckpointError: It is damaged.
+    """
+    try:
+        check_saved(path)
+        with open(path, 'rb') as file:
+            zipped = file.read(2) == b'PK'
+        # Its tensors stay on the disk.
+        _load(path, 'cpu', mmap=zipped)
+    except pickle.UnpicklingError:
+        pass  # whole, and of more than values
+    except OSError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    except Exception as error:  # torch has many for what it cannot read
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
+
+
+def _load(path: str | Path, map_location: Any, **options: Any) -> Any:
+    # torch has the list since 2.4, and before allows no more than tensors.
+    allow = getattr(torch.serialization, 'safe_globals', None)
+    with allow(_ALLOWED) if allow else contextlib.nullcontext():
+        return torch.load(
+            path, map_location=map_location, weights_only=True, **options
+        )
+
+
+def _called(name: str, function: Callable) -> Callable:
+    """A function that a file finds under a name."""
+
+    def found(*args: Any) -> Any:
+        return function(*args)
+
+    found.__module__, _, found.__name__ = name.rpartition('.')
+    found.__qualname__ = found.__name__
+    return found
+
+
+def _named(cls: type) -> type:
+    """A class without content that a file takes for another one."""
+    return type(cls.__name__, (), dict(__module__=cls.__module__))
+
+
+def _method(owner: Any, name: str) -> Any:
+    known = isinstance(owner, type) and name in _METHODS.get(owner, ())
+    if not known:
+        raise pickle.UnpicklingError(f'GLOBAL builtins.getattr of {name!r}')
+    return getattr(_CLASSES.get(owner, owner), name)
+
+
+_TOLD = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_OneCycle = _named(OneCycleParamScheduler)
+_CLASSES = {_OneCycle: OneCycleParamScheduler}
+# What mmengine saves by name: methods of its logs and of one scheduler.
+_METHODS = {
+    HistoryBuffer: ('min', 'max', 'mean', 'current'),
+    _OneCycle: ('_annealing_cos', '_annealing_linear'),
+}
+# numpy 2 renamed its core, and files of either are read by the other.
+_CORES = ('numpy.core.multiarray', 'numpy._core.multiarray')
+_core = getattr(np, '_core', None) or np.core
+_ALLOWED = [
+    HistoryBuffer,
+    _OneCycle,
+    _called('builtins.getattr', _method),
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in '?bBhHiIlLqQefd'},
+    *(
+        _called(f'{core}.{name}', getattr(_core.multiarray, name))
+        for core in _CORES
+        for name in ('_reconstruct', 'scalar')
+    ),
+]

@@ -1,0 +1,257 @@
+"""No checkpoint is lost, and a run goes on from the newest whole one."""
+
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from epsd_mm.engine.safe_loading import CheckpointError
+from tests.helpers.small_runs import PRUNED, small_runner
+
+
+class Watch(Hook):
+    """Notes which checkpoints there are while one is being saved."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.seen = []
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.seen.append(checkpoints(runner.work_dir))
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in Path(folder).glob('*.pth'))
+
+
+def saving(**options):
+    options = dict(type='CheckpointHook', max_keep_ckpts=1, **options)
+    return dict(checkpoint=dict(dict(interval=1), **options))
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+@pytest.mark.parametrize(
+    'hook', [PRUNED, dict(type='DenseHook')], ids=['pruned', 'dense']
+)
+def test_the_old_checkpoint_goes_when_the_new_one_is_there(
+    hook, flexible, tmp_path
+):
+    runner, watch = small_runner(tmp_path, 3, hook, flexible), Watch()
+    runner.register_hook(watch)
+    runner.train()
+    assert watch.seen == [[], ['epoch_1.pth'], ['epoch_2.pth']]
+    assert checkpoints(tmp_path) == ['epoch_3.pth']
+
+
+def test_the_old_best_goes_when_the_new_best_is_there(tmp_path):
+    runner, watch = (
+        small_runner(
+            tmp_path,
+            3,
+            default_hooks=saving(save_best='score', rule='greater'),
+        ),
+        Watch(),
+    )
+    runner.register_hook(watch)
+
+    class Validates(Hook):
+        def after_train_epoch(self, runner):
+            saver = next(h for h in runner.hooks if hasattr(h, 'save_best'))
+            saver.after_val_epoch(runner, dict(score=float(runner.epoch)))
+
+    runner.register_hook(Validates(), priority='VERY_LOW')
+    runner.train()
+    best = [[n for n in names if 'best' in n] for names in watch.seen]
+    assert all(best[2:]), 'there was a time without a best checkpoint'
+    assert [n for n in checkpoints(tmp_path) if 'best' in n] == [
+        'best_score_epoch_2.pth'
+    ]
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_a_disk_that_fills_while_saving_loses_nothing(
+    flexible, tmp_path, monkeypatch
+):
+    small_runner(tmp_path, 1, flexible=flexible).train()
+    before = (tmp_path / 'epoch_1.pth').read_bytes()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    runner = small_runner(tmp_path, 2, flexible=flexible, resume=True)
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left.*epoch_2.pth'):
+        runner.train()
+    monkeypatch.undo()
+    assert checkpoints(tmp_path) == ['epoch_1.pth']
+    assert (tmp_path / 'epoch_1.pth').read_bytes() == before
+    assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert not list(tmp_path.rglob('.*'))
+    again = small_runner(tmp_path, 2, flexible=flexible, resume=True)
+    again.train()
+    assert checkpoints(tmp_path) == ['epoch_2.pth']
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """Three checkpoints of a run, in a folder of their own."""
+    folder = tmp_path / 'run'
+    saver = dict(type='CheckpointHook', interval=1)
+    small_runner(folder, 3, default_hooks=dict(checkpoint=saver)).train()
+    assert len(checkpoints(folder)) == 3
+    return folder
+
+
+def resumed(folder, **changes):
+    """The epoch that a run in a folder goes on from, and what was said."""
+    runner = small_runner(folder, 9, resume=True, **changes)
+    found = []
+
+    class Stop(Hook):
+        priority = 'LOWEST'
+
+        def before_train(self, runner):
+            found.append(runner.epoch)
+            raise KeyboardInterrupt
+
+    runner.register_hook(Stop())
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    log = max(folder.glob('*/*.log'), key=lambda p: p.stat().st_mtime_ns)
+    return found[0], log.read_text()
+
+
+def truncated(content):
+    return content[: len(content) // 2]
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return (
+        content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+    )
+
+
+DAMAGE = dict(
+    truncated=truncated,
+    empty=lambda content: b'',
+    zeroed=lambda content: bytes(len(content)),
+    flipped=flipped,
+)
+
+
+@pytest.mark.parametrize('damage', DAMAGE.values(), ids=DAMAGE)
+def test_the_newest_whole_one_is_found_and_the_damaged_one_named(
+    damage, run_dir
+):
+    path = run_dir / 'epoch_3.pth'
+    path.write_bytes(damage(path.read_bytes()))
+    epoch, log = resumed(run_dir)
+    assert epoch == 2
+    assert f'{path} is ' in log and 'it is passed over' in log
+
+
+@pytest.mark.parametrize(
+    'content', [None, '', '\n', '\0' * 30, 'gone/epoch_9.pth', 's3://a/b.pth']
+)
+def test_last_checkpoint_may_be_lost(content, run_dir):
+    last = run_dir / 'last_checkpoint'
+    last.unlink()
+    if content is not None:
+        last.write_text(content)
+    assert resumed(run_dir)[0] == 3
+
+
+def test_one_that_was_finished_when_the_run_died_is_found(run_dir):
+    """Between the checkpoint and ``last_checkpoint``."""
+    last = str(run_dir / 'epoch_2.pth')
+    (run_dir / 'last_checkpoint').write_text(last)
+    assert resumed(run_dir)[0] == 3
+
+
+def test_larger_numbers_of_an_earlier_run_are_not_newer(run_dir):
+    old = time.time() - 1000
+    os.utime(run_dir / 'epoch_3.pth', (old, old))
+    (run_dir / 'last_checkpoint').write_text(str(run_dir / 'epoch_2.pth'))
+    assert resumed(run_dir)[0] == 2
+
+
+def test_a_folder_that_was_copied_without_its_times_is_resumed(run_dir):
+    for age, name in enumerate(['epoch_2', 'epoch_1', 'epoch_3']):
+        os.utime(run_dir / f'{name}.pth', (1e9 - age, 1e9 - age))
+    assert resumed(run_dir)[0] == 3
+
+
+def test_a_folder_that_was_moved_is_resumed(run_dir):
+    moved = run_dir.with_name('moved')
+    shutil.move(run_dir, moved)
+    assert resumed(moved)[0] == 3
+
+
+def test_the_best_one_is_none_to_resume(run_dir):
+    shutil.copy(run_dir / 'epoch_1.pth', run_dir / 'best_score_epoch_9.pth')
+    shutil.copy(run_dir / 'epoch_1.pth', run_dir / 'epoch_3-0123abcd.pth')
+    (run_dir / 'last_checkpoint').unlink()
+    assert resumed(run_dir)[0] == 3
+
+
+def test_where_none_is_whole_nothing_starts_over(run_dir):
+    for path in run_dir.glob('*.pth'):
+        path.write_bytes(truncated(path.read_bytes()))
+    before = {p: p.read_bytes() for p in run_dir.rglob('*.pth')}
+    runner = small_runner(run_dir, 9, resume=True)
+    with pytest.raises(CheckpointError) as e:
+        runner.train()
+    for name in ('epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'):
+        assert name in str(e.value)
+    assert 'another work_dir' in str(e.value)
+    assert {p: p.read_bytes() for p in run_dir.rglob('*.pth')} == before
+
+
+def test_that_a_run_starts_from_the_beginning_is_said(tmp_path):
+    epoch, log = resumed(tmp_path)
+    assert epoch == 0
+    assert 'no checkpoint to resume' in log
+
+
+def test_checkpoints_are_found_where_the_hook_writes_them(tmp_path):
+    options = saving(
+        out_dir=str(tmp_path / 'out'),
+        filename_tmpl='at_{}.ckpt',
+        by_epoch=False,
+    )
+    runner = small_runner(tmp_path / 'a', 3, default_hooks=options)
+    runner.train()
+    assert os.listdir(tmp_path / 'out' / 'a') == ['at_6.ckpt']
+    (tmp_path / 'a' / 'last_checkpoint').unlink()
+    epoch, _ = resumed(tmp_path / 'a', default_hooks=options)
+    assert epoch == 2, 'the third epoch was not over'
+
+
+@pytest.mark.parametrize('resume', [True, False], ids=['resume', 'load_from'])
+@pytest.mark.parametrize(
+    'hook', [PRUNED, dict(type='DenseHook')], ids=['pruned', 'dense']
+)
+def test_a_damaged_one_that_is_asked_for_is_named(hook, resume, run_dir):
+    path = run_dir / 'epoch_2.pth'
+    path.write_bytes(flipped(path.read_bytes()))
+    runner = small_runner(
+        run_dir.parent / 'other', 9, hook, resume=resume, load_from=str(path)
+    )
+    with pytest.raises(CheckpointError, match=r'epoch_2\.pth is damaged'):
+        runner.train()
+
+
+def test_a_state_that_is_not_what_was_saved_is_named(run_dir):
+    path = run_dir / 'epoch_3.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['epsd']['random_state']['torch'][-1] += 1
+    torch.save(checkpoint, path)
+    with pytest.raises(CheckpointError, match=r"epoch_3\.pth.*\['epsd'\]"):
+        small_runner(run_dir, 9, resume=True).train()
