@@ -93,7 +93,8 @@ def _configured_choice(cfg: Mapping) -> str:
     """What the hook of a config is told to do about bad boxes."""
     hooks = [*(cfg.get('default_hooks') or {}).values()]
     hooks += cfg.get('custom_hooks') or []
-    told = [hook['bad_boxes'] for hook in hooks if 'bad_boxes' in (hook or ())]
+    hooks = [hook for hook in hooks if isinstance(hook, Mapping)]
+    told = [hook['bad_boxes'] for hook in hooks if 'bad_boxes' in hook]
     return told[0] if told else 'error'
 
 

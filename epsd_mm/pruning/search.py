@@ -234,6 +234,8 @@ def find_masks(
 
 
 def _without(masks: Masks, names: Collection[str]) -> Masks:
+    if not names:
+        return masks
     return Masks({n: mask for n, mask in masks.items() if n not in names})
 
 

@@ -306,7 +306,8 @@ def test_a_missing_file_is_named_before_the_data_are_looked_at(
     data_root, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        epsd_hook, 'check_data', lambda *unused: pytest.fail('looked')
+        'epsd_mm.engine.hooks.training_data_hook.check_data',
+        lambda *unused: pytest.fail('looked'),
     )
     epsd = dict(type='EPSDHook', masks=str(tmp_path / 'nowhere.pth'))
     with pytest.raises(FileNotFoundError, match='nowhere.pth.*work_dir/epsd'):

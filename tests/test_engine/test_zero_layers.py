@@ -1,19 +1,23 @@
 """Runs whose networks have layers that nothing ranks."""
 
 import json
+import re
 
 import pytest
 import torch
 
+import epsd_mm
 from epsd_mm.engine.hooks import epsd_hook
 from epsd_mm.pruning import Masks, prunable_parameters
 from tests.helpers.datasets import picture_folder
+from tests.helpers.models import detection_batch
 from tests.helpers.runners import (
     hook_of,
     prepared,
     runner_of,
     tiny_classifier_cfg,
 )
+from tests.helpers.stock import stock
 
 EPSD = dict(
     type='EPSDHook',
@@ -175,3 +179,54 @@ def test_it_has_no_effect_without_a_criterion():
         epsd_hook.EPSDHook(
             criterion=None, sd_loss='CSKDLoss', zero_layers='dense'
         )
+
+
+ADAPTED = 'bbox_head.feature_adaption_{}.conv_offset.weight'
+STARTS_AT_ZERO = {
+    'DDOD': [
+        'bbox_head.cls_convs.0.conv.conv_offset.weight',
+        'bbox_head.reg_convs.0.conv.conv_offset.weight',
+    ],
+    'GA-RetinaNet': [ADAPTED.format('cls'), ADAPTED.format('reg')],
+    'Libra R-CNN': ['neck.1.refine.conv_out.conv.weight'],
+}
+NO_GRADIENT = {
+    'RTMDet': ['bbox_head.rtm_reg.1.weight', 'bbox_head.rtm_reg.2.weight'],
+    'Libra R-CNN': [
+        'neck.1.refine.g.conv.weight',
+        'neck.1.refine.theta.conv.weight',
+        'neck.1.refine.phi.conv.weight',
+    ],
+}
+
+
+@pytest.mark.parametrize('name', STARTS_AT_ZERO | NO_GRADIENT)
+def test_stock_detectors_are_refused_with_the_cause_or_pruned(name):
+    """Offsets, a refinement that starts at zero, levels without objects."""
+
+    def prune(zero_layers):
+        model = stock(name)
+        batch = detection_batch(2, 96, seed=0, labels=(0, 1, 2))
+        masks = epsd_mm.prune(
+            model,
+            [batch],
+            sparsity=0.8,
+            criterion='SNIP',
+            draws=1,
+            allow_empty_layers=True,
+            zero_layers=zero_layers,
+        )
+        return masks, prunable_parameters(model)
+
+    weights = STARTS_AT_ZERO.get(name, [])
+    gradients = NO_GRADIENT.get(name, [])
+    with pytest.raises(ValueError, match='exactly zero in [24] of') as error:
+        prune('error')
+    for cause, names in (('weights', weights), ('gradient', gradients)):
+        told = re.search(
+            rf'The {cause} of ([^ ]+(, [^ ]+)*) (is|are)', str(error.value)
+        )
+        assert set(told[1].split(', ') if told else []) == set(names)
+    masks, prunable = prune('dense')
+    assert prunable.keys() - masks.keys() == {*weights, *gradients}
+    assert masks.kept == round(0.2 * masks.total)
