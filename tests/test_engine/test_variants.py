@@ -169,6 +169,13 @@ def test_another_loss_comes_with_the_batches_it_needs():
             )
 
 
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_every_variant_drops_the_same_boxes(variant, cfg):
+    cfg.default_hooks.epsd.bad_boxes = 'drop'
+    apply_variant(cfg, variant)
+    assert cfg.default_hooks.epsd.bad_boxes == 'drop'
+
+
 def test_the_loss_of_the_config_keeps_its_settings(cfg):
     assert other_loss(cfg, 'CSKDLoss').to_dict() == cfg.to_dict()
     assert other_loss(cfg, 'PSKDLoss').default_hooks.epsd.sd_loss == dict(
