@@ -41,7 +41,9 @@ class Exchange:
         Batches 0, 50, …: the first holds what a sampler repeats at the end
         of the epoch, for every process to have as many images.
         """
-        self.pending = self.needed
+        if not self.needed:
+            return
+        self.pending = True
         due = self._interval and batch_idx % self._interval == 0
         if due or _may_save(runner):
             self.now()

@@ -1,5 +1,6 @@
 """A scoring that is killed goes on where it was."""
 
+import math
 import time
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class LedgerFile:
                 f'the draws made so far cannot be kept in {self.path} ({e}): '
                 'a scoring that is killed would begin anew. Scoring goes on'
             )
+            self._cost = math.inf  # said once, and not tried again
+            return
         self._written = time.perf_counter()
         self._cost = self._written - started
 
@@ -80,9 +83,10 @@ class LedgerFile:
                 self.start = Ledger.unpack(saved['ledger'])
                 self.seconds = saved['seconds']
         except Exception as e:  # whatever a damaged file leads to
+            what = f'{type(e).__name__}: {e}'.splitlines()[0]
             self.logger.warning(
-                f'{self.path} is damaged and not used '
-                f'({type(e).__name__}: {e}): scoring begins anew'
+                f'{self.path} is damaged and not used ({what}): scoring '
+                'begins anew'
             )
             return
         if self.start is None:
