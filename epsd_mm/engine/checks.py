@@ -108,8 +108,10 @@ def check_data(
     for leaf in leaf_datasets(dataset):
         check_class_names(leaf)
     model = unwrapped(runner)
-    table = _known_table(dataset)
     classes = _num_classes(model)
+    table = None
+    if classes is not None or loss is not None:
+        table = _known_table(dataset)
     if classes is not None and table is not None:
         _check_labels(table, classes)
     sampler = runner.train_dataloader.batch_sampler

@@ -58,10 +58,10 @@ def renew_loader(runner: Runner) -> None:
             f'train_dataloader is {type(config).__name__}: give the runner a '
             'config with train_dataloader as a dict'
         )
-    # That would cut the data set, which is cut already, once more.
-    config = {k: v for k, v in config.items() if k != 'num_batch_per_epoch'}
+    # Of num_batch_per_epoch, which cuts the data set again.
+    dataset = getattr(loader.dataset, '_dataset', loader.dataset)
     loop.dataloader = Runner.build_dataloader(
-        dict(config, dataset=loader.dataset),
+        dict(config, dataset=dataset),
         seed=runner.seed,
         diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
     )

@@ -650,6 +650,15 @@ class TestBadBoxes:
             box = sample.gt_instances.bboxes.tensor
             assert (box[:, 2:] > box[:, :2]).all()
 
+    def test_a_set_that_is_cut_short_is_cut_once(self, spoilt, tmp_path):
+        epsd = dict(type='DenseHook', bad_boxes='drop')
+        cfg = detector_cfg(spoilt, tmp_path / 'run', epsd)
+        cfg.train_dataloader.num_batch_per_epoch = 1
+        runner = runner_of(cfg)
+        runner.train()
+        assert runner.iter == 2
+        assert len(runner.train_dataloader.dataset) == 4
+
     def test_the_error_offers_it(self, spoilt, tmp_path):
         cfg = detector_cfg(spoilt, tmp_path / 'run', RANDOM)
         with pytest.raises(
