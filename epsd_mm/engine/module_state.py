@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,14 @@ class ModuleState:
         """Make it so again."""
         for undo in self._undo:
             undo()
+
+    @contextmanager
+    def kept(self):
+        """A context that leaves the state as it was at first."""
+        try:
+            yield
+        finally:
+            self.restore()
 
 
 def _parts_without_hooks(obj: Any) -> Parts:

@@ -87,14 +87,13 @@ class ModelObjective(Objective):
         if self.distillation.teacher.needs_overlap:
             first = next(batches, None)
             if self.sd and first is not None:
-                data = self.model.data_preprocessor(first, True)
+                data = self._preprocessed(first)
                 self._images = {image_key(s) for s in data['data_samples']}
                 self._show(data)
         return batches
 
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
-        self._state.restore()
-        data = self.model.data_preprocessor(batch, True)
+        data = self._preprocessed(batch)
         if self.sd:
             if self.distillation.teacher.needs_pairs:
                 _check_partners(batch['data_samples'])
@@ -102,7 +101,8 @@ class ModelObjective(Objective):
                 self._note_overlap(data['data_samples'])
             if self.distillation.teacher.needs_past:
                 self._show(data)
-            self.distillation.teach(partial(self._forward, params))
+            with self._state.kept():
+                self.distillation.teach(partial(self._forward, params))
         state = RandomState.capture()
         loss, terms = self._loss(params, data)
         recalled = None
@@ -131,17 +131,21 @@ class ModelObjective(Objective):
                 f'{type(self.model).__name__} is a detector: choose another '
                 'criterion'
             )
-        self._state.restore()
-        inputs = self.model.data_preprocessor(batch, True)['inputs']
-        return positive_outputs(self.model, params, inputs[:1], mode='tensor')
+        inputs = self._preprocessed(batch)['inputs'][:1]
+        with self._state.kept():
+            return positive_outputs(self.model, params, inputs, mode='tensor')
+
+    def _preprocessed(self, batch: Any) -> dict:
+        with self._state.kept():
+            return self.model.data_preprocessor(batch, True)
 
     def _show(self, data: dict) -> None:
         """Show the teacher a batch as the model's own weights predict it."""
-        self._state.restore()
         samples = copy.deepcopy(data['data_samples'])
-        self.distillation.show(
-            partial(self._forward, {}), {**data, 'data_samples': samples}
-        )
+        with self._state.kept():
+            self.distillation.show(
+                partial(self._forward, {}), {**data, 'data_samples': samples}
+            )
 
     def check_overlaps(self, at_least: int) -> None:
         """Raise where no batch had an image of the one before.
@@ -181,12 +185,12 @@ class ModelObjective(Objective):
     def _loss(self, params: Params, data: dict) -> tuple[Tensor, dict]:
         if self.distillation:
             self.distillation.enabled = bool(self.sd)
-        self._state.restore()
         # Heads write into the samples that they are given.
         samples = copy.deepcopy(data['data_samples'])
-        losses = self._forward(
-            params, **{**data, 'data_samples': samples}, mode='loss'
-        )
+        with self._state.kept():
+            losses = self._forward(
+                params, **{**data, 'data_samples': samples}, mode='loss'
+            )
         sd = losses.pop('loss_sd', None)
         task = self._task_loss(losses)
         terms = dict(task=float(task.detach()))

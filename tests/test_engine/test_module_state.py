@@ -176,3 +176,17 @@ def test_draws_do_not_depend_on_those_before(build):
         torch.equal(after.odd[n], alone.odd[n] + first)
         for n, first in scores([1]).odd.items()
     )
+
+
+@pytest.mark.parametrize('build', [drifting, dynamic])
+def test_one_objective_leaves_no_state_to_the_next(build):
+    """As that of the plain loss, which the masks are compared with."""
+    model, batch = build()
+    twin = scoring_copy(model)
+    values = []
+    for _ in range(2):
+        objective = ModelObjective(twin)
+        for seed in range(3):
+            torch.manual_seed(seed)
+            values.append(float(objective.record({}, batch(seed))[0]))
+    assert values[:3] == values[3:]
