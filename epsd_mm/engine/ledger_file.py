@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 
-from epsd_mm.digest import digest
-from epsd_mm.files import atomic_write, remove_drafts
+from epsd_mm.files import atomic_write, check_saved, remove_drafts
 from epsd_mm.pruning import Ledger
 
 # Writing takes a hundredth of the time at most, and this is assumed of the
@@ -69,17 +68,15 @@ class LedgerFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = dict(key=self.key, ledger=packed, seconds=seconds)
         with atomic_write(self.path) as file:
-            torch.save(dict(content, digest=digest(content)), file)
+            torch.save(content, file)
 
     def _read(self) -> None:
         try:
+            check_saved(self.path)
             saved = torch.load(
                 self.path, map_location='cpu', weights_only=True
             )
-            key, found = saved['key'], saved.pop('digest')
-            if key == self.key:
-                if digest(saved) != found:
-                    raise ValueError('its digest is another one')
+            if saved['key'] == self.key:
                 self.start = Ledger.unpack(saved['ledger'])
                 self.seconds = saved['seconds']
         except Exception as e:  # whatever a damaged file leads to

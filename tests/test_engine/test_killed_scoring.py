@@ -149,7 +149,8 @@ def broken_off(pictures, tmp_path, monkeypatch):
 
 
 def test_it_says_how_many_draws_there_were(broken_off, pictures):
-    (broken_off / 'scoring' / '.scoring.pth-abc').write_bytes(b'a draft')
+    draft = broken_off / 'scoring' / '.scoring.pth.0123abcd.draft'
+    draft.write_bytes(b'what a kill has left')
     made, told, _ = go_on(cfg_of(pictures, broken_off))
     assert made == 3
     (line,) = told
