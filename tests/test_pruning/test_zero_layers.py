@@ -236,7 +236,9 @@ def test_where_patterns_settle_every_layer_each_keeps_its_own(criterion):
 
 
 @pytest.mark.parametrize(
-    'pattern', [Channels(), Blocks(1, 2), NM(2, 4)], ids=str
+    'pattern',
+    [Channels(), Blocks(1, 2), NM(2, 4)],
+    ids=lambda pattern: type(pattern).__name__,
 )
 def test_whatever_is_kept_together(pattern):
     options = dict(sparsity=0.5, exclude=['stem.*'], zero_layers='dense')
