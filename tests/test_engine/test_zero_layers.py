@@ -8,6 +8,7 @@ import torch
 
 import epsd_mm
 from epsd_mm.engine.hooks import epsd_hook
+from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.pruning import Masks, prunable_parameters
 from tests.helpers.datasets import picture_folder
 from tests.helpers.models import detection_batch
@@ -121,12 +122,14 @@ def test_a_run_resumes_with_fewer_masks_than_prunable_weights(
 
 
 def test_it_accepts_no_fewer(trained, pictures, tmp_path):
-    runner = resumed(
-        trained,
-        pictures,
-        tmp_path,
-        lambda saved: saved['masks'].pop('head.fc.weight'),
-    )
+    def cut(saved):
+        masks = dict(Masks.unpack(saved['masks']))
+        del masks['head.fc.weight']
+        left = saved['left_dense']
+        saved.clear()
+        saved.update(SavedState(masks=Masks(masks), left_dense=left).pack())
+
+    runner = resumed(trained, pictures, tmp_path, cut)
     with pytest.raises(ValueError, match='head.fc.weight: no mask'):
         runner.train()
 
