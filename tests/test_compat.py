@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import textwrap
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -134,7 +134,7 @@ def test_the_head_of_ssd_predicts_once_it_is_repaired():
 )
 def test_hooks_repair_the_head_before_a_run(hook):
     model = tiny_ssd()
-    hook.before_run(SimpleNamespace(model=model))
+    hook.before_run(MagicMock(model=model, _load_from=None, _resume=False))
     assert model.bbox_head.loss_cls is None
 
 

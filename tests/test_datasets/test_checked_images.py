@@ -86,7 +86,8 @@ def test_what_is_no_set_of_mmengine_is_left_alone():
 
 @pytest.fixture
 def warnings(caplog):
-    logger = MMLogger.get_instance('mmengine')
+    # Whichever is in use: earlier tests may have made one of their own.
+    logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield lambda: [
         record.getMessage()

@@ -474,7 +474,7 @@ def test_resume_with_another_sparsity_is_an_error(
         runner_of(cfg).train()
 
 
-def test_interrupted_scoring_leaves_nothing_behind(
+def test_an_interrupted_report_leaves_whole_masks_and_no_drafts(
     data_root, tmp_path, monkeypatch
 ):
     def interrupt(*args):
@@ -484,7 +484,9 @@ def test_interrupted_scoring_leaves_nothing_behind(
     runner = prepared(tiny_detector_cfg(data_root, tmp_path))
     with pytest.raises(KeyboardInterrupt):
         hook_of(runner).before_train(runner)
-    assert not list(tmp_path.glob('*epsd*'))
+    left = sorted(path.name for path in (tmp_path / 'epsd').iterdir())
+    assert left == ['masks.pth', 'report.json']
+    assert Masks.load(tmp_path / 'epsd' / 'masks.pth').sparsity > 0.79
 
 
 @pytest.mark.parametrize(
