@@ -48,12 +48,17 @@ def hooked_weights(module: nn.Module) -> list[nn.Parameter]:
     ``torch.nn.utils.prune`` works alike, but its masks do not change what
     they keep, so its weights are not meant.
     """
-    hooks = module._forward_pre_hooks.values()
-    if all(isinstance(hook, BasePruningMethod) for hook in hooks):
-        return []
+    pruned = {
+        f'{hook._tensor_name}_orig'
+        for hook in module._forward_pre_hooks.values()
+        if isinstance(hook, BasePruningMethod)
+    }
     shapes = {weight.shape for weight in calculated_weights(module)}
-    own = module.parameters(recurse=False)
-    return [param for param in own if param.shape in shapes]
+    return [
+        param
+        for name, param in module.named_parameters(recurse=False)
+        if name not in pruned and param.shape in shapes
+    ]
 
 
 def calculated_weights(module: nn.Module) -> list[Tensor]:

@@ -1,5 +1,8 @@
 """Keeps removed weights out of a model's training."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,7 +18,8 @@ class MaskKeeper:
     as it is there, before anything looks at it: clipping, a trust ratio or
     a factored second moment see what a network without that weight would
     show them. Masked gradients alone would not do, since momentum and weight
-    decay revive weights.
+    decay revive weights. Gradients that are put there by hand, and not by
+    ``backward``, call for :meth:`mask_gradients` before clipping.
 
     Tensors are changed in place and the masks are held outside the model,
     so its names, its state dict and whatever averages or wraps it see an
@@ -55,13 +59,20 @@ class MaskKeeper:
 
     @torch.no_grad()
     def clear_state(self, optimizer: Optimizer) -> None:
-        """Let an optimiser forget the removed weights."""
+        """Let an optimiser forget the removed weights.
+
+        Whatever it holds of a weight, however deep, and has as many entries
+        is cleared where the weight is removed.
+        """
+        wrapped = getattr(optimizer, 'optim', None)
+        if isinstance(wrapped, Optimizer):  # as ZeroRedundancyOptimizer's
+            self.clear_state(wrapped)
         for weight, kept in self._kept.items():
             # (the state makes an entry for whatever it is asked for)
             if weight in optimizer.state:
-                for value in optimizer.state[weight].values():
-                    if getattr(value, 'shape', None) == weight.shape:
-                        kept.clear(value)
+                for value in _tensors(optimizer.state[weight]):
+                    if value.is_floating_point():
+                        _clear_alike(value, weight, kept)
 
     def watch(
         self, *optimizers: Optimizer, dense_gradients: bool = False
@@ -135,6 +146,8 @@ class _Kept:
 
         Zero times a NaN would be a NaN.
         """
+        if tensor.is_complex():
+            tensor = torch.view_as_real(tensor)
         bits = self._like(tensor)
         tensor.view(bits.dtype).bitwise_and_(bits)
 
@@ -145,8 +158,29 @@ class _Kept:
             bits = torch.zeros_like(
                 tensor, dtype=_INTEGERS[tensor.dtype.itemsize]
             )
-            self._bits[key] = bits.masked_fill_(self._mask.to(bits.device), -1)
+            mask = self._mask.to(bits.device)
+            if bits.dim() > mask.dim():  # real and imaginary parts
+                mask = mask.unsqueeze(-1)
+            self._bits[key] = bits.masked_fill_(mask, -1)
         return self._bits[key]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _tensors(each)
+
+
+def _clear_alike(value: Tensor, weight: Tensor, kept: '_Kept') -> None:
+    """Clear a tensor of the weight's shape, or the same in another one."""
+    if value.shape == weight.shape:
+        kept.clear(value)
+    elif value.numel() == weight.numel() and value.is_contiguous():
+        kept.clear(value.view(weight.shape))
 
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -197,6 +197,24 @@ def test_a_backbone_that_starts_from_a_pruned_file_is_counted(
     assert f'{part.total - part.kept:,} weights' in said
 
 
+def test_a_dense_checkpoint_over_a_pruned_file_revives_nothing(
+    source, pictures, tmp_path, caplog
+):
+    runner_of(plain_cfg(pictures, tmp_path / 'dense')).train()
+    cfg = tiny_classifier_cfg(pictures, tmp_path / 'b', dict(type='DenseHook'))
+    init = dict(
+        type='Pretrained',
+        checkpoint=str(source / 'epoch_1.pth'),
+        prefix='backbone.',
+    )
+    cfg.model = dict(
+        cfg.model, backbone=dict(cfg.model.backbone, init_cfg=init)
+    )
+    cfg.load_from = str(tmp_path / 'dense' / 'epoch_1.pth')
+    begun(cfg, caplog)
+    assert warnings_of(caplog) == []
+
+
 def test_a_dense_checkpoint_says_nothing(pictures, tmp_path, caplog):
     cfg = plain_cfg(pictures, tmp_path / 'a')
     runner_of(cfg).train()
@@ -242,3 +260,19 @@ def test_master_weights_are_refused(options, several):
 def test_other_levels_of_apex_are_not(options):
     wrapper = apex(nn.Linear(2, 2), **options)
     assert optimizers_of(wrapper) == [wrapper.optimizer]
+
+
+def test_given_masks_alone_say_what_stays_whole(
+    source, pictures, tmp_path, caplog
+):
+    epsd = dict(type='EPSDHook', masks=str(source / 'epsd' / 'masks.pth'))
+    runner = runner_of(tiny_classifier_cfg(pictures, tmp_path, epsd))
+    runner.model.table = nn.Embedding(60, 40)
+    runner.logger.addHandler(caplog.handler)
+    hook_of(runner)._new_masks(
+        runner, runner.model, hook_of(runner).settings.read_masks()
+    )
+    said = [r.getMessage() for r in caplog.records]
+    assert any(
+        '2,400 weights' in text and 'Embedding' in text for text in said
+    )

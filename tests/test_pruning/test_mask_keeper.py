@@ -410,3 +410,65 @@ def test_an_optimizer_of_other_weights_is_refused():
     other = OPTIMIZERS['sgd'](copy.deepcopy(model).parameters())
     with pytest.raises(ValueError, match='none of the 2 masked weights'):
         keeper.watch(other)
+
+
+class Hoarder(torch.optim.SGD):
+    """Keeps what it has seen in lists, dicts and other shapes."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for param in group['params']:
+                state = self.state[param]
+                state['seen'] = [torch.ones_like(param)]
+                state['anchor'] = dict(w=(torch.ones_like(param),))
+                state['flat'] = torch.ones(param.numel())
+                state['count'] = torch.ones(param.shape, dtype=torch.uint8)
+
+
+def test_states_within_states_and_of_other_shapes_are_cleared():
+    model = small_net()
+    masks = half(model)
+    optimizer = Hoarder(model.parameters(), 0.1)
+    MaskKeeper(model, masks).watch(optimizer)
+    steps(model, OptimWrapper(optimizer), 1)
+    state = optimizer.state[model[0].weight]
+    mask = masks['0.weight']
+    assert torch.equal(state['seen'][0].bool(), mask)
+    assert torch.equal(state['anchor']['w'][0].bool(), mask)
+    assert torch.equal(state['flat'].bool(), mask.flatten())
+    # Codes of compressed states have zeros of their own.
+    assert state['count'].all()
+
+
+class Wrapper(torch.optim.SGD):
+    """Leaves the work to another optimiser, as ZeroRedundancyOptimizer."""
+
+    def __init__(self, optim):
+        super().__init__(optim.param_groups, 0.1)
+        self.optim = optim
+
+    def step(self, closure=None):
+        self.optim.step(closure)
+
+
+def test_the_state_of_a_wrapped_optimizer_is_cleared():
+    model = small_net()
+    masks = half(model)
+    inner = OPTIMIZERS['sgd'](model.parameters())
+    steps(model, OptimWrapper(inner), 1)
+    assert remembered(inner, model, masks)
+    wrapper = Wrapper(inner)
+    MaskKeeper(model, masks).watch(wrapper)
+    assert remembered(inner, model, masks) == {}
+    loss_of(model).backward()
+    wrapper.step()
+    assert remembered(inner, model, masks) == {}
+
+
+@pytest.mark.parametrize('dtype', [torch.complex64, torch.complex128])
+def test_complex_weights_are_cleared_in_both_parts(dtype):
+    model = nn.Linear(6, 5, dtype=dtype)
+    masks = Masks({'weight': torch.rand(5, 6) < 0.5})
+    MaskKeeper(model, masks)
+    assert torch.equal(model.weight != 0, masks['weight'])

@@ -220,6 +220,12 @@ class Doubled(nn.Module):
         return 2 * weight
 
 
+def watched(layer):
+    """A layer with a hook that does nothing to it, as profilers have."""
+    layer.register_forward_pre_hook(lambda *unused: None)
+    return layer
+
+
 def parametrized():
     layer = nn.Conv2d(3, 16, 3)
     parametrize.register_parametrization(layer, 'weight', Doubled())
@@ -249,6 +255,14 @@ def parametrized():
         ),
         (
             prune.random_unstructured(nn.Conv2d(3, 16, 3), 'weight', 0.5),
+            'Conv2d',
+            ['0.weight_orig'],
+            432,
+        ),
+        (
+            watched(
+                prune.random_unstructured(nn.Conv2d(3, 16, 3), 'weight', 0.5)
+            ),
             'Conv2d',
             ['0.weight_orig'],
             432,

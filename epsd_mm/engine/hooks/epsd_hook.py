@@ -32,6 +32,7 @@ from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
+from epsd_mm.engine.unpruned import warn_of_unpruned
 from epsd_mm.pruning import (
     MaskKeeper,
     Masks,
@@ -270,6 +271,7 @@ class EPSDHook(RevivalHook):
         if is_main_process():
             require_folder(folder)
         if self.settings.criterion is None:
+            warn_of_unpruned(model, self.settings, runner.logger)
             if is_main_process():
                 _tell(runner, write_masks(folder, given))
             return given

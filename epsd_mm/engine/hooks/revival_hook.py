@@ -61,7 +61,8 @@ class RevivalHook(Hook):
             if weight is None or not weight.requires_grad:
                 continue
             if weight.shape == mask.shape:
-                trained = ~mask
+                # What was loaded over the zeros of a file revives none.
+                trained = ~mask & (weight.detach() == 0).cpu()
                 if self.masks is not None and name in self.masks:
                     trained &= self.masks[name]
                 count += int(trained.sum())
