@@ -26,7 +26,7 @@ def source(tmp_path_factory):
     leave_out = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
     for folder in ('epsd_mm', 'configs', 'tools', 'requirements'):
         shutil.copytree(ROOT / folder, copy / folder, ignore=leave_out)
-    for file in ('setup.py', 'README.md'):
+    for file in ('setup.py', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / file, copy)
     (copy / 'configs' / 'tiny').mkdir()
     (copy / 'configs' / f'{CONFIG}.py').write_text('value = 1\n')
@@ -107,6 +107,10 @@ def test_a_wheel_carries_configs_and_tools(source, tmp_path):
     assert not any(
         name.startswith(('configs', 'tests', 'tools')) for name in names
     )
+
+    (license,) = [name for name in names if name.endswith('/LICENSE')]
+    text = zipfile.ZipFile(wheel).read(license).decode()
+    assert 'Apache License' in text and 'END OF TERMS AND CONDITIONS' in text
 
     target = tmp_path / 'target'
     install(wheel, target)

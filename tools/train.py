@@ -27,6 +27,7 @@ from epsd_mm.engine.hooks import RevivalHook
 from epsd_mm.engine.loaders import check_loader_config
 from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
+from epsd_mm.engine.work_dir import claim_work_dir
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -189,6 +190,7 @@ def train(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     with one_sentence():
         # In a distributed job one process looks, now that they are joined.
+        claim_work_dir(runner)
         look_before_loading(runner)
         fetch_pretrained(cfg.model)
     guard_checkpoints(runner)

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from epsd_mm.files import atomic_write
 
 from .safe_loading import CheckpointError, check_checkpoint
+from .work_dir import claim_work_dir, release_work_dir
 
 
 def look_before_loading(runner: Runner) -> None:
@@ -193,7 +194,8 @@ class CheckpointGuard(Hook):
     """Lets ``CheckpointHook`` remove an old file after the new one is there.
 
     By itself it removes first: with ``max_keep_ckpts=1``, or for the best
-    checkpoint, a run that dies in between has none.
+    checkpoint, a run that dies in between has none. No second training
+    writes into the folder until this one is done.
     """
 
     priority = 'LOWEST'  # after CheckpointHook
@@ -203,6 +205,7 @@ class CheckpointGuard(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the place of the backends that remove files."""
+        claim_work_dir(runner)
         self._delayed = []
         for hook in _checkpoint_hooks(runner):
             if isinstance(hook.file_backend, LocalBackend):
@@ -220,6 +223,10 @@ class CheckpointGuard(Hook):
     def after_val_epoch(self, runner: Runner, *args, **kwargs) -> None:
         """Likewise, of the best checkpoint."""
         self._remove()
+
+    def after_train(self, runner: Runner) -> None:
+        """Let others train into the folder."""
+        release_work_dir(runner)
 
     def _remove(self) -> None:
         for hook, backend in self._delayed:

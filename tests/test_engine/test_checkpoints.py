@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from mmengine.hooks import Hook
 
 from epsd_mm.engine.safe_loading import CheckpointError
+from epsd_mm.locks import LockedError
 from tests.helpers.small_runs import PRUNED, small_runner
 
 
@@ -92,7 +95,7 @@ def test_a_disk_that_fills_while_saving_loses_nothing(
     assert checkpoints(tmp_path) == ['epoch_1.pth']
     assert (tmp_path / 'epoch_1.pth').read_bytes() == before
     assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
-    assert not list(tmp_path.rglob('.*'))
+    assert not list(tmp_path.rglob('.*.draft'))
     again = small_runner(tmp_path, 2, flexible=flexible, resume=True)
     again.train()
     assert checkpoints(tmp_path) == ['epoch_2.pth']
@@ -255,3 +258,46 @@ def test_a_state_that_is_not_what_was_saved_is_named(run_dir):
     torch.save(checkpoint, path)
     with pytest.raises(CheckpointError, match=r"epoch_3\.pth.*\['epsd'\]"):
         small_runner(run_dir, 9, resume=True).train()
+
+
+def held(folder):
+    """A process that holds the lock of a training in a folder."""
+    code = (
+        'import sys, time\n'
+        f'sys.path.insert(0, {os.getcwd()!r})\n'
+        'from epsd_mm.locks import FileLock\n'
+        f'lock = FileLock({str(folder / ".training.lock")!r})\n'
+        "print('held', flush=True)\n"
+        'time.sleep(60)\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b'held\n'
+    return process
+
+
+@pytest.mark.parametrize(
+    'hook', [PRUNED, dict(type='DenseHook')], ids=['pruned', 'dense']
+)
+def test_a_second_training_in_a_folder_is_refused(hook, tmp_path):
+    process = held(tmp_path)
+    try:
+        runner = small_runner(tmp_path, 1, hook)
+        with pytest.raises(LockedError, match=f'going on.*{process.pid}'):
+            runner.train()
+        assert not checkpoints(tmp_path)
+        assert not (tmp_path / 'epsd').exists()
+    finally:
+        process.kill()
+        process.wait()
+    small_runner(tmp_path, 1, hook).train()
+    assert checkpoints(tmp_path) == ['epoch_1.pth']
+    assert not (tmp_path / '.training.lock').exists()
+
+
+def test_drafts_of_a_killed_training_are_removed(tmp_path):
+    draft = tmp_path / '.epoch_1.pth.0123abcd.draft'
+    draft.write_bytes(b'half')
+    small_runner(tmp_path, 1).train()
+    assert not draft.exists()

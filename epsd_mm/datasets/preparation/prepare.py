@@ -1,9 +1,15 @@
 """Put a data set into place: fetched or from this machine, and checked."""
 
+import errno
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from mmengine.logging import MMLogger
+
+from epsd_mm.locks import FileLock, LocksUnsupportedError, wait_for_lock
 
 from .check import check
 from .download import download, verify
@@ -35,7 +41,8 @@ def prepare(
 
     Where the published data set is in place, nothing else is done. Files are
     unpacked into a folder beside their place, checked together with what is
-    there already, and only then moved in.
+    there already, and only then moved in. A second process that prepares the
+    same data set waits for the first.
 
     Args:
         layout: The data set.
@@ -65,17 +72,87 @@ def prepare(
                 f'{source} does not exist: name an archive or folder of '
                 f'{layout.title} on this machine'
             )
-    options = dict(allow_subset=allow_subset, verify_images=verify_images)
     # A place that is a link to another disk is filled over there.
     target = (Path(data_root) / layout.folder).resolve()
+    with _alone(target) as made:
+        return _prepare(
+            layout,
+            sources,
+            Path(data_root),
+            target,
+            made,
+            allow_subset,
+            verify_images,
+        )
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[list[Path]]:
+    """Wait while another process fills the same place.
+
+    Yields:
+        Folders that were made for the lock, to be removed again.
+    """
+    made = [
+        f for f in (target.parent, *target.parent.parents) if not f.exists()
+    ]
+    lock = _lock(target)
+    try:
+        yield made
+    finally:
+        if lock is not None:
+            lock.release()
+        for folder in made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _lock(target: Path) -> FileLock | None:
+    logger = MMLogger.get_current_instance()
+    path = target.with_name(f'.{target.name}.lock')
+
+    def say(who: str) -> None:
+        logger.warning(
+            f'{target} is being prepared already ({who}): waiting for it'
+        )
+
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return wait_for_lock(path, say)
+        except FileNotFoundError:
+            continue  # another process has removed the folder, as it was empty
+        except LocksUnsupportedError as error:
+            logger.warning(f'{error}: do not prepare {target} twice at once')
+            return None
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            return None  # nobody fills it, but what is there can be checked
+
+
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _prepare(
+    layout: Layout,
+    sources: Sequence[Path],
+    data_root: Path,
+    target: Path,
+    made: list[Path],
+    allow_subset: bool,
+    verify_images: bool,
+) -> Prepared:
+    options = dict(allow_subset=allow_subset, verify_images=verify_images)
     if _is_settled(layout, target, allow_subset and not sources):
         return Prepared(check(layout, target, **options), 0)
     fetched = []
     if not sources:
-        fetched = _download(layout, target, Path(data_root) / 'downloads')
+        fetched = _download(layout, target, data_root / 'downloads')
     elif not allow_subset:
         _verify(layout, sources)
     staging = target.with_name(f'.{target.name}.partial')
+    made.clear()  # sources are at hand, so that they will be needed
     staging.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(staging, ignore_errors=True)
     try:

@@ -33,6 +33,7 @@ from epsd_mm.engine.scoring import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.unpruned import warn_of_unpruned
+from epsd_mm.engine.work_dir import claim_work_dir
 from epsd_mm.pruning import (
     MaskKeeper,
     Masks,
@@ -124,6 +125,7 @@ class EPSDHook(RevivalHook):
     def before_train(self, runner: Runner) -> None:
         """Score and prune, or restore; then let the two stages work."""
         refuse_sharding(runner)
+        claim_work_dir(runner)
         given = None
         if self._resumed is None:
             # A missing file is said before anything that takes long.

@@ -4,11 +4,13 @@ import errno
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 
 import pytest
 
 from epsd_mm.datasets.preparation import LAYOUTS, disk, prepare, staging
 from epsd_mm.datasets.preparation.layout import Archive
+from epsd_mm.locks import FileLock
 from tests.helpers.archives import cub_files, pack, picture, tree
 from tests.helpers.servers import serving
 
@@ -237,3 +239,18 @@ def test_corrupt_images_are_all_named_if_asked(published, tmp_path, damage):
 
 def test_whole_images_pass(published, source, tmp_path):
     assert prepare(CUB, [source], tmp_path / 'data', verify_images=True).new
+
+
+def test_a_second_process_waits_for_the_first(published, source, tmp_path):
+    """Both said that all was well, and files were missing."""
+    root = tmp_path / 'data'
+    root.mkdir()
+    lock = FileLock(root / '.CUB_200_2011.lock')
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(prepare, CUB, [source], root)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.7)
+        assert os.listdir(root) == ['.CUB_200_2011.lock']
+        lock.release()
+        assert second.result(timeout=60).new == len(PLACED)
+    assert os.listdir(root) == ['CUB_200_2011']
