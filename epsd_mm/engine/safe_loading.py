@@ -51,17 +51,17 @@ def code_refused(unless: bool = False) -> Iterator[None]:
     if unless:
         yield
         return
-    told = os.environ.get(_TOLD)
+    # torch takes no file while both are set.
+    before = {name: os.environ.pop(name, None) for name in (_TOLD, _UNTOLD)}
     os.environ[_TOLD] = '1'
     _register(load_from_local, load_from_http)
     try:
         yield
     finally:
         _register(checkpoint.load_from_local, checkpoint.load_from_http)
-        if told is None:
-            del os.environ[_TOLD]
-        else:
-            os.environ[_TOLD] = told
+        os.environ.pop(_TOLD, None)
+        set_before = {k: v for k, v in before.items() if v is not None}
+        os.environ.update(set_before)
 
 
 def _register(local: Callable, http: Callable) -> None:
@@ -80,7 +80,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'{filename} can not be found.')
-    return load_values(path, map_location)
+    return _without_config(load_values(path, map_location))
 
 
 def load_from_http(filename: str, map_location: Any = None) -> Any:
@@ -90,7 +90,18 @@ def load_from_http(filename: str, map_location: Any = None) -> Any:
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(filename, str(path))
-    return load_values(path, map_location)
+    return _without_config(load_values(path, map_location))
+
+
+def _without_config(checkpoint: Any) -> Any:
+    """Leave out the text that mmengine runs as Python when it resumes.
+
+    mmcv 1 saved it, and mmengine looks there for the number of GPUs.
+    """
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return checkpoint
 
 
 def load_values(
@@ -180,6 +191,7 @@ def _method(owner: Any, name: str) -> Any:
 
 
 _TOLD = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_UNTOLD = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _OneCycle = _named(OneCycleParamScheduler)
 _CLASSES = {_OneCycle: OneCycleParamScheduler}
 # What mmengine saves by name: methods of its logs and of one scheduler.

@@ -17,7 +17,8 @@ from epsd_mm.engine.safe_loading import (
     code_refused,
     load_values,
 )
-from tests.helpers.unsafe import MakesFolder, through_getattr
+from tests.helpers.small_runs import small_runner
+from tests.helpers.unsafe import MakesFolder, as_config, through_getattr
 
 
 @pytest.fixture(params=['plain', 'through getattr'])
@@ -61,6 +62,35 @@ def test_after_the_block_all_is_as_before(tmp_path):
     assert (tmp_path / 'made').is_dir()
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
     assert CheckpointLoader._schemes[''].__module__.startswith('mmengine.')
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_a_config_that_comes_in_a_checkpoint_is_not_run(flexible, tmp_path):
+    run, marker = tmp_path / 'run', tmp_path / 'executed'
+    small_runner(run, 1, flexible=flexible).train()
+    path = run / 'epoch_1.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    torch.save(as_config(checkpoint, marker), path)
+    runner = small_runner(run, 2, flexible=flexible, resume=True)
+    with code_refused():
+        runner.train()
+    assert runner.epoch == 2
+    assert not marker.exists()
+
+
+def test_torch_told_to_load_anything_loads_values_only(
+    unsafe, tmp_path, monkeypatch
+):
+    name = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+    monkeypatch.setenv(name, '1')
+    torch.save(dict(state_dict=dict(a=torch.ones(1))), tmp_path / 'a.pth')
+    with code_refused():
+        check_checkpoint(tmp_path / 'a.pth')
+        assert mm_load(tmp_path / 'a.pth')['state_dict']['a'] == 1
+        with pytest.raises(CheckpointError, match='--trust-checkpoint'):
+            mm_load(unsafe)
+    assert os.environ[name] == '1'
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
 
 
 def test_what_is_trusted_is_loaded(tmp_path):
