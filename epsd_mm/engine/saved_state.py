@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from epsd_mm.digest import digest
+from epsd_mm.memory import check_memory
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import RandomState
 
@@ -71,6 +72,7 @@ class SavedState:
         read = {}
         for name, part in parts.items():
             try:
+                check_memory(part)
                 read[name] = _READERS[name](part)
             except Exception as error:  # whatever a part is made of
                 raise ValueError(f'its {name} is damaged: {error}') from error

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from epsd_mm.memory import check_memory
+
 from .masks import Masks
 from .scoring import Scoring
 
@@ -44,7 +46,12 @@ class Ledger:
 
     @classmethod
     def unpack(cls, packed: dict[str, Any]) -> 'Ledger':
-        """What :meth:`pack` has packed."""
+        """What :meth:`pack` has packed.
+
+        Raises:
+            ValueError: Its tensors claim more than they hold.
+        """
+        check_memory(packed)
         scoring = Scoring()
         scoring.even, scoring.odd = packed['even'], packed['odd']
         scoring.draws = packed['draws']

@@ -322,6 +322,10 @@ class Masks(Mapping[str, Tensor]):
         return masks
 
 
+# Of what numpy knows, which packs bits.
+_MOST_SIDES = 32
+
+
 def _looks_packed(saved: Mapping) -> bool:
     return bool(saved) and all(
         isinstance(entry, Mapping) and 'bits' in entry
@@ -351,6 +355,8 @@ def _unpacked(name: Any, entry: Mapping, seen: set) -> Tensor:
     if bits.dtype != torch.uint8 or bits.dim() != 1:
         raise ValueError(f'bits of {bits.dtype} and shape {tuple(bits.shape)}')
     count = math.prod(shape)
+    if not count or len(shape) > _MOST_SIDES:
+        raise ValueError(f'no weight has the shape {shape}')
     # numpy fills missing bits with zeros and drops spare ones.
     if len(bits) != -(-count // 8):
         raise ValueError(f'{len(bits)} bytes for shape {shape}')

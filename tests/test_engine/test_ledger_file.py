@@ -82,6 +82,15 @@ def test_damaged_it_is_not_used(path, damage):
     assert '\n' not in line
 
 
+def test_sums_of_more_memory_than_the_file_has_are_not_used(path):
+    opened(path)[0].keep(filled())
+    content = torch.load(path, weights_only=True)
+    content['ledger']['even']['w'] = torch.zeros(1).expand(1 << 45)
+    torch.save(content, path)
+    file, (line,) = opened(path)
+    assert file.start is None and 'asks for' in line
+
+
 def test_no_flipped_bit_is_taken_for_a_score(path):
     """Wherever it is: what is found is what was written, or nothing."""
     opened(path)[0].keep(filled())

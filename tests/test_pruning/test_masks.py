@@ -246,6 +246,9 @@ def test_packed_masks_survive_a_safe_checkpoint(tmp_path):
     assert Masks.unpack(loaded['epsd']) == original
 
 
+NO_BITS = torch.zeros(0, dtype=torch.uint8)
+
+
 def damaged(**changes):
     packed = masks(fine=[1, 1], conv=[1] * 20).pack()
     packed['conv'].update(changes)
@@ -262,6 +265,9 @@ def damaged(**changes):
         damaged(shape=None),
         damaged(shape=[4, 4]),
         damaged(shape=[-1, 20]),
+        damaged(shape=[0], bits=NO_BITS, kept=0),
+        damaged(shape=[0, 1 << 62, 1 << 62], bits=NO_BITS, kept=0),
+        damaged(shape=[20] + [1] * 70),
         {'conv': {}},
         {'conv': None},
         {'conv': {'bits': torch.zeros(3, dtype=torch.uint8)}},

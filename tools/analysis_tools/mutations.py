@@ -59,6 +59,9 @@ def _places(content: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(content[key])
 
 
+# No machine has it: who asks for it fails, and fills no memory before.
+_TOO_MANY = 1 << 45
+
 _OTHERS = [
     None,
     -1,
@@ -74,7 +77,8 @@ _OTHERS = [
     True,
     torch.zeros(0),
     torch.zeros(3, 3, dtype=torch.uint8),
-    torch.zeros(1, dtype=torch.uint8).expand(1 << 28),
+    torch.zeros(1, dtype=torch.uint8).expand(_TOO_MANY),
+    torch.zeros(1, 1, dtype=torch.float16).expand(2, _TOO_MANY),
     torch.eye(3).to_sparse(),
     np.zeros(3, np.uint32),
 ]

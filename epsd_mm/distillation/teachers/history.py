@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from epsd_mm.memory import check_memory
+
 from ..observation import Observation, at_least_float32
 from .base import Teacher, known_keys
 
@@ -174,6 +176,7 @@ class History(Teacher):
                 f'the remembered predictions have top_k={top_k}, the loss '
                 f'says {self.top_k}: use the same'
             )
+        check_memory(state)
         try:
             wrong = self._wrong_table(**state)
         except Exception as error:  # whatever a damaged state is made of

@@ -5,6 +5,8 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
+from epsd_mm.memory import check_memory
+
 from ..observation import Observation, at_least_float32
 from .base import Teacher, known_keys
 
@@ -88,6 +90,7 @@ class Previous(Teacher):
         }
 
     def check_state(self, state: dict) -> None:
+        check_memory(state)
         try:
             places, logits = dict(state['keys']).values(), state['logits']
             rows = 0 if logits is None else len(logits)
