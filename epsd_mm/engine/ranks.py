@@ -1,10 +1,12 @@
 """What the processes of a distributed job tell each other."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mmengine.dist as dist
 import torch
+from torch import distributed
 
 from epsd_mm.pruning import Alone, Masks, Scoring
 
@@ -12,9 +14,10 @@ from epsd_mm.pruning import Alone, Masks, Scoring
 class Ranks(Alone):
     """Rank k of W makes the draws k, k + W, … and sends them to the others.
 
-    Nothing communicates but :meth:`agree` and :meth:`collect`. Draws are
-    added in their order, whoever made them: every process ends with the
-    very scores that a single one would have.
+    Nothing communicates but :meth:`agree` and :meth:`collect`, and no draw
+    does while it is made. Draws are added in their order, whoever made
+    them: every process ends with the very scores that a single one would
+    have.
 
     Args:
         device: Where the processes meet.
@@ -78,6 +81,25 @@ class Ranks(Alone):
         into.take(draw, share, notes)
 
 
+@contextmanager
+def undistributed() -> Iterator[None]:
+    """Whoever asks in here is told that this process is the only one.
+
+    Samplers take the share of their rank where they are told one, and many
+    heads of detectors average over all processes in the middle of a loss:
+    a draw is of one process alone.
+    """
+    if not distributed.is_available():
+        yield
+        return
+    world = distributed.GroupMember.WORLD
+    distributed.GroupMember.WORLD = None
+    try:
+        yield
+    finally:
+        distributed.GroupMember.WORLD = world
+
+
 class _Kept(Scoring):
     """Keeps each draw for the others."""
 
@@ -101,7 +123,8 @@ def _together(
     """Raise in every process what went wrong in one of them."""
     error = None
     try:
-        attempt(own, draws)
+        with undistributed():
+            attempt(own, draws)
     except Exception as e:
         error = e
     messages = dist.all_gather_object(error and f'{error}')

@@ -2,16 +2,16 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
-from torch import distributed
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from epsd_mm.pruning.scoring import draw_seed
+
+from .ranks import undistributed
 
 
 def scoring_batches(
@@ -57,24 +57,6 @@ def scoring_batches(
         )
 
     return batches
-
-
-@contextmanager
-def undistributed() -> Iterator[None]:
-    """Whoever asks in here is told that this process is the only one.
-
-    Samplers ask for rank and world size when they are built, and take the
-    share of their rank from then on.
-    """
-    if not distributed.is_available():
-        yield
-        return
-    world = distributed.GroupMember.WORLD
-    distributed.GroupMember.WORLD = None
-    try:
-        yield
-    finally:
-        distributed.GroupMember.WORLD = world
 
 
 def _iterate(loader: DataLoader) -> Iterator[Any]:

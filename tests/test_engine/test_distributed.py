@@ -6,12 +6,16 @@ import mmengine.dist as dist
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.distillation import Observation
 from epsd_mm.distillation.teachers import History
+from epsd_mm.engine.scoring import score_model
+from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
+from tests.helpers.models import detection_batch
 from tests.helpers.processes import distributed, join, together
 from tests.helpers.runners import (
     CLASSES,
@@ -21,6 +25,7 @@ from tests.helpers.runners import (
     tiny_classifier_cfg,
     tiny_detector_cfg,
 )
+from tests.helpers.stock import stock
 from tests.helpers.voc_ap import read_objects
 
 # The first to run waits until everything is imported once more.
@@ -371,3 +376,34 @@ def test_without_epochs_no_checkpoint_lacks_what_one_has_seen(tmp_path):
         assert saved['counts'] == [4, 4]
     logs = (tmp_path / 'DLBLoss').glob('*/*.log')
     assert not any('at a moment' in log.read_text() for log in logs)
+
+
+def masks_of_tood():
+    """A detector whose loss averages over all processes, in three draws."""
+    settings = Settings.build(
+        sparsity=0.5,
+        criterion='SNIP',
+        draws=3,
+        seed=0,
+        zero_layers='dense',
+        allow_empty_layers=True,
+    )
+    masks, _ = score_model(
+        stock('TOOD'),
+        lambda draw: [detection_batch(2, 96, seed=draw)],
+        settings,
+        MMLogger.get_instance('test'),
+    )
+    return masks
+
+
+def score_tood(rank, port, folder):
+    join(rank, port, 2)
+    masks_of_tood().save(folder / f'{rank}.pth')
+
+
+def test_a_loss_that_averages_over_processes_is_scored_as_in_one(tmp_path):
+    together(score_tood, 2, tmp_path)
+    alone = masks_of_tood()
+    for rank in (0, 1):
+        assert Masks.load(tmp_path / f'{rank}.pth') == alone

@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import epsd_mm.datasets.samplers  # noqa: F401
-from epsd_mm.engine.scoring_data import scoring_batches, undistributed
+from epsd_mm.engine.ranks import undistributed
+from epsd_mm.engine.scoring_data import scoring_batches
 
 
 class Numbers(BaseDataset):
