@@ -1,5 +1,6 @@
 """What hangs on a module besides tensors: the objects that it holds."""
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -28,6 +29,8 @@ def parts(obj: Any) -> Parts:
         return _attributes(held)
     if isinstance(obj, MethodType):
         return _attributes(dict(__self__=obj.__self__))
+    if isinstance(obj, weakref.ref):
+        return iter([('()', obj())])
     return _attributes(attributes(obj))
 
 

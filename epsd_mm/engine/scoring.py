@@ -130,7 +130,8 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     """A float32 copy in training mode that can be differentiated twice.
 
     RoIAlign and mmdet's focal loss become exact, activation checkpointing
-    is off (its reentrant form refuses a second derivative), synchronised
+    and the backward of reversible layers are off (they refuse a second
+    derivative, or take it at other weights), synchronised
     normalisation counts its own process alone, and a head that is told the
     epoch by a hook (TOOD) knows that it is the first.
 
@@ -139,9 +140,9 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     """
     twin = revert_sync_batchnorm(independent_copy(model)).float()
     for module in twin.modules():
-        for switch in _CHECKPOINTING:
-            if getattr(module, switch, False) is True:
-                setattr(module, switch, False)
+        for switch, plain in _OWN_BACKWARD.items():
+            if getattr(module, switch, plain) is (not plain):
+                setattr(module, switch, plain)
     if hasattr(twin, 'set_epoch'):
         twin.set_epoch(0)
     if any(type(m).__name__ == 'RoIAlign' for m in twin.modules()):
@@ -156,12 +157,15 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     return twin.train()
 
 
-# What the layers of mm, timm and transformers call it.
-_CHECKPOINTING = (
-    'with_cp',
-    'use_checkpoint',
-    'grad_checkpointing',
-    'gradient_checkpointing',
+# How a layer is told that autograd keeps what it needs. Those of mm, timm and
+# transformers calculate it anew otherwise, or (reversible ones) from what
+# comes out, when the weights of the evaluation are there no longer.
+_OWN_BACKWARD = dict(
+    with_cp=False,
+    use_checkpoint=False,
+    grad_checkpointing=False,
+    gradient_checkpointing=False,
+    no_custom_backward=True,
 )
 
 

@@ -2,9 +2,6 @@
 
 import copy
 import random
-from collections.abc import Callable
-from types import FunctionType, MethodType
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +9,13 @@ from torch import nn
 
 from epsd_mm.pruning.layers import calculated_weights
 
-from .object_graph import Parts, bound_parts, parts, walk
+from .copied_functions import (
+    CopiedFunctions,
+    all_parts,
+    names_of_parts,
+    of_copy,
+)
+from .object_graph import walk
 
 # The process's own, which each draw seeds. Samplers hold them.
 PROCESS_GENERATORS = (
@@ -21,29 +24,24 @@ PROCESS_GENERATORS = (
     torch.default_generator,
 )
 
-# Where functions are made that only wrap the one they are given.
-_WRAPPERS = (
-    'mmengine.runner.activation_checkpointing',
-    'torch._dynamo.eval_frame',
-    'torch._dynamo.external_utils',
-)
-
 
 def independent_copy(model: nn.Module) -> nn.Module:
     """A deep copy that calls nothing of the original.
 
     Python copies a bound method with its object, and shares any other
     function with what it closes over: a ``forward`` that wraps the layer's
-    own would run the original's layer with the original's weights. Those of
-    mmengine's ``activation_checkpointing`` and of ``torch.compile`` are
-    taken off; both refuse second derivatives anyhow.
+    own would run the original's layer with the original's weights. Functions
+    that hold parts of the model are made anew around those of the copy, see
+    :class:`CopiedFunctions`. Those of mmengine's
+    ``activation_checkpointing`` and of ``torch.compile`` are taken off; both
+    refuse second derivatives anyhow.
 
     Args:
         model: Stays as it is.
 
     Raises:
-        TypeError: Another function on the copy holds a part of the
-            original; or the model cannot be copied.
+        TypeError: The copy still holds a part of the original; or the
+            model cannot be copied.
     """
     memo = {id(generator): generator for generator in PROCESS_GENERATORS}
     for module in model.modules():
@@ -51,7 +49,9 @@ def independent_copy(model: nn.Module) -> nn.Module:
         for weight in calculated_weights(module):
             memo[id(weight)] = weight.detach().clone()
     try:
+        functions = CopiedFunctions(model, memo)
         twin = copy.deepcopy(model, memo)
+        functions.fill()
     except (TypeError, RuntimeError) as e:
         raise TypeError(
             f'{type(model).__name__} is scored on a copy and cannot be '
@@ -60,48 +60,24 @@ def independent_copy(model: nn.Module) -> nn.Module:
         ) from e
     for module in twin.modules():
         for name, value in vars(module).items():
-            if isinstance(value, FunctionType):
-                vars(module)[name] = _on_copy(_unwrapped(value), memo)
+            vars(module)[name] = of_copy(value, memo)
     _check_free(twin, model)
     return twin
 
 
-def _unwrapped(function: Callable) -> Callable:
-    while (
-        isinstance(function, FunctionType)
-        and function.__globals__.get('__name__') in _WRAPPERS
-        and hasattr(function, '__wrapped__')
-    ):
-        function = function.__wrapped__
-    return function
-
-
-def _on_copy(function: Callable, memo: dict[int, Any]) -> Callable:
-    """A bound method of an original object as one of its copy."""
-    owner = getattr(function, '__self__', None)
-    if isinstance(function, MethodType) and id(owner) in memo:
-        return MethodType(function.__func__, memo[id(owner)])
-    return function
-
-
 def _check_free(twin: nn.Module, model: nn.Module) -> None:
-    named = [*model.named_modules(), *model.named_parameters()]
-    originals = {id(part): name for name, part in named}
-    originals |= {id(b): name for name, b in model.named_buffers()}
-    for path, part in walk(twin, _all_parts):
+    originals = names_of_parts(model)
+    for path, part in walk(twin, all_parts):
         if id(part) in originals:
             raise TypeError(
                 f'model{_short(path)}: this is {originals[id(part)]!r} of '
                 f'the {type(model).__name__} itself, not of the copy that is '
-                'scored, because a function is copied without what it refers '
-                'to. Define it in a class, or bind it to its module with '
-                'types.MethodType(function, module): bound methods are '
-                'copied with their module'
+                'scored: copying does not reach global names, what a class '
+                'copies in its own way, and weak references or wrapped '
+                'methods inside of containers. Keep it in an attribute of '
+                'its module, or define a function that uses it in the class '
+                'of the module'
             )
-
-
-def _all_parts(obj: Any) -> Parts:
-    return bound_parts(obj) if isinstance(obj, FunctionType) else parts(obj)
 
 
 def _short(path: str) -> str:

@@ -3,11 +3,13 @@
 import copy
 import functools
 import types
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from mmengine.runner import turn_on_activation_checkpointing
+from mmpretrain.structures import DataSample, MultiTaskDataSample
 from torch import nn
 
 from epsd_mm.engine.objective import ModelObjective
@@ -15,6 +17,7 @@ from epsd_mm.engine.scoring import scoring_copy
 from epsd_mm.engine.twin import independent_copy
 from epsd_mm.pruning import meta_gradient
 from tests.helpers.models import (
+    build,
     classification_batch,
     tiny_classifier,
     trainable,
@@ -70,30 +73,136 @@ def test_forwards_of_an_instance_score_the_copy(change):
     assert before == after, 'the model itself was changed'
 
 
-def wrapped(model):
-    layer = model.backbone.layer1
-    forward = layer.forward
-    layer.forward = lambda x: forward(x) * 2
-    return r'backbone\.layer1\.forward closing over forward.*backbone\.layer1'
+class Doubling(nn.Sequential):
+    """What the functions below do, as a class."""
+
+    def forward(self, x):
+        return super().forward(x) * 2
 
 
-def hooked(model):
-    layer, other = model.backbone.layer1, model.backbone.layer2
-    layer.register_forward_hook(lambda *unused: None and other)
-    return r'_forward_hooks.* closing over other: .*backbone\.layer2'
+def doubled(forward):
+    @functools.wraps(forward)
+    def wrapper(*args, **kwargs):
+        return forward(*args, **kwargs) * 2
+
+    return wrapper
 
 
-def defaulted(model):
-    bias = model.head.fc.bias
-    model.backbone.scale = lambda x, b=bias: x + b.sum()
-    return r'backbone\.scale with a default: .*head\.fc\.bias'
+def wrapped(layer):
+    layer.forward = doubled(layer.forward)
 
 
-def deep(model):
-    norm = model.backbone.norm1
-    inner = functools.partial(lambda x: norm(x))
-    model.extras = [dict(mapping=inner)]
-    return r'extras\[0\]\[.mapping.*closing over norm: .*backbone\.bn1'
+def wrapped_by_default_values(layer):
+    layer.forward = lambda x, forward=layer.forward: forward(x) * 2
+
+
+def wrapped_by_keywords(layer):
+    def forward(x, *, own=layer.forward, by=2):
+        return own(x) * by
+
+    layer.forward = forward
+
+
+def wrapped_by_a_method(layer):
+    own = layer.forward
+    layer.forward = types.MethodType(lambda self, x: own(x) * 2, layer)
+
+
+def wrapped_by_a_torch_decorator(layer):
+    layer.forward = torch.enable_grad()(doubled(layer.forward))
+
+
+def wrapped_by_autocast(layer):
+    off = torch.autocast('cpu', enabled=False)
+    layer.forward = off(doubled(layer.forward))
+
+
+def wrapped_around_a_checkpoint(layer):
+    turn_on_activation_checkpointing(nn.ModuleDict({'a': layer}), ['a'])
+    layer.forward = doubled(layer.forward)
+
+
+def wrapped_by_a_weak_reference(layer):
+    class Weak(nn.Sequential):
+        def forward(self, x):
+            return nn.Sequential.forward(self.itself(), x) * 2
+
+    layer.__class__ = Weak
+    layer.itself = weakref.ref(layer)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        wrapped,
+        wrapped_by_default_values,
+        wrapped_by_keywords,
+        wrapped_by_a_method,
+        wrapped_by_a_torch_decorator,
+        wrapped_by_autocast,
+        wrapped_around_a_checkpoint,
+        wrapped_by_a_weak_reference,
+    ],
+)
+def test_functions_that_close_over_the_layer_score_the_copy(change):
+    """With weights of its own, so that those of the original show."""
+
+    def outputs(model, change):
+        layer = model.backbone.layer1
+        change(layer)
+        twin = scoring_copy(model)
+        for weight in twin.parameters():
+            weight.data.mul_(1.5)
+        x = torch.rand(2, 64, 4, 4, generator=torch.Generator().manual_seed(0))
+        x = x[:, : next(layer.parameters()).shape[1]]
+        return twin.backbone.layer1(x)
+
+    def as_a_class(layer):
+        layer.__class__ = Doubling
+
+    want = outputs(tiny_classifier(), as_a_class)
+    assert torch.equal(outputs(tiny_classifier(), change), want)
+
+
+def test_functions_are_copied_wherever_they_hang():
+    model = tiny_classifier()
+    norm, calls = model.backbone.norm1, 0
+
+    def count(x):
+        nonlocal calls
+        calls += 1
+        return norm(x)
+
+    model.extras = [dict(mapping=functools.partial(count))]
+    model.backbone.layer1.register_forward_hook(
+        lambda *unused: None and model.backbone.layer2
+    )
+    twin = scoring_copy(model)
+    held = twin.extras[0]['mapping'].func
+    assert held.__closure__[1].cell_contents is twin.backbone.norm1
+    held(torch.ones(2, norm.num_features, 4, 4))
+    assert not calls and not norm.num_batches_tracked
+    (hook,) = twin.backbone.layer1._forward_hooks.values()
+    assert hook.__closure__[0].cell_contents is twin
+
+
+def test_tasks_of_several_heads_score_the_copy():
+    """MultiTaskHead wraps the loss of each of its heads."""
+    head = dict(type='LinearClsHead', num_classes=3)
+    config = dict(
+        type='MultiTaskHead', in_channels=4, task_heads=dict(a=head, b=head)
+    )
+    model = build(config, 'mmpretrain')
+    twin = scoring_copy(model)
+    for weight in twin.parameters():
+        weight.data.zero_()
+    sample = MultiTaskDataSample()
+    for task in 'ab':
+        sample.set_field(DataSample().set_gt_label(1), task)
+    losses = twin.loss((torch.ones(1, 4),), [sample])
+    for task in 'ab':
+        loss = losses[f'{task}_loss']
+        assert torch.isclose(loss, torch.tensor(3.0).log())
 
 
 class Shared(list):
@@ -106,13 +215,59 @@ def shared(model):
     return r"model\.shared\[0\]: .*'backbone'"
 
 
-@pytest.mark.parametrize('change', [wrapped, hooked, defaulted, deep, shared])
-def test_functions_that_hold_the_original_are_named(change):
+def weak(model):
+    model.parent = [weakref.ref(model.backbone)]
+    return r"model\.parent\[0\]\(\): .*'backbone'"
+
+
+def named_global(model):
+    bias = model.head.fc.bias
+    scope = dict(bias=bias)
+    exec('def scale(x): return x + bias.sum()', scope)
+    model.backbone.scale = scope['scale']
+    return r'backbone\.scale naming the global bias: .*head\.fc\.bias'
+
+
+@pytest.mark.parametrize('change', [shared, weak, named_global])
+def test_what_still_holds_the_original_is_named(change):
     model = tiny_classifier()
     message = change(model)
     with pytest.raises(TypeError, match=message) as error:
         scoring_copy(model)
-    assert 'types.MethodType' in str(error.value)
+    assert 'in the class of the module' in str(error.value)
+
+
+def test_a_reversible_backbone_is_walked_back_at_the_weights_given():
+    """Its own backward runs its layers once more, with the model's."""
+    backbone = dict(
+        type='RevVisionTransformer',
+        arch=dict(
+            embed_dims=16,
+            num_layers=2,
+            num_heads=2,
+            feedforward_channels=32,
+        ),
+        img_size=32,
+    )
+    gradients = []
+    for plain in (True, False):
+        config = dict(backbone, no_custom_backward=plain)
+        torch.manual_seed(0)
+        model = build(
+            dict(
+                type='ImageClassifier',
+                backbone=config,
+                head=dict(
+                    type='VisionTransformerClsHead',
+                    num_classes=4,
+                    in_channels=32,
+                ),
+                data_preprocessor=dict(mean=[127.0] * 3, std=[60.0] * 3),
+            ),
+            'mmpretrain',
+        )
+        gradients.append(gradient_of(model))
+    assert relative_error(*gradients) == 0
 
 
 def test_functions_that_hold_nothing_of_the_model_are_fine():
