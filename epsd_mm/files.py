@@ -49,12 +49,14 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 def remove_drafts(folder: str | Path) -> None:
     """Remove what killed processes have left of :func:`atomic_write`.
 
+    What cannot be removed stays: it is in nobody's way.
+
     Args:
         folder: One that no other process writes to.
     """
     for path in Path(folder).glob('.*.draft'):
         if re.fullmatch(r'\..+\.[0-9a-f]{8}\.draft', path.name):
-            path.unlink(missing_ok=True)
+            _discard(path)
 
 
 def check_saved(path: str | Path) -> None:

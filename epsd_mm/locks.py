@@ -41,8 +41,12 @@ class FileLock:
             self._handle = _locked(self.path)
         _held[self._handle] = self
         holder = f'process {os.getpid()} on {os.uname().nodename}'
-        os.truncate(self._handle, 0)
-        os.write(self._handle, holder.encode())
+        try:
+            os.truncate(self._handle, 0)
+            os.write(self._handle, holder.encode())
+        except OSError as error:
+            self.release()
+            raise _explained(error, self.path) from error
 
     def release(self) -> None:
         """Let others have it."""
@@ -84,7 +88,12 @@ def wait_for_lock(
 
 def _locked(path: Path) -> int | None:
     """The handle of a locked file; None where it was removed just then."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        # A link that leads nowhere would look like a folder that is not there.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise _explained(error, path) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), os.stat(path)):
@@ -104,6 +113,17 @@ def _locked(path: Path) -> int | None:
         raise
     os.close(handle)
     return None
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    """The same with the path, and with what can be done."""
+    return OSError(
+        error.errno,
+        f'{error.strerror}: a lock is a small file that is written there; '
+        'remove what is in its place, or see that its folder can be '
+        'written to',
+        str(path),
+    )
 
 
 def _let_go() -> None:

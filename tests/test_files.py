@@ -36,8 +36,10 @@ def test_drafts_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     kept = ['.a.draft', 'notes.draft', '.a.pth.12345678.draft.txt', '.x']
     for name in [*kept, '.a.pth.0123abcd.draft', '.masks.pth.00000000.draft']:
         (tmp_path / name).write_text('')
+    (tmp_path / '.folder.0123abcd.draft').mkdir()
     remove_drafts(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+    left = [*kept, '.folder.0123abcd.draft']
+    assert sorted(os.listdir(tmp_path)) == sorted(left)
 
 
 @pytest.fixture(scope='module')

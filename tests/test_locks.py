@@ -89,6 +89,34 @@ def test_who_waits_is_told_once_and_gets_it(tmp_path, monkeypatch):
     assert len(told) == 1 and str(os.getpid()) in told[0]
 
 
+@pytest.mark.parametrize('what', ['folder', 'link', 'no folder'])
+def test_what_cannot_be_locked_is_named_with_a_remedy(what, tmp_path):
+    path = tmp_path / 'lock'
+    if what == 'folder':
+        path.mkdir()
+    elif what == 'link':
+        path.symlink_to('nowhere/at/all')
+    else:
+        path = tmp_path / 'none' / 'lock'
+    with pytest.raises(OSError, match=f'remove what is.*{path}') as error:
+        FileLock(path)
+    # Who prepares a data set makes the folder again, and would for ever.
+    missing = isinstance(error.value, FileNotFoundError)
+    assert missing == (what == 'no folder')
+
+
+def test_on_a_full_disk_nothing_stays_locked(tmp_path, monkeypatch):
+    def write(handle, content):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as full:
+        full.setattr(os, 'write', write)
+        with pytest.raises(OSError, match='No space left.*lock'):
+            FileLock(tmp_path / 'lock')
+    assert not list(tmp_path.iterdir())
+    FileLock(tmp_path / 'lock').release()
+
+
 def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
     def flock(handle, how):
         raise OSError(37, 'No locks available')

@@ -19,13 +19,17 @@ def claim_work_dir(runner: Runner) -> None:
 
     Raises:
         LockedError: Another one does; says which.
+        OSError: The folder cannot be written to.
     """
     problem = [None]
     if is_main_process():
-        problem = [_claim(runner)]
+        try:
+            _claim(runner)
+        except OSError as error:
+            problem = [error]
     broadcast_object_list(problem)
-    if problem[0]:
-        raise LockedError(problem[0])
+    if problem[0] is not None:
+        raise problem[0]
 
 
 def release_work_dir(runner: Runner) -> None:
@@ -35,25 +39,24 @@ def release_work_dir(runner: Runner) -> None:
         lock.release()
 
 
-def _claim(runner: Runner) -> str | None:
+def _claim(runner: Runner) -> None:
     folder = Path(runner.work_dir).resolve()
     if folder in _claimed:
-        return None
+        return
     folder.mkdir(parents=True, exist_ok=True)
     try:
         _claimed[folder] = FileLock(folder / '.training.lock')
     except LockedError as error:
-        return (
+        raise LockedError(
             f'{runner.work_dir} belongs to a training that is going on '
             f'({error}), whose checkpoints a second one would replace: '
             'choose another work_dir, or wait for its end'
-        )
+        ) from error
     except LocksUnsupportedError as error:
         runner.logger.warning(
             f'{error}: nothing keeps a second training from writing into '
             f'{runner.work_dir}'
         )
-        return None
+        return
     remove_drafts(folder)
     remove_drafts(folder / 'epsd')
-    return None
