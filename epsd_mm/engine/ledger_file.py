@@ -10,6 +10,10 @@ from mmengine.logging import MMLogger
 from epsd_mm.files import atomic_write, check_saved, remove_drafts
 from epsd_mm.pruning import Ledger
 
+#: Names of the searches that have a ledger: the scoring's own, and those
+#: that it is compared with.
+OWN, PLAIN = 'scoring', ('plain', 'plain_again')
+
 # Writing takes a hundredth of the time at most, and this is assumed of the
 # disk before it was tried.
 _SHARE, _BYTES_PER_SECOND = 0.01, 1e9
@@ -99,11 +103,21 @@ class LedgerFile:
 
 
 def remove_ledgers(folder: Path) -> None:
-    """Remove ledgers, and what was being written when a run was killed."""
+    """Remove ledgers, and what was being written when a run was killed.
+
+    What else is there stays. What cannot be removed is warned about: a later
+    scoring of the same key finds the same masks with it.
+    """
     if not folder.is_dir():
         return
-    for path in folder.glob('*.pth'):
-        path.unlink()
-    remove_drafts(folder)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    try:
+        for search in (OWN, *PLAIN):
+            (folder / f'{search}.pth').unlink(missing_ok=True)
+        remove_drafts(folder)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as e:
+        MMLogger.get_current_instance().warning(
+            f'what scoring has kept in {folder} cannot be removed ({e}): it '
+            'is of no use any more, remove it'
+        )

@@ -23,7 +23,7 @@ from epsd_mm.pruning import (
 )
 from epsd_mm.pruning.scoring import DrawBatches
 
-from .ledger_file import LedgerFile
+from .ledger_file import OWN, PLAIN, LedgerFile
 from .objective import ModelObjective
 from .progress import scoring_progress
 from .ranks import Ranks
@@ -76,9 +76,6 @@ def score_runner(
             for search in searches(settings)
         }
     return score_model(model, batches, settings, runner.logger, given, ledgers)
-
-
-OWN, PLAIN = 'scoring', ('plain', 'plain_again')
 
 
 def searches(settings: Settings) -> tuple[str, ...]:

@@ -130,6 +130,29 @@ def test_they_are_removed_with_their_drafts_and_nothing_else(path):
     remove_ledgers(path.parent)
 
 
+def test_what_a_user_keeps_there_stays(path):
+    opened(path)[0].keep(filled())
+    mine = path.parent / 'mine.pth'
+    mine.write_text('mine')
+    folder = path.parent / 'sub.pth'
+    folder.mkdir()
+    remove_ledgers(path.parent)
+    assert sorted(path.parent.iterdir()) == [mine, folder]
+
+
+def test_a_ledger_that_cannot_be_removed_does_not_end_the_run(
+    path, monkeypatch
+):
+    """It comes after the scoring, whose masks are written already."""
+    path.mkdir(parents=True)
+    said = []
+    logger = ledger_file.MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'warning', said.append)
+    remove_ledgers(path.parent)
+    (line,) = said
+    assert str(path.parent) in line and 'Is a directory' in line
+
+
 def test_writing_takes_a_hundredth_of_the_time(tmp_path, monkeypatch):
     now, writes = [0.0], []
 
