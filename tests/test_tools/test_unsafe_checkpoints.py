@@ -60,6 +60,15 @@ def test_the_tools_of_analysis_refuse(unsafe, run, tmp_path, demo_options):
     refused(run, compare, *models, '--out', tmp_path / 'out', *demo_options)
 
 
+def test_so_does_the_one_that_initialises_a_model(unsafe, run, demo_options):
+    options = [
+        *demo_options,
+        'model.init_cfg.type=Pretrained',
+        f'model.init_cfg.checkpoint={unsafe}',
+    ]
+    refused(run, 'analysis_tools/mask_overlap', PRUNED, *options)
+
+
 def test_who_trusts_it_may_load_it(run, tmp_path):
     path, marker = tmp_path / 'unsafe.pth', tmp_path / 'executed'
     torch.save(dict(state_dict={}, meta=MakesFolder(marker)), path)

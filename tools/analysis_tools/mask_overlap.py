@@ -26,6 +26,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from epsd_mm.engine import EPSDHook
+from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.engine.scoring import ScoringJob, common_layers, no_trace
 from epsd_mm.engine.scoring_data import scoring_batches
 from epsd_mm.engine.settings import Settings
@@ -61,11 +62,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', help='write the figures to this JSON file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_trust_argument(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    try:
+        with code_refused(unless=args.trust_checkpoint):
+            rows = measure(args)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    if args.out:
+        result = dict(arguments=vars(args), rows=rows)
+        Path(args.out).write_text(json.dumps(result, indent=2) + '\n')
+    show(rows, args)
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """The rows of the table."""
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     cfg.work_dir = tempfile.mkdtemp()
@@ -88,11 +103,7 @@ def main() -> None:
         name: [masks_of(runner, way, args, half) for half in (0, 1)]
         for name, way in ways.items()
     }
-    rows = compare(found, args.sparsities)
-    if args.out:
-        result = dict(arguments=vars(args), rows=rows)
-        Path(args.out).write_text(json.dumps(result, indent=2) + '\n')
-    show(rows, args)
+    return compare(found, args.sparsities)
 
 
 def settings_of(
