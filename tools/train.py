@@ -21,6 +21,7 @@ from common import (
 )
 from epsd_mm.config_types import find_hook
 from epsd_mm.datasets.annotations import check_configured_annotations
+from epsd_mm.datasets.class_names import check_configured_class_names
 from epsd_mm.datasets.preparation import require_data
 from epsd_mm.engine.checkpoints import guard_checkpoints, look_before_loading
 from epsd_mm.engine.hooks import RevivalHook
@@ -185,6 +186,7 @@ def train(args: argparse.Namespace) -> None:
         if cfg.get('val_cfg') is not None:
             loaders.append('val_dataloader')
         require_data(cfg, loaders)
+        check_configured_class_names(cfg, loaders)
         if is_mmdet(cfg):
             check_configured_annotations(cfg)
     runner = build_runner(cfg)

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
+
+from epsd_mm.config_types import type_name
+
+from .leaves import leaf_configs
 
 
 def check_class_names(dataset: Any) -> None:
@@ -16,10 +21,50 @@ def check_class_names(dataset: Any) -> None:
     metainfo = getattr(dataset, 'metainfo', None)
     if not isinstance(metainfo, Mapping):
         return
-    classes = metainfo.get('classes')
+    _refuse_string(metainfo.get('classes'), type(dataset).__name__)
+
+
+def check_configured_class_names(
+    cfg: Mapping, loaders: Iterable[str] = ('train_dataloader',)
+) -> None:
+    """The same for data sets that are not built yet.
+
+    A string may be the path of a file with a name a line. Of any other one
+    the libraries say, at best, that its letters are too many or too few.
+
+    Args:
+        cfg: A config (mmengine's ``Config``) of any library.
+        loaders: Names of the data loaders that will be used.
+
+    Raises:
+        ValueError: Gives the value and what was meant.
+        FileNotFoundError: The value is written as a path, of no file.
+    """
+    for loader in loaders:
+        for leaf in leaf_configs((cfg.get(loader) or {}).get('dataset')):
+            for given in (leaf.get('metainfo') or {}, leaf):
+                classes = given.get('classes')
+                if isinstance(classes, str) and not _may_be_read(classes):
+                    _refuse_path(classes, loader)
+                    _refuse_string(classes, type_name(leaf))
+
+
+def _may_be_read(path: str) -> bool:
+    return '://' in path or Path(path).expanduser().is_file()
+
+
+def _refuse_path(classes: str, loader: str) -> None:
+    if '/' in classes or Path(classes).suffix in ('.txt', '.names', '.csv'):
+        raise FileNotFoundError(
+            f'classes={classes!r} of {loader}: no such file. Relative paths '
+            f'start from {Path.cwd()}'
+        )
+
+
+def _refuse_string(classes: Any, name: str) -> None:
     if isinstance(classes, str):
         raise ValueError(
-            f'metainfo of {type(dataset).__name__} has classes={classes!r}, '
+            f'metainfo of {name} has classes={classes!r}, '
             'a string, each letter of which would be a class: write '
             f'classes=({classes!r},), with the comma of a tuple'
         )

@@ -487,7 +487,8 @@ def test_classes_that_are_a_string_are_one_sentence(data_root, tmp_path):
         check_configured_annotations(cfg)
 
 
-def test_classes_of_a_classifier_likewise(folder, tmp_path):
+def test_as_many_letters_as_folders_are_no_classes(folder, tmp_path):
+    """The only string that mmpretrain takes."""
     cfg = tiny_classifier_cfg(folder, tmp_path, RANDOM)
     cfg.train_dataloader.dataset.metainfo = dict(classes='abcd')
     with pytest.raises(ValueError, match="classes='abcd', a string"):
