@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 
 from mmengine.dist import is_main_process
@@ -61,6 +62,20 @@ def scoring_progress(total: int, logger: MMLogger, plan: str = ''):
             log(draw, loss)
 
         yield show
+
+
+def plan_in_words(factors: Mapping[str, int], shorter: Sequence[str]) -> str:
+    """What a number of evaluations is made of, and what takes less time.
+
+    Args:
+        factors: Numbers whose product it is, by what they are.
+        shorter: Settings that make an evaluation shorter, or fewer of them.
+    """
+    words = ' x '.join(text for text, factor in factors.items() if factor > 1)
+    remedies = ['less of these'] if words else []
+    remedies += shorter
+    less = ', '.join(remedies or ['less images a batch'])
+    return f' ({words + "; " if words else ""}takes less time with {less})'
 
 
 class ScoringLog:

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from epsd_mm.evaluation.sparsity import sparsity_of_all
 from epsd_mm.pruning import (
+    SNIP,
     Found,
     Masks,
     find_masks,
@@ -25,7 +26,7 @@ from epsd_mm.pruning.scoring import DrawBatches
 
 from .ledger_file import OWN, PLAIN, LedgerFile
 from .objective import ModelObjective
-from .progress import scoring_progress
+from .progress import plan_in_words, scoring_progress
 from .ranks import Ranks
 from .scoring_data import scoring_batches
 from .scoring_key import scoring_key
@@ -249,15 +250,19 @@ class ScoringJob:
         steps = getattr(criterion, 'steps', 0)
         name = type(criterion).__name__ + (f'(steps={steps})' if steps else '')
         rounds, size = criterion.schedule.rounds, settings.batches_per_step
-        factors = [
-            (settings.draw_count, f'draws={settings.draw_count}'),
-            (rounds, f'{rounds} rounds'),
-            (criterion.evaluations, f'{criterion.evaluations} of {name}'),
-            (size, f'batches_per_step={size}'),
-            (len(searches(settings)), '3 with compare_plain'),
-        ]
-        words = ' x '.join(text for factor, text in factors if factor > 1)
-        return words and f' ({words}; less of these takes less time)'
+        factors = {
+            f'draws={settings.draw_count}': settings.draw_count,
+            f'{rounds} rounds': rounds,
+            f'{criterion.evaluations} of {name}': criterion.evaluations,
+            f'batches_per_step={size}': size,
+            '3 with compare_plain': len(searches(settings)),
+        }
+        shorter = []
+        if steps and not (criterion.first_order or criterion.kept_graphs):
+            shorter.append('first_order=True')
+        if not isinstance(criterion, SNIP):
+            shorter.append("criterion='SNIP'")
+        return plan_in_words(factors, shorter)
 
     @property
     def earlier_seconds(self) -> float:

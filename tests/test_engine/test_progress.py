@@ -93,16 +93,31 @@ def test_the_number_is_told_before_anything_is_scored(terminal, monkeypatch):
         (
             dict(draws=2, batches_per_step=3),
             '30 evaluations of the loss to come (draws=2 x 5 of '
-            'ProsPr(steps=2) x batches_per_step=3; less of these takes',
+            'ProsPr(steps=2) x batches_per_step=3; takes less time with '
+            "less of these, first_order=True, criterion='SNIP')",
         ),
         (
             dict(criterion='SNIP', draws=1),
-            'scoring: 1 evaluation of the loss to come',
+            'scoring: 1 evaluation of the loss to come (takes less time '
+            'with less images a batch)',
+        ),
+        (
+            dict(
+                criterion=dict(
+                    type='ProsPr', steps=1, lr=1e-3, first_order=True
+                ),
+                draws=1,
+            ),
+            '(2 of ProsPr(steps=1); takes less time with less of these, crit',
+        ),
+        (
+            dict(criterion='GraSP', draws=1),
+            '(2 of GraSP; takes less time with less of these, crit',
         ),
         (
             dict(criterion='FORCE', batches_per_step=2),
             '120 evaluations of the loss to come (60 rounds x '
-            'batches_per_step=2; less',
+            'batches_per_step=2; takes less time with less of these, crit',
         ),
     ],
 )
