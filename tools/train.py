@@ -23,7 +23,7 @@ from epsd_mm.config_types import find_hook
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.class_names import check_configured_class_names
 from epsd_mm.datasets.preparation import require_data
-from epsd_mm.engine.checkpoints import guard_checkpoints, look_before_loading
+from epsd_mm.engine.checkpoints import look_before_loading
 from epsd_mm.engine.hooks import RevivalHook
 from epsd_mm.engine.loaders import check_loader_config
 from epsd_mm.engine.settings import Settings
@@ -192,10 +192,9 @@ def train(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     with one_sentence():
         # In a distributed job one process looks, now that they are joined.
-        claim_work_dir(runner)
+        claim_work_dir(runner.work_dir)
         look_before_loading(runner)
         fetch_pretrained(cfg.model)
-    guard_checkpoints(runner)
     if not any(isinstance(hook, RevivalHook) for hook in runner.hooks):
         runner.register_hook(RevivalHook())
     runner.train()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from epsd_mm.files import atomic_write
 
-from .safe_loading import CheckpointError, check_checkpoint
+from .safe_loading import CheckpointError, check_checkpoint, read_meta
 from .work_dir import claim_work_dir, release_work_dir
 
 
@@ -26,18 +27,32 @@ def look_before_loading(runner: Runner) -> None:
     Raises:
         OSError: The checkpoint cannot be read.
         CheckpointError: It is damaged; or there are checkpoints to resume,
-            and all of them are.
+            and all of them are; or starting over would replace the best.
     """
+    if isinstance(runner._resume, str):  # a name, to FlexibleRunner
+        runner._load_from, runner._resume = runner._resume, True
+    if runner._has_loaded and not _has_guessed(runner):
+        return
     verdict = [None]
     if is_main_process():
         try:
-            verdict = [_choice(runner)]
+            chosen = _choice(runner)
+            verdict = [(chosen, _is_same(chosen, _named_by_last(runner)))]
         except (OSError, ValueError) as error:
             verdict = [error]
     broadcast_object_list(verdict)
     if isinstance(verdict[0], Exception):
         raise verdict[0]
-    runner._load_from = verdict[0]
+    runner._load_from, guessed_right = verdict[0]
+    runner._has_loaded &= guessed_right
+    if runner._load_from is None:
+        runner._resume = False  # or it would ask last_checkpoint
+
+
+def load_what_was_chosen(runner: Runner) -> None:
+    """Let a FlexibleRunner load again that has done so before its hooks."""
+    if isinstance(runner, FlexibleRunner):
+        runner.load_or_resume()
 
 
 @contextmanager
@@ -58,14 +73,15 @@ def _choice(runner: Runner) -> str | None:
     given = runner._load_from
     if given is not None:
         if _is_local(given):
-            check_checkpoint(os.path.expanduser(given))
+            path = os.path.expanduser(given)
+            check_checkpoint(path, to_resume=bool(runner._resume))
         return given
     if not runner._resume:
         return None
     damaged = []
     for path in _newest_first(runner):
         try:
-            check_checkpoint(path)
+            check_checkpoint(path, to_resume=True)
         except ValueError as error:
             damaged.append(f'{error}')
             continue
@@ -82,6 +98,13 @@ def _choice(runner: Runner) -> str | None:
             f'{"; ".join(damaged)}. To start over, train without resume in '
             'another work_dir'
         )
+    best = sorted(_numbered(runner, 'best_.+_'))
+    if best:
+        raise CheckpointError(
+            f'there is no checkpoint to resume in {runner.work_dir}, and to '
+            f'start over there could replace {best[0]}: train in another '
+            'work_dir without resume, from its weights with load_from'
+        )
     runner.logger.warning(
         f'there is no checkpoint to resume in {runner.work_dir}: the '
         'training starts from the beginning'
@@ -89,42 +112,68 @@ def _choice(runner: Runner) -> str | None:
     return None
 
 
-def _newest_first(runner: Runner) -> list[Path]:
+def _has_guessed(runner: Runner) -> bool:
+    """Whether it took what ``last_checkpoint`` says before its hooks."""
+    return (
+        isinstance(runner, FlexibleRunner)
+        and bool(runner._resume)
+        and runner._load_from is None
+    )
+
+
+def _is_same(one: str | None, other: str | None) -> bool:
+    return bool(one and other) and Path(one).resolve() == Path(other).resolve()
+
+
+def _newest_first(runner: Runner) -> Iterator[Path]:
     """Checkpoints of the run, the one to resume first.
 
-    That is the one that ``last_checkpoint`` names, or one that was finished
+    That is the one that ``last_checkpoint`` names, or one that was saved
     after it when the run died. Numbers alone would not do: those of an
     earlier run in this folder may be larger.
     """
     numbers = _numbered(runner)
     last = _last_saved(runner)
+    later = []
     if last is not None:
-        numbers.setdefault(last, -1)
-    times = {path: path.stat().st_mtime_ns for path in numbers}
-    order = sorted(numbers, key=lambda p: (times[p], numbers[p]), reverse=True)
-    if last is None:
-        return order
-    later = [
-        path
-        for path in order
-        if times[path] >= times[last] and numbers[path] > numbers[last]
-    ]
-    return [*later, last, *(p for p in order if p not in (*later, last))]
+        number = numbers.pop(last, -1)
+        since = _saved_at(last)
+        later = [p for p in numbers if numbers[p] > number]
+        later = [p for p in later if _saved_at(p) >= since]
+    others = [path for path in numbers if path not in later]
+    for paths in (later, [last] if last else [], others):
+        yield from sorted(
+            paths,
+            key=lambda p: (_saved_at(p), numbers.get(p)),
+            reverse=True,
+        )
 
 
-def _numbered(runner: Runner) -> dict[Path, int]:
-    """The files with the names of checkpoints, and the number of each."""
-    places = {(Path(runner.work_dir), 'epoch_{}.pth')}
-    places.add((Path(runner.work_dir), 'iter_{}.pth'))
-    for hook in _checkpoint_hooks(runner):
-        folder = Path(runner.work_dir)
-        if hook.out_dir is not None and _is_local(str(hook.out_dir)):
-            folder = Path(hook.out_dir, folder.resolve().name)
-        places.add((folder, hook.filename_tmpl))
+def _saved_at(path: Path) -> int:
+    """When a checkpoint was saved, in seconds.
+
+    It says so itself; the time of the file is that of its last copy.
+    """
+    try:
+        said = time.strptime(read_meta(path)['time'], '%Y%m%d_%H%M%S')
+        return int(time.mktime(said))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return int(path.stat().st_mtime)
+
+
+def _numbered(runner: Runner, prefix: str = '') -> dict[Path, int]:
+    """The files with the names of checkpoints, and the number of each.
+
+    Args:
+        runner: Of the run.
+        prefix: Regular expression for what the names start with.
+    """
     found = {}
-    for folder, template in places:
+    for folder, template in _places(runner):
         start, _, end = template.partition('{}')
-        name = re.compile(re.escape(start) + r'(\d+)' + re.escape(end))
+        name = re.compile(
+            prefix + re.escape(start) + r'(\d+)' + re.escape(end)
+        )
         for path in folder.glob('*') if folder.is_dir() else ():
             match = name.fullmatch(path.name)
             if match and path.is_file():
@@ -132,12 +181,30 @@ def _numbered(runner: Runner) -> dict[Path, int]:
     return found
 
 
+def _places(runner: Runner) -> set[tuple[Path, str]]:
+    """The folders of the run, and how checkpoints are named there."""
+    work_dir = Path(runner.work_dir)
+    places = {(work_dir, 'epoch_{}.pth'), (work_dir, 'iter_{}.pth')}
+    for hook in _checkpoint_hooks(runner):
+        folder = work_dir
+        if hook.out_dir is not None and _is_local(str(hook.out_dir)):
+            folder = Path(hook.out_dir, folder.resolve().name)
+        places.add((folder, hook.filename_tmpl))
+    return places
+
+
 def _last_saved(runner: Runner) -> Path | None:
-    """The file that ``last_checkpoint`` names, where it is."""
+    """The file that ``last_checkpoint`` names, where it is.
+
+    In the copy of a folder that is the copied one.
+    """
     name = _named_by_last(runner)
     if not name or not _is_local(name):
         return None
-    for path in (Path(name), Path(runner.work_dir, Path(name).name)):
+    named = Path(name)
+    own = {folder / named.name for folder, _ in _places(runner)}
+    own = sorted(own, key=lambda p: (p.resolve() != named.resolve(), p))
+    for path in (*own, named):
         if path.is_file():
             return path.resolve()
     return None
@@ -205,7 +272,7 @@ class CheckpointGuard(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the place of the backends that remove files."""
-        claim_work_dir(runner)
+        claim_work_dir(runner.work_dir)
         self._delayed = []
         for hook in _checkpoint_hooks(runner):
             if isinstance(hook.file_backend, LocalBackend):
@@ -226,7 +293,7 @@ class CheckpointGuard(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Let others train into the folder."""
-        release_work_dir(runner)
+        release_work_dir(runner.work_dir)
 
     def _remove(self) -> None:
         for hook, backend in self._delayed:

@@ -135,27 +135,57 @@ def load_values(
         raise CheckpointError(f'{path} cannot be read: {error}') from error
 
 
-def check_checkpoint(path: str | Path) -> None:
+def check_checkpoint(path: str | Path, to_resume: bool = False) -> None:
     """Raise where a checkpoint is damaged, and run nothing that is in it.
+
+    Args:
+        path: Of the file.
+        to_resume: Raise also where it lacks what a run needs to go on.
 
     Raises:
         OSError: It cannot be read.
-        CheckpointError: It is damaged.
+        CheckpointError: It is damaged; or no run can go on from it.
     """
     try:
         check_saved(path)
-        with open(path, 'rb') as file:
-            zipped = file.read(2) == b'PK'
-        # Its tensors stay on the disk.
-        _load(path, 'cpu', mmap=zipped)
-    except pickle.UnpicklingError:
-        pass  # whole, and of more than values
+        content = _glance(path)
+    except pickle.UnpicklingError as error:
+        if _is_zip(path) or 'GLOBAL' in str(error):
+            return  # whole, and of more than values
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
     except OSError:
         raise
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # torch has many for what it cannot read
         raise CheckpointError(f'{path} cannot be read: {error}') from error
+    if to_resume:
+        found = content if isinstance(content, dict) else {}
+        missing = [repr(part) for part in _RESUMED if part not in found]
+        if missing:
+            raise CheckpointError(
+                f'{path} has no {" and no ".join(missing)}, so that no run '
+                'can go on from it'
+            )
+
+
+def read_meta(path: str | Path) -> dict:
+    """What a checkpoint says about its run; nothing where it cannot."""
+    try:
+        meta = _glance(path)['meta']
+    except Exception:  # whatever it is, it is no checkpoint of a run
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def _glance(path: str | Path) -> Any:
+    """What is in a file, while its tensors stay on the disk if they can."""
+    return _load(path, 'cpu', mmap=_is_zip(path))
+
+
+def _is_zip(path: str | Path) -> bool:
+    with open(path, 'rb') as file:
+        return file.read(2) == b'PK'
 
 
 def _load(path: str | Path, map_location: Any, **options: Any) -> Any:
@@ -192,6 +222,8 @@ def _method(owner: Any, name: str) -> Any:
 
 _TOLD = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _UNTOLD = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+# What both runners of mmengine take from a checkpoint to go on.
+_RESUMED = ('state_dict', 'meta', 'message_hub')
 _OneCycle = _named(OneCycleParamScheduler)
 _CLASSES = {_OneCycle: OneCycleParamScheduler}
 # What mmengine saves by name: methods of its logs and of one scheduler.

@@ -1,9 +1,10 @@
 """One training at a time writes into a folder."""
 
+import logging
 from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.runner import Runner
+from mmengine.logging import print_log
 
 from epsd_mm.files import remove_drafts
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
@@ -12,7 +13,7 @@ from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
 _claimed: dict[Path, FileLock] = {}
 
 
-def claim_work_dir(runner: Runner) -> None:
+def claim_work_dir(work_dir: str | Path) -> None:
     """Let no other process train into this folder until this one is done.
 
     Drafts that killed processes have left there are removed.
@@ -24,7 +25,7 @@ def claim_work_dir(runner: Runner) -> None:
     problem = [None]
     if is_main_process():
         try:
-            _claim(runner)
+            _claim(work_dir)
         except OSError as error:
             problem = [error]
     broadcast_object_list(problem)
@@ -32,15 +33,15 @@ def claim_work_dir(runner: Runner) -> None:
         raise problem[0]
 
 
-def release_work_dir(runner: Runner) -> None:
+def release_work_dir(work_dir: str | Path) -> None:
     """Let others train into it."""
-    lock = _claimed.pop(Path(runner.work_dir).resolve(), None)
+    lock = _claimed.pop(Path(work_dir).resolve(), None)
     if lock is not None:
         lock.release()
 
 
-def _claim(runner: Runner) -> None:
-    folder = Path(runner.work_dir).resolve()
+def _claim(work_dir: str | Path) -> None:
+    folder = Path(work_dir).resolve()
     if folder in _claimed:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,14 +49,16 @@ def _claim(runner: Runner) -> None:
         _claimed[folder] = FileLock(folder / '.training.lock')
     except LockedError as error:
         raise LockedError(
-            f'{runner.work_dir} belongs to a training that is going on '
+            f'{work_dir} belongs to a training that is going on '
             f'({error}), whose checkpoints a second one would replace: '
             'choose another work_dir, or wait for its end'
         ) from error
     except LocksUnsupportedError as error:
-        runner.logger.warning(
+        print_log(
             f'{error}: nothing keeps a second training from writing into '
-            f'{runner.work_dir}'
+            f'{work_dir}',
+            logger='current',
+            level=logging.WARNING,
         )
         return
     remove_drafts(folder)

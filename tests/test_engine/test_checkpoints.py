@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -130,6 +129,44 @@ def resumed(folder, **changes):
     return found[0], log.read_text()
 
 
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_where_last_checkpoint_is_lost_nothing_is_replaced(flexible, run_dir):
+    before = {p: p.read_bytes() for p in run_dir.glob('*.pth')}
+    (run_dir / 'last_checkpoint').unlink()
+    saver = dict(type='CheckpointHook', interval=1)
+    options = dict(default_hooks=dict(checkpoint=saver), flexible=flexible)
+    small_runner(run_dir, 4, resume=True, **options).train()
+    assert {p: p.read_bytes() for p in before} == before
+    assert (run_dir / 'epoch_4.pth').is_file()
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_a_name_as_resume_is_the_file_that_is_given(flexible, run_dir):
+    given = str(run_dir / 'epoch_2.pth')
+    assert resumed(run_dir, flexible=flexible)[0] == 3
+    runner = small_runner(run_dir, 4, flexible=flexible, resume=given)
+    seen = []
+
+    class Look(Hook):
+        def before_train(self, runner):
+            seen.append(runner.epoch)
+
+    runner.register_hook(Look())
+    runner.train()
+    assert seen == [2]
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_a_runner_may_go_on_when_its_checkpoint_was_let_go(flexible, tmp_path):
+    """What it started from is gone when it is asked again."""
+    small_runner(tmp_path, 1, flexible=flexible).train()
+    runner = small_runner(tmp_path, 2, flexible=flexible, resume=True)
+    runner.train()
+    assert checkpoints(tmp_path) == ['epoch_2.pth']
+    runner.call_hook('before_run')
+    assert runner.epoch == 2
+
+
 def truncated(content):
     return content[: len(content) // 2]
 
@@ -160,6 +197,36 @@ def test_the_newest_whole_one_is_found_and_the_damaged_one_named(
     assert f'{path} is ' in log and 'it is passed over' in log
 
 
+def without(part):
+    def change(path):
+        checkpoint = torch.load(path, weights_only=False)
+        del checkpoint[part]
+        torch.save(checkpoint, path)
+
+    return change
+
+
+NO_CHECKPOINTS = {
+    'mapping': lambda path: torch.save({}, path),
+    'list': lambda path: torch.save([1, 2], path),
+    'weights': lambda path: torch.save(dict(a=torch.ones(2)), path),
+    'pickle': lambda path: path.write_bytes(b'\x80\x02garbage' + bytes(99)),
+    'no meta': without('meta'),
+    'no log': without('message_hub'),
+}
+
+
+@pytest.mark.parametrize('write', NO_CHECKPOINTS.values(), ids=NO_CHECKPOINTS)
+def test_a_file_that_no_run_can_go_on_from_is_passed_over(write, run_dir):
+    path = run_dir / 'epoch_3.pth'
+    write(path)
+    epoch, log = resumed(run_dir)
+    assert epoch == 2
+    assert f'{path} ' in log and 'it is passed over' in log
+    with pytest.raises(CheckpointError, match='epoch_3.pth'):
+        small_runner(run_dir, 9, resume=True, load_from=str(path)).train()
+
+
 @pytest.mark.parametrize(
     'content', [None, '', '\n', '\0' * 30, 'gone/epoch_9.pth', 's3://a/b.pth']
 )
@@ -171,24 +238,57 @@ def test_last_checkpoint_may_be_lost(content, run_dir):
     assert resumed(run_dir)[0] == 3
 
 
-def test_one_that_was_finished_when_the_run_died_is_found(run_dir):
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_one_that_was_finished_when_the_run_died_is_found(flexible, run_dir):
     """Between the checkpoint and ``last_checkpoint``."""
     last = str(run_dir / 'epoch_2.pth')
     (run_dir / 'last_checkpoint').write_text(last)
-    assert resumed(run_dir)[0] == 3
+    assert resumed(run_dir, flexible=flexible)[0] == 3
+
+
+def says_it_was_saved(path, when):
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['meta']['time'] = when
+    torch.save(checkpoint, path)
 
 
 def test_larger_numbers_of_an_earlier_run_are_not_newer(run_dir):
-    old = time.time() - 1000
-    os.utime(run_dir / 'epoch_3.pth', (old, old))
+    says_it_was_saved(run_dir / 'epoch_3.pth', '20200229_120000')
     (run_dir / 'last_checkpoint').write_text(str(run_dir / 'epoch_2.pth'))
+    assert resumed(run_dir)[0] == 2
+    (run_dir / 'last_checkpoint').unlink()
     assert resumed(run_dir)[0] == 2
 
 
-def test_a_folder_that_was_copied_without_its_times_is_resumed(run_dir):
+def copied(folder):
+    """A copy whose oldest checkpoint was copied last."""
+    copy = folder.with_name('copy')
+    shutil.copytree(folder, copy)
+    for age in (1, 2, 3):
+        os.utime(copy / f'epoch_{age}.pth', (2e9 - age, 2e9 - age))
+    return copy
+
+
+@pytest.mark.parametrize('last', ['there', 'lost', 'damaged'])
+def test_a_copy_beside_its_original_is_resumed_from_its_newest(last, run_dir):
+    copy = copied(run_dir)
+    if last == 'lost':
+        (copy / 'last_checkpoint').unlink()
+    if last == 'damaged':
+        (copy / 'epoch_3.pth').write_bytes(b'')
+    small_runner(run_dir, 4, resume=True).train()
+    epoch, log = resumed(copy)
+    assert epoch == (2 if last == 'damaged' else 3)
+    assert f'checkpoint is {copy}' in log
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_a_folder_that_was_copied_without_its_times_is_resumed(
+    flexible, run_dir
+):
     for age, name in enumerate(['epoch_2', 'epoch_1', 'epoch_3']):
         os.utime(run_dir / f'{name}.pth', (1e9 - age, 1e9 - age))
-    assert resumed(run_dir)[0] == 3
+    assert resumed(run_dir, flexible=flexible)[0] == 3
 
 
 def test_a_folder_that_was_moved_is_resumed(run_dir):
@@ -197,11 +297,12 @@ def test_a_folder_that_was_moved_is_resumed(run_dir):
     assert resumed(moved)[0] == 3
 
 
-def test_the_best_one_is_none_to_resume(run_dir):
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_the_best_one_is_none_to_resume(flexible, run_dir):
     shutil.copy(run_dir / 'epoch_1.pth', run_dir / 'best_score_epoch_9.pth')
     shutil.copy(run_dir / 'epoch_1.pth', run_dir / 'epoch_3-0123abcd.pth')
     (run_dir / 'last_checkpoint').unlink()
-    assert resumed(run_dir)[0] == 3
+    assert resumed(run_dir, flexible=flexible)[0] == 3
 
 
 def test_where_none_is_whole_nothing_starts_over(run_dir):
@@ -217,10 +318,36 @@ def test_where_none_is_whole_nothing_starts_over(run_dir):
     assert {p: p.read_bytes() for p in run_dir.rglob('*.pth')} == before
 
 
-def test_that_a_run_starts_from_the_beginning_is_said(tmp_path):
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_that_a_run_starts_from_the_beginning_is_said(flexible, tmp_path):
+    epoch, log = resumed(tmp_path, flexible=flexible)
+    assert epoch == 0
+    assert 'no checkpoint to resume' in log
+
+
+@pytest.mark.parametrize('content', ['gone/epoch_9.pth', '', None])
+def test_where_last_checkpoint_names_nothing_the_run_starts(content, tmp_path):
+    """``None`` stands for a folder of this name."""
+    last = tmp_path / 'last_checkpoint'
+    last.mkdir() if content is None else last.write_text(content)
     epoch, log = resumed(tmp_path)
     assert epoch == 0
     assert 'no checkpoint to resume' in log
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+@pytest.mark.parametrize(
+    'hook', [PRUNED, dict(type='DenseHook')], ids=['pruned', 'dense']
+)
+def test_starting_over_does_not_replace_the_best(hook, flexible, tmp_path):
+    best = tmp_path / 'best_val_acc_epoch_3.pth'
+    torch.save(dict(state_dict={}), best)
+    before = best.read_bytes()
+    runner = small_runner(tmp_path, 4, hook, flexible, resume=True)
+    with pytest.raises(CheckpointError, match='best_val_acc.*load_from'):
+        runner.train()
+    assert checkpoints(tmp_path) == [best.name]
+    assert best.read_bytes() == before
 
 
 def test_checkpoints_are_found_where_the_hook_writes_them(tmp_path):

@@ -1,7 +1,6 @@
 """All processes of a job train into a folder, or none of them does."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 from epsd_mm.engine.work_dir import claim_work_dir
 from epsd_mm.locks import FileLock
@@ -11,7 +10,7 @@ from tests.helpers.processes import join, together
 def claim(rank, port, work_dir, results):
     join(rank, port, 2)
     try:
-        claim_work_dir(SimpleNamespace(work_dir=str(work_dir), logger=None))
+        claim_work_dir(work_dir)
         said = 'claimed'
     except OSError as error:
         said = f'{type(error).__name__}: {error}'

@@ -3,12 +3,6 @@
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from epsd_mm.compat import repair_ssd_head
-from epsd_mm.engine.checkpoints import (
-    guard_checkpoints,
-    look_before_loading,
-)
-
 from .revival_hook import RevivalHook
 from .training_data_hook import TrainingDataHook
 
@@ -28,12 +22,6 @@ class DenseHook(RevivalHook):
 
     def __init__(self, bad_boxes: str = 'error') -> None:
         self._data = TrainingDataHook(bad_boxes=bad_boxes)
-
-    def before_run(self, runner: Runner) -> None:
-        """Let the model validate and test; lose no checkpoint."""
-        repair_ssd_head(runner.model)
-        look_before_loading(runner)
-        guard_checkpoints(runner)
 
     def before_train(self, runner: Runner) -> None:
         """Look at the training data, and at where training starts."""

@@ -16,12 +16,9 @@ from epsd_mm.analysis import (
     write_masks,
     write_report,
 )
-from epsd_mm.compat import repair_ssd_head
 from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.engine.checkpoints import (
-    guard_checkpoints,
     loaded_file_named,
-    look_before_loading,
 )
 from epsd_mm.engine.checks import refuse_sharding
 from epsd_mm.engine.exchange import Exchange
@@ -89,12 +86,6 @@ class EPSDHook(RevivalHook):
         """Masks in force, or None."""
         return self._keeper and self._keeper.masks
 
-    def before_run(self, runner: Runner) -> None:
-        """Let the model validate and test; lose no checkpoint."""
-        repair_ssd_head(runner.model)
-        look_before_loading(runner)
-        guard_checkpoints(runner)
-
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take masks and random state from a checkpoint to resume."""
         super().after_load_checkpoint(runner, checkpoint)
@@ -125,7 +116,7 @@ class EPSDHook(RevivalHook):
     def before_train(self, runner: Runner) -> None:
         """Score and prune, or restore; then let the two stages work."""
         refuse_sharding(runner)
-        claim_work_dir(runner)
+        claim_work_dir(runner.work_dir)
         given = None
         if self._resumed is None:
             # A missing file is said before anything that takes long.

@@ -9,8 +9,14 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from epsd_mm.compat import repair_ssd_head
 from epsd_mm.config_types import PRETRAINED, type_name
-from epsd_mm.engine.checkpoints import loaded_file_named
+from epsd_mm.engine.checkpoints import (
+    guard_checkpoints,
+    load_what_was_chosen,
+    loaded_file_named,
+    look_before_loading,
+)
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.pruning import Masks
@@ -30,6 +36,13 @@ class RevivalHook(Hook):
     masks: Masks | None = None
 
     _loaded: Masks | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Let the model validate and test; lose no checkpoint."""
+        repair_ssd_head(runner.model)
+        look_before_loading(runner)
+        load_what_was_chosen(runner)
+        guard_checkpoints(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember which weights a checkpoint has removed."""
