@@ -110,6 +110,30 @@ def test_masks_of_a_file_and_of_a_checkpoint(measure, faster_rcnn, tmp_path):
         assert saved == pytest.approx(removed * FPN)
 
 
+def test_zeros_count_where_a_checkpoint_has_no_masks(
+    measure, faster_rcnn, tmp_path
+):
+    """It said sparsity 0, and tools/test.py of the same file did not."""
+    name = 'rpn_head.rpn_conv.weight'
+    state = MODELS.build(faster_rcnn.model).state_dict()
+    layers = {n for n, w in state.items() if w.dim() > 1}
+    for layer in layers:
+        state[layer] = torch.ones_like(state[layer])
+    state[name][2:] = 0
+    torch.save(dict(state_dict=state), tmp_path / 'zeros.pth')
+    option = '--checkpoint', tmp_path / 'zeros.pth'
+    figures, text = measure(faster_rcnn, '--shape', '64', *option)
+    assert figures['layers'][name]['density'] == 0.25
+    removed, total = 6 * 8 * 9, sum(state[n].numel() for n in layers)
+    everything = figures['all_weights']
+    assert everything['total'] - everything['kept'] == removed
+    assert figures['prunable'] is None
+    assert (
+        f'sparsity {removed / total:.4f} of {total:,} weights of convolution'
+        in text
+    )
+
+
 def test_a_checkpoint_of_another_model_is_refused(
     measure, faster_rcnn, tmp_path
 ):

@@ -1,8 +1,8 @@
 """Weights and multiply-adds of a model by part: all, and those kept.
 
 The model is that of any config of mmdet or mmpretrain. What is kept is what
-the masks of a run say, from its checkpoint or its epsd/masks.pth; without
-masks everything is.
+the masks of a run say, from its checkpoint or its epsd/masks.pth; of a
+checkpoint without masks it is what is not zero, and without either all is.
 
     python tools/analysis_tools/get_flops.py CONFIG --masks epsd/masks.pth
 
@@ -42,6 +42,7 @@ from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.evaluation.sparsity import (
+    kept_weights,
     part_sparsity_table,
     sparsity_of_all,
     sparsity_text,
@@ -58,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config')
     kept = parser.add_mutually_exclusive_group()
-    kept.add_argument('--checkpoint', help='checkpoint of a run, with masks')
+    kept.add_argument('--checkpoint', help='checkpoint of a run')
     kept.add_argument('--masks', help='masks.pth of a run')
     images = parser.add_mutually_exclusive_group()
     images.add_argument(
@@ -96,7 +97,9 @@ def measure(args: argparse.Namespace) -> dict:
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(scope_of(cfg) or 'mmengine')
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
-    masks = masks_of(args, model)
+    masks = saved = masks_of(args, model)
+    if args.checkpoint and saved is None:
+        masks = Masks(kept_weights(model))
     divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
     shapes = Counter(
         tuple(-(-side // divisor) * divisor for side in shape)
@@ -115,13 +118,16 @@ def measure(args: argparse.Namespace) -> dict:
         all=summed(parts.values()),
         parts=parts,
         layers=layers,
-        prunable=masks and summed(masks.layers().values()),
+        prunable=saved and summed(saved.layers().values()),
         all_weights=sparsity_of_all(model, masks or {}),
     )
 
 
 def masks_of(args: argparse.Namespace, model: BaseModel) -> Masks | None:
-    """The masks that the command line names, if there are any."""
+    """The masks that the command line names, if there are any.
+
+    The model gets the weights of a checkpoint.
+    """
     if args.masks:
         return Masks.load(args.masks)
     if not args.checkpoint:
@@ -136,6 +142,7 @@ def masks_of(args: argparse.Namespace, model: BaseModel) -> Masks | None:
                 f'{args.checkpoint} has no {name!r} of shape '
                 f'{tuple(param.shape)}: give the config it was trained with'
             )
+        param.data.copy_(weights[name])
     try:
         return saved_masks(checkpoint)
     except ValueError as error:
@@ -245,6 +252,10 @@ def show(figures: dict) -> None:
     print(part_sparsity_table(everything), end='')
     if prunable:
         print(sparsity_text(prunable['kept'], prunable['total'], everything))
+    elif everything['sparsity']:
+        kept, total = figures['all']['kept'], figures['all']['total']
+        what = 'weights of convolution and linear layers'
+        print(sparsity_text(kept, total, everything, what))
     unused = [n for n, f in layers.items() if not f['multiply_adds']]
     if unused:
         print(f'no multiply-adds were seen of: {", ".join(unused)}')
