@@ -142,6 +142,8 @@ class Prunability:
                 'and linear weights that require a gradient, none is left by '
                 + self.patterns
                 + (others and f'; weights of {others} never are')
+                + '. Let include and exclude leave some, or train layers '
+                'that are frozen'
             )
         self.check_stored(left, 'leave them dense: exclude=')
         return left
