@@ -38,8 +38,8 @@ from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import RandomState
-from killed_training import Kills
-from mutations import changed, damaged_bytes
+from damage.killed_training import Kills
+from damage.mutations import changed, damaged_bytes
 
 OUTCOMES = ('refused', 'as saved', 'raw error', 'other content')
 FAILURES = OUTCOMES[2:]

@@ -1,0 +1,1 @@
+"""What try_damage.py does to files and to trainings."""
