@@ -9,6 +9,7 @@ import epsd_mm  # noqa: F401
 # isort: split
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_distributed
 
 from common import (
     add_arguments,
@@ -25,10 +26,11 @@ from epsd_mm.datasets.class_names import check_configured_class_names
 from epsd_mm.datasets.preparation import require_data
 from epsd_mm.engine.checkpoints import look_before_loading
 from epsd_mm.engine.hooks import RevivalHook
+from epsd_mm.engine.launch import join_without_accelerator
 from epsd_mm.engine.loaders import check_loader_config
 from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
-from epsd_mm.engine.work_dir import claim_work_dir
+from epsd_mm.engine.work_dir import claim_work_dir, release_work_dir
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -189,6 +191,18 @@ def train(args: argparse.Namespace) -> None:
         check_configured_class_names(cfg, loaders)
         if is_mmdet(cfg):
             check_configured_annotations(cfg)
+        join_without_accelerator(cfg)
+        if cfg.launcher == 'none' or is_distributed():
+            # The runner writes its config there as soon as it is built.
+            claim_work_dir(cfg.work_dir)
+    try:
+        run(cfg)
+    finally:
+        release_work_dir(cfg.work_dir)
+
+
+def run(cfg: Config) -> None:
+    """Build the runner of a config and let it train."""
     runner = build_runner(cfg)
     with one_sentence():
         # In a distributed job one process looks, now that they are joined.

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import torch
 from torch import multiprocessing
@@ -52,3 +54,20 @@ def distributed(cfg):
         type='MMDistributedDataParallel', device_ids=None
     )
     return runner_of(cfg)
+
+
+def training_in(folder):
+    """A process that holds the lock of a training in a folder."""
+    code = (
+        'import sys, time\n'
+        f'sys.path.insert(0, {os.getcwd()!r})\n'
+        'from epsd_mm.locks import FileLock\n'
+        f'lock = FileLock({str(folder / ".training.lock")!r})\n'
+        "print('held', flush=True)\n"
+        'time.sleep(60)\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b'held\n'
+    return process

@@ -3,8 +3,6 @@
 import errno
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from mmengine.hooks import Hook
 
 from epsd_mm.engine.safe_loading import CheckpointError
 from epsd_mm.locks import LockedError
+from tests.helpers.processes import training_in
 from tests.helpers.small_runs import PRUNED, small_runner
 
 
@@ -387,28 +386,11 @@ def test_a_state_that_is_not_what_was_saved_is_named(run_dir):
         small_runner(run_dir, 9, resume=True).train()
 
 
-def held(folder):
-    """A process that holds the lock of a training in a folder."""
-    code = (
-        'import sys, time\n'
-        f'sys.path.insert(0, {os.getcwd()!r})\n'
-        'from epsd_mm.locks import FileLock\n'
-        f'lock = FileLock({str(folder / ".training.lock")!r})\n'
-        "print('held', flush=True)\n"
-        'time.sleep(60)\n'
-    )
-    process = subprocess.Popen(
-        [sys.executable, '-c', code], stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b'held\n'
-    return process
-
-
 @pytest.mark.parametrize(
     'hook', [PRUNED, dict(type='DenseHook')], ids=['pruned', 'dense']
 )
 def test_a_second_training_in_a_folder_is_refused(hook, tmp_path):
-    process = held(tmp_path)
+    process = training_in(tmp_path)
     try:
         runner = small_runner(tmp_path, 1, hook)
         with pytest.raises(LockedError, match=f'going on.*{process.pid}'):

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
+from tests.helpers.processes import training_in
 
 DEMO = epsd_mm.config_path('demo_faster_rcnn')
 VOC = epsd_mm.config_path('voc_faster_rcnn_epsd')
@@ -121,6 +122,34 @@ def test_it_trains_and_resumes(run, tmp_path, demo_options):
     run('train', DEMO, '--work-dir', tmp_path, '--resume', *options)
     logs = [p.read_text() for p in Path(tmp_path).rglob('*.log')]
     assert any('resumed epoch: 1' in log for log in logs)
+
+
+def test_a_second_training_leaves_the_folder_of_the_first_alone(
+    run, tmp_path, demo_options
+):
+    work_dir = tmp_path / 'work'
+    work_dir.mkdir()
+    dump = work_dir / Path(DEMO).name
+    dump.write_text("# the first one's\n")
+    process = training_in(work_dir)
+    try:
+        before = sorted(work_dir.rglob('*'))
+        with pytest.raises(SystemExit, match='choose another work_dir'):
+            run('train', DEMO, '--work-dir', work_dir, *demo_options)
+        assert sorted(work_dir.rglob('*')) == before
+        assert dump.read_text() == "# the first one's\n"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_training_that_fails_lets_others_have_its_folder(
+    run, tmp_path, demo_options
+):
+    options = [*demo_options, 'default_hooks.logger.no_option=1']
+    with pytest.raises(TypeError, match='no_option'):
+        run('train', DEMO, '--work-dir', tmp_path, *options)
+    assert not (tmp_path / '.training.lock').exists()
 
 
 def test_configs_stay_short_and_are_found_by_name():
