@@ -12,6 +12,7 @@ from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import FlexibleRunner, Runner
 
+from epsd_mm.distillation.teachers import OtherTeacherError
 from epsd_mm.files import atomic_write
 
 from .safe_loading import CheckpointError, check_checkpoint, read_meta
@@ -60,6 +61,8 @@ def loaded_file_named(runner: Runner) -> Iterator[None]:
     """Say which file it is that has a damaged ``checkpoint['epsd']``."""
     try:
         yield
+    except OtherTeacherError:
+        raise  # of a whole state
     except ValueError as error:
         file = runner._load_from or 'the loaded checkpoint'
         raise CheckpointError(

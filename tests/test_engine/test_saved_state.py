@@ -2,6 +2,7 @@
 
 import copy
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mmengine.config import ConfigDict
 from epsd_mm.digest import digest
 from epsd_mm.distillation import Observation
 from epsd_mm.distillation.teachers import History, Partner, Previous
+from epsd_mm.engine.checkpoints import loaded_file_named
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import RandomState
@@ -221,3 +223,17 @@ def test_chosen_classes_beyond_the_last_are_refused():
     beyond = torch.full((4, 2), 5, dtype=torch.int16)
     with pytest.raises(ValueError, match='indices'):
         teacher.check_state(changed(teacher, indices=beyond))
+
+
+@pytest.mark.parametrize(
+    'teacher',
+    [lambda: teacher_of(History, top_k=2), lambda: Partner()],
+    ids=['other top_k', 'no memory'],
+)
+def test_a_state_of_another_teacher_is_not_called_damaged(teacher):
+    runner = SimpleNamespace(_load_from='a.pth')
+    whole = teacher_of(History).state_dict()
+    with pytest.raises(ValueError, match='top_k=|remembers nothing') as e:
+        with loaded_file_named(runner):
+            teacher().check_state(whole)
+    assert 'damaged' not in str(e.value)

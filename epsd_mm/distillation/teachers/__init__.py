@@ -1,8 +1,8 @@
 """Where the other prediction of a self-distillation loss comes from."""
 
-from .base import Teacher
+from .base import OtherTeacherError, Teacher
 from .history import History
 from .partner import Partner
 from .previous import Previous
 
-__all__ = ['History', 'Partner', 'Previous', 'Teacher']
+__all__ = ['History', 'OtherTeacherError', 'Partner', 'Previous', 'Teacher']

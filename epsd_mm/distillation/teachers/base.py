@@ -8,6 +8,10 @@ from torch import Tensor
 from ..observation import Observation
 
 
+class OtherTeacherError(ValueError):
+    """A state is whole, but it is that of another teacher."""
+
+
 class Teacher(ABC):
     """Holds earlier predictions and gives them back as constants.
 
@@ -63,10 +67,11 @@ class Teacher(ABC):
         """Look whether it can go on from a state, and change nothing.
 
         Raises:
+            OtherTeacherError: It belongs to a teacher of other settings.
             ValueError: Says what is wrong with it.
         """
         if state:
-            raise ValueError(
+            raise OtherTeacherError(
                 f'{type(self).__name__} remembers nothing, but the state has '
                 f'{", ".join(map(str, state))}'
             )

@@ -10,7 +10,7 @@ from torch import Tensor
 from epsd_mm.memory import check_memory
 
 from ..observation import Observation, at_least_float32
-from .base import Teacher, known_keys
+from .base import OtherTeacherError, Teacher, known_keys
 
 
 class History(Teacher):
@@ -172,7 +172,7 @@ class History(Teacher):
         if top_k is not None and type(top_k) is not int:
             raise ValueError(f'top_k={top_k!r} is no number')
         if top_k != self.top_k:
-            raise ValueError(
+            raise OtherTeacherError(
                 f'the remembered predictions have top_k={top_k}, the loss '
                 f'says {self.top_k}: use the same'
             )
