@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from epsd_mm.pruning.objective import preserved_randomness
 from epsd_mm.pruning.scoring import draw_seed
 
 from .ranks import undistributed
@@ -24,8 +26,8 @@ def scoring_batches(
     config, so that the classes or sources which a sampler balances are
     balanced here too. A draw depends on ``(seed, r)`` alone and is the same
     in every process: no sampler takes a share of it for its rank. A sampler
-    with ``shuffle=False``, whose draws would all be the same images, is
-    shuffled.
+    whose order does not depend on its seed, so that all draws would be the
+    same images, is shuffled.
 
     Raises:
         TypeError: The runner's training loader or its sampler was not given
@@ -36,12 +38,15 @@ def scoring_batches(
     dataset = loader.dataset
     with undistributed():
         pattern = _sampler(config, dataset, seed)
+        ordered = _is_ordered(config, dataset)
         batch_pattern = _batch_sampler(config, pattern)
 
     def batches(draw: int) -> Iterator[Any]:
         seed_of_draw = draw_seed(seed, draw)
         with undistributed():
             sampler = _sampler(config, dataset, seed_of_draw)
+            if ordered:
+                sampler = _Shuffled(sampler, dataset, seed_of_draw)
         # Batch samplers keep state when they are left half way, and may
         # have looked through the whole data set when they were built.
         same = {id(pattern): sampler, id(dataset): dataset}
@@ -95,6 +100,37 @@ def _sampler(config: Mapping, dataset: Any, seed: int) -> Sampler:
     if options.get('shuffle') is False:
         options['shuffle'] = True
     return DATA_SAMPLERS.build(options, default_args=dict(dataset=dataset))
+
+
+class _Shuffled(Sampler):
+    """One pass of a sampler, in the order of a seed."""
+
+    def __init__(self, sampler: Sampler, dataset: Any, seed: int) -> None:
+        self.sampler = sampler
+        self.dataset = dataset  # batch samplers ask for it
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        indices = list(islice(self.sampler, len(self.sampler)))
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(indices), generator=generator)
+        return (indices[place] for place in order.tolist())
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+def _is_ordered(config: Mapping, dataset: Any) -> bool:
+    """Whether a sampler gives the same images first whatever its seed."""
+    with preserved_randomness():
+        first, other = (
+            list(islice(_sampler(config, dataset, seed), _COMPARED))
+            for seed in (0, 1)
+        )
+    return first == other
+
+
+_COMPARED = 64
 
 
 def _batch_sampler(config: Mapping, sampler: Sampler) -> BatchSampler:

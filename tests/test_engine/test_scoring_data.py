@@ -107,10 +107,11 @@ ROUNDED = dict(type='DefaultSampler', shuffle=True, round_up=True)
 REPEATED = dict(type='mmpretrain.RepeatAugSampler')
 MULTI = dict(type='MultiSourceSampler', batch_size=4, source_ratio=[1, 1])
 GROUPED = dict(MULTI, type='GroupMultiSourceSampler')
+IN_ORDER = dict(type='mmpretrain.SequentialSampler')
 SIZED = dict(type='CustomSampleSizeSampler', dataset_size=[4, 10])
 SHARED = dict(type='MultiDataSampler', dataset_ratio=[1, 1])
 SAMPLERS = [INFINITE, DEFAULT, ROUNDED, REPEATED, MULTI, GROUPED, SIZED]
-SAMPLERS += [SHARED, dict(type='ClassAwareSampler')]
+SAMPLERS += [SHARED, IN_ORDER, dict(type='ClassAwareSampler')]
 ASPECT = dict(batch_sampler=dict(type='AspectRatioBatchSampler'))
 PAIRS = dict(
     batch_sampler=dict(
@@ -173,6 +174,13 @@ def test_a_seed_or_an_order_in_the_config_does_not_repeat_a_draw():
     draw = batches_of(Numbers(40), loader(fixed))
     assert draw(0) != draw(1)
     assert draw(0) != [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_files_in_order_are_all_drawn_once_and_mixed():
+    """Their order is often that of their classes."""
+    draw = batches_of(Numbers(40), loader(IN_ORDER))
+    images = [index for batch in draw(0, 10) for index in batch]
+    assert sorted(images) == [*range(40)] != images
 
 
 def test_a_draw_in_default_order_is_the_permutation_of_its_seed():
