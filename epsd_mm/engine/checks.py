@@ -5,6 +5,7 @@ from collections.abc import Sized
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from epsd_mm.datasets.class_names import check_class_names
 from epsd_mm.datasets.image_table import ImageTable, image_table
@@ -41,7 +42,7 @@ def refuse_sharding(runner: Runner) -> None:
                 )
 
 
-def check_loader(runner: Runner) -> None:
+def check_loader(runner: Runner, loss: SelfDistillationLoss | None) -> None:
     """Raise where the training loader cannot do what is asked of it.
 
     Raises:
@@ -51,18 +52,29 @@ def check_loader(runner: Runner) -> None:
     if not len(loader):
         raise ValueError(
             f'the {len(loader.dataset)} images of the training set make no '
-            f'batch of {loader.batch_sampler.batch_size}: choose a smaller '
+            f'batch of {_batch_size(loader)}: choose a smaller '
             'batch_size, or drop_last=False'
         )
     for hook in runner.hooks:
         if 'PreciseBNHook' in class_names(hook) and loader.batch_size is None:
             sampler = type(loader.batch_sampler).__name__
+            other = 'batch_sampler from train_dataloader'
+            if loss is not None and isinstance(loader.batch_sampler, _NEEDED):
+                other = 'train with PSKDLoss, which needs no batch sampler'
             raise ValueError(
                 'PreciseBNHook asks the training loader for its batch_size, '
                 f'and beside a batch sampler such as {sampler} a loader has '
-                'none: remove the hook from custom_hooks, or train with '
-                'PSKDLoss, which needs no batch sampler'
+                f'none: remove the hook from custom_hooks, or {other}'
             )
+
+
+def _batch_size(loader: DataLoader) -> str:
+    sampler = loader.batch_sampler
+    size = getattr(sampler, 'batch_size', None)
+    return str(size) if type(size) is int else type(sampler).__name__
+
+
+_NEEDED = tuple(need.sampler for need in NEEDS)
 
 
 def check_recipes(runner: Runner, loss: SelfDistillationLoss | None) -> None:

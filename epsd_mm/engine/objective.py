@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from epsd_mm.distillation.observation import image_key
+from epsd_mm.distillation.observers.base import class_names
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import (
     Objective,
@@ -219,7 +220,9 @@ class ModelObjective(Objective):
 
 
 def is_detector(model: nn.Module) -> bool:
-    """Whether a model has a head for boxes."""
+    """Whether a model learns boxes or masks of objects."""
+    if 'BaseDetector' in class_names(model):  # mmdet's, whatever their heads
+        return True
     heads = ('bbox_head', 'roi_head', 'rpn_head')
     # A semi-supervised one is made of two detectors.
     parts = (model, getattr(model, 'student', None))

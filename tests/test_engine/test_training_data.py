@@ -3,21 +3,26 @@
 import json
 import logging
 import shutil
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import LOOPS, DefaultScope
+from mmengine.registry import LOOPS, MODELS, DefaultScope
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler, DataLoader
 
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.datasets.image_table import image_table
 from epsd_mm.datasets.leaves import leaf_datasets
+from epsd_mm.engine.checks import check_loader
 from epsd_mm.engine.loaders import check_loader_config
+from epsd_mm.engine.objective import is_detector
 from tests.helpers.datasets import picture_folder
+from tests.helpers.models import shipped
 from tests.helpers.real_data import extracted, needs
 from tests.helpers.runners import (
     CLASSES,
@@ -503,8 +508,30 @@ class TestLoader:
             folder, tmp_path, only('CSKDLoss'), sampler=PAIRS['type']
         )
         cfg.custom_hooks = [dict(type='PreciseBNHook', num_samples=8)]
-        with pytest.raises(ValueError, match='PreciseBNHook .*ClassPair'):
+        with pytest.raises(
+            ValueError, match='PreciseBNHook .*ClassPair.*PSKDLoss'
+        ):
             runner_of(cfg).train()
+
+    def test_no_loss_is_offered_to_plain_pruning(self, data_root, tmp_path):
+        cfg = detector_cfg(data_root, tmp_path, RANDOM, ASPECT)
+        cfg.custom_hooks = [
+            dict(type='mmpretrain.PreciseBNHook', num_samples=8)
+        ]
+        with pytest.raises(ValueError, match='remove .* or batch_sampler fr'):
+            runner_of(cfg).train()
+
+    def test_no_batch_is_said_of_samplers_that_tell_no_size(self):
+        class Fixed(BatchSampler):
+            def __init__(self):
+                pass
+
+            def __len__(self):
+                return 0
+
+        loader = DataLoader([1, 2], batch_sampler=Fixed())
+        with pytest.raises(ValueError, match='2 images .* no batch of Fixed'):
+            check_loader(SimpleNamespace(train_dataloader=loader), None)
 
     def test_without_a_batch_sampler_they_are_counted(self, folder, tmp_path):
         cfg = tiny_classifier_cfg(folder, tmp_path, only('PSKDLoss'))
@@ -673,6 +700,26 @@ class TestBadBoxes:
         cfg = detector_cfg(data_root, tmp_path, dict(epsd, bad_boxes='ignore'))
         with pytest.raises(ValueError, match="bad_boxes='ignore' must be"):
             runner_of(cfg)
+
+    @pytest.mark.parametrize('kind', ['EPSDHook', 'DenseHook'])
+    def test_it_has_no_effect_on_a_classifier(self, folder, tmp_path, kind):
+        epsd = dict(RANDOM) if kind == 'EPSDHook' else dict(type=kind)
+        epsd['bad_boxes'] = 'drop'
+        cfg = tiny_classifier_cfg(folder, tmp_path, epsd)
+        with pytest.raises(ValueError, match='no effect on ImageClassifier'):
+            runner_of(cfg).train()
+
+    @pytest.mark.parametrize(
+        'name',
+        [
+            'solo/solo_r50_fpn_1x_coco.py',
+            'maskformer/maskformer_r50_ms-16xb1-75e_coco.py',
+        ],
+    )
+    def test_detectors_with_heads_for_masks_are_looked_at(self, name):
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(shipped(name))
+        assert is_detector(model)
 
 
 @needs('bccd.tar')

@@ -64,7 +64,7 @@ class TrainingDataHook(Hook):
             ValueError: Data, loader or later recipes do not fit the model
                 or the loss; gives the line of the config to change.
         """
-        check_loader(runner)
+        check_loader(runner, self.loss)
         check_recipes(runner, self.loss)
         dropped = self._look(runner)
         if self._make_ready(runner) and has_workers(runner) or dropped:
@@ -111,12 +111,20 @@ class TrainingDataHook(Hook):
         """Check the data; the number of boxes that were dropped."""
         dataset = runner.train_dataloader.dataset
         dropped = 0
-        if is_detector(unwrapped(runner)) and check_annotations(
-            dataset, runner.logger, self.bad_boxes
-        ):
+        model = unwrapped(runner)
+        if not is_detector(model):
+            self._refuse_boxes(type(model).__name__)
+        elif check_annotations(dataset, runner.logger, self.bad_boxes):
             dropped = drop_bad_boxes(dataset)
         self.sample_keys = check_data(runner, self.loss)
         return dropped
+
+    def _refuse_boxes(self, model: str) -> None:
+        if self.bad_boxes != 'error':
+            raise ValueError(
+                f'bad_boxes={self.bad_boxes!r} has no effect on {model}, '
+                'which learns no boxes: remove it'
+            )
 
     def _make_ready(self, runner: Runner) -> bool:
         """Whether pipelines were changed."""
