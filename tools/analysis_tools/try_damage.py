@@ -37,7 +37,7 @@ from epsd_mm.distillation.teachers import History, Previous, Teacher
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.pruning import Masks
-from epsd_mm.pruning.objective import RandomState
+from epsd_mm.pruning.objective import RandomState, seed_everything
 from damage.killed_training import Kills
 from damage.mutations import changed, damaged_bytes
 
@@ -58,7 +58,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    torch.manual_seed(args.seed)
+    # All generators: their states are among what is saved.
+    seed_everything(args.seed)
     failures = 0
     table = Table(title=f'{args.mutations} ways to damage a file')
     table.add_column('what was damaged')
