@@ -3,11 +3,12 @@
 import logging
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from epsd_mm.files import remove_drafts
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
+
+from .main_process import only_main
 
 # By folder: several runners of one process may follow each other there.
 _claimed: dict[Path, FileLock] = {}
@@ -22,15 +23,7 @@ def claim_work_dir(work_dir: str | Path) -> None:
         LockedError: Another one does; says which.
         OSError: The folder cannot be written to.
     """
-    problem = [None]
-    if is_main_process():
-        try:
-            _claim(work_dir)
-        except OSError as error:
-            problem = [error]
-    broadcast_object_list(problem)
-    if problem[0] is not None:
-        raise problem[0]
+    only_main(_claim, work_dir)
 
 
 def release_work_dir(work_dir: str | Path) -> None:

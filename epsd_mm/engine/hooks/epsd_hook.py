@@ -24,6 +24,7 @@ from epsd_mm.engine.checks import refuse_sharding
 from epsd_mm.engine.exchange import Exchange
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.ledger_file import remove_ledgers
+from epsd_mm.engine.main_process import only_main
 from epsd_mm.engine.optimizers import optimizers_of
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring import score_runner
@@ -261,8 +262,7 @@ class EPSDHook(RevivalHook):
             _warn_of_other_weights(runner, given, weights)
             MaskKeeper(model, given)
         folder = Path(runner.work_dir) / 'epsd'
-        if is_main_process():
-            require_folder(folder)
+        only_main(require_folder, folder)
         if self.settings.criterion is None:
             warn_of_unpruned(model, self.settings, runner.logger)
             if is_main_process():
