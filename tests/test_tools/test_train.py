@@ -9,7 +9,9 @@ from mmengine.config import Config
 
 import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
+from tests.helpers.datasets import picture_folder
 from tests.helpers.processes import training_in
+from tests.helpers.runners import tiny_classifier_cfg
 
 DEMO = epsd_mm.config_path('demo_faster_rcnn')
 VOC = epsd_mm.config_path('voc_faster_rcnn_epsd')
@@ -226,3 +228,23 @@ def test_a_bad_annotation_stops_before_anything_is_built(
         run('train', DEMO, '--work-dir', work_dir, *demo_options, option)
     assert f'{path.name}, object 1 of' in str(error.value)
     assert not work_dir.exists()
+
+
+@pytest.mark.parametrize(
+    'classes, sentence',
+    [
+        ('cat', r"classes='cat', a string.*classes=\('cat',\)"),
+        ('clases.txt', r"'clases\.txt' of train_dataloader: no such file"),
+    ],
+)
+def test_classes_of_a_classifier_that_are_a_string_are_one_sentence(
+    run, tmp_path, classes, sentence
+):
+    cfg = tiny_classifier_cfg(
+        picture_folder(tmp_path / 'pictures', 4), tmp_path / 'run', None
+    )
+    cfg.train_dataloader.dataset.metainfo = dict(classes=classes)
+    cfg.dump(tmp_path / 'config.py')
+    with pytest.raises(SystemExit, match=f'error: .*{sentence}'):
+        run('train', tmp_path / 'config.py')
+    assert not [*tmp_path.glob('run/*')]
