@@ -25,6 +25,17 @@ except (ImportError, OSError) as error:
         ) from error
 
 
+def shipped(folder: str) -> Path:
+    """Where ``configs`` or ``tools`` of this package are.
+
+    Wheels hold them inside; in the repository they lie beside the package.
+    """
+    package = Path(__file__).resolve().parent
+    inside = package / '.mim' / folder
+    found = inside if inside.is_dir() else package.parent / folder
+    return found.resolve()
+
+
 def config_path(name: str) -> str:
     """Where a config of this package is, for ``_base_`` and for the tools.
 
@@ -37,12 +48,7 @@ def config_path(name: str) -> str:
     Raises:
         FileNotFoundError: There is no such config; lists similar names.
     """
-    package = Path(__file__).resolve().parent
-    # Wheels hold the configs inside; in the repository they lie beside.
-    folder = package / '.mim' / 'configs'
-    if not folder.is_dir():
-        folder = package.parent / 'configs'
-    folder = folder.resolve()
+    folder = shipped('configs')
     stem = name.removesuffix('.py')
     path = folder / f'{stem}.py'
     if not path.is_file():

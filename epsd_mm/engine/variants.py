@@ -1,11 +1,12 @@
 """The runs that a config of EPSD is compared with."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from epsd_mm.config_types import find_hook, type_name
-from epsd_mm.registry import build_sd_loss
+from epsd_mm.registry import build_criterion, build_sd_loss
 
 from .needs import NEEDS
 
@@ -23,6 +24,8 @@ _SAMPLERS = [need.sampler.__name__ for need in NEEDS]
 _OF_DATA = ('bad_boxes',)
 # What a dense run with self-distillation takes of it.
 _OF_TRAINING = ('type', 'sd_loss', *_OF_DATA)
+# What a criterion that looks at no image makes no use of.
+_OF_DRAWING = ('draws', 'batches_per_step', 'score_weights', 'compare_plain')
 
 
 def apply_variant(cfg: Config, variant: str) -> None:
@@ -51,7 +54,8 @@ def apply_variant(cfg: Config, variant: str) -> None:
             f'criterion and an sd_loss; this one has {dict(hook)}'
         )
     if variant == 'simple-combination':
-        hook.score_weights = dict(task=1.0, sd=0.0)
+        if not build_criterion(hook.get('criterion', 'ProsPr')).data_free:
+            hook.score_weights = dict(task=1.0, sd=0.0)
         # Two masks of the plain loss are left to compare.
         hook.pop('compare_plain', None)
     elif variant == 'prune-only':
@@ -105,6 +109,45 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
             loader.batch_sampler.base = base
         elif 'drop_last' in loader:
             loader.batch_sampler.drop_last = loader.pop('drop_last')
+
+
+def apply_criterion(cfg: Config, criterion: str | dict) -> None:
+    """Let a config of EPSD score by another criterion, in place.
+
+    What would have no effect beside it goes: of one that looks at no image
+    all that says how to draw, of one that works in rounds the number of
+    draws, which is then its own default.
+
+    Args:
+        cfg: A config with an ``EPSDHook``.
+        criterion: Name or config dict.
+
+    Raises:
+        ValueError: There is no such criterion, or the config is no EPSD.
+    """
+    built = build_criterion(criterion)
+    owner, key = _hook(cfg)
+    hook = owner[key]
+    if isinstance(criterion, str):
+        criterion = dict(type=criterion)
+    hook.criterion = ConfigDict(criterion)
+    without_effect = ()
+    if built.data_free:
+        without_effect = _OF_DRAWING
+    elif built.schedule.rounds > 1:
+        without_effect = ('draws',)
+    for name in without_effect:
+        hook.pop(name, None)
+
+
+def apply_options(cfg: Config, **options: Any) -> None:
+    """Set options of the ``EPSDHook`` of a config, in place.
+
+    Raises:
+        ValueError: The config has no such hook.
+    """
+    owner, key = _hook(cfg)
+    owner[key].update(options)
 
 
 def _hook(cfg: Config) -> tuple:

@@ -1,0 +1,199 @@
+"""One cell: an ordinary training, checked and measured at its end.
+
+    python -m epsd_mm.benchmark.cell WORK_DIR
+
+``WORK_DIR/cell.json`` says what to run; ``WORK_DIR/result.json`` is written
+when all of it is done. A run that was interrupted goes on from its last
+checkpoint.
+"""
+
+import json
+import os
+import platform
+import runpy
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+# The package repairs broken environments, so it is imported first.
+import epsd_mm
+
+# isort: split
+import torch
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from epsd_mm.engine.safe_loading import load_values
+from epsd_mm.engine.saved_state import saved_masks
+from epsd_mm.files import atomic_write
+from epsd_mm.results import Log, Quantity, read_result
+from epsd_mm.runs import RECIPE_VERSION, Run, key_of
+
+SPEC, RESULT, LOG = 'cell.json', 'result.json', 'log.txt'
+_PACKAGES = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet')
+_PACKAGES += ('mmpretrain',)
+
+
+class UnfairError(RuntimeError):
+    """A run whose result must not be compared with others."""
+
+
+def main() -> None:
+    work_dir = Path(sys.argv[1])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    spec = json.loads((work_dir / SPEC).read_text())
+    cfg = config_of(spec)
+    cfg.work_dir = str(work_dir)
+    started = time.perf_counter()
+    train(cfg)
+    seconds = time.perf_counter() - started
+    write_result(work_dir, measured(cfg, seconds), environment())
+
+
+def config_of(spec: dict[str, Any]) -> Config:
+    """The config of a cell.
+
+    Raises:
+        UnfairError: The key is another one than when the cell was made.
+    """
+    cfg = Run(**spec['run']).resolve()
+    if key_of(cfg) != spec['key']:
+        raise UnfairError(
+            f'the config of {spec["name"]!r} is another one than when the '
+            f'suite was started: its key was {spec["key"]} and is '
+            f'{key_of(cfg)}. Start the suite again, which makes a new cell'
+        )
+    return cfg
+
+
+def train(cfg: Config) -> None:
+    """Train as ``tools/train.py`` does, since it is what does it.
+
+    It goes on where there is a checkpoint.
+    """
+    work_dir = Path(cfg.work_dir)
+    config = work_dir / 'config.py'
+    cfg.dump(config)
+    tools = epsd_mm.shipped('tools')
+    arguments = [str(config), '--work-dir', str(work_dir)]
+    if any(work_dir.glob('*.pth')):
+        arguments.append('--resume')
+    sys.argv[1:] = arguments
+    sys.path.insert(0, str(tools))
+    runpy.run_path(str(tools / 'train.py'), run_name='__main__')
+
+
+def measured(cfg: Config, seconds: float) -> dict[str, Quantity]:
+    """The result of a finished cell, once it is known to be fair.
+
+    Raises:
+        UnfairError: The last step was not evaluated, or the saved weights
+            are not as sparse as was asked.
+    """
+    work_dir = Path(cfg.work_dir)
+    _check_last_step_was_evaluated(cfg, Log.of(work_dir))
+    result = read_result(work_dir)
+    result['training/seconds'] = Quantity(seconds, 's')
+    result |= _saved_sparsity(work_dir)
+    return result
+
+
+def environment() -> dict[str, Any]:
+    """Versions of code and stack, and the machine."""
+    return dict(
+        epsd_mm=epsd_mm.__version__,
+        commit=_commit(),
+        recipe_version=RECIPE_VERSION,
+        python=platform.python_version(),
+        machine=platform.machine(),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else 'cpu',
+        **{name: _version(name) for name in _PACKAGES},
+    )
+
+
+def write_result(
+    work_dir: Path, result: dict[str, Quantity], environment: dict
+) -> None:
+    """Write ``result.json``, whole or not at all."""
+    content = dict(
+        metrics={name: [q.value, q.unit] for name, q in result.items()},
+        environment=environment,
+    )
+    with atomic_write(work_dir / RESULT) as file:
+        file.write(json.dumps(content, indent=2).encode())
+
+
+def _check_last_step_was_evaluated(cfg: Config, log: Log) -> None:
+    by_epoch = cfg.train_cfg.get('by_epoch', True)
+    last = cfg.train_cfg.get('max_epochs' if by_epoch else 'max_iters')
+    seen = log.evaluations[-1].get('step') if log.evaluations else None
+    if seen != last:
+        raise UnfairError(
+            f'the last evaluation was at step {seen} of {last}: only the '
+            'last one counts, so set train_cfg.val_interval to a divisor of '
+            'the number of steps'
+        )
+
+
+def _saved_sparsity(work_dir: Path) -> dict[str, Quantity]:
+    """Count what is zero in the saved file, and what the masks say."""
+    path = find_latest_checkpoint(str(work_dir))
+    checkpoint = load_values(path, 'cpu')
+    masks, state = saved_masks(checkpoint), checkpoint['state_dict']
+    if masks is None:
+        return {}
+    revived = sum(int(state[n][~m].count_nonzero()) for n, m in masks.items())
+    if revived:
+        raise UnfairError(
+            f'{revived:,} removed weights are not zero in {path}'
+        )
+    report = json.loads((work_dir / 'epsd' / 'report.json').read_text())
+    if masks.kept != report['kept']:
+        raise UnfairError(
+            f'{path} keeps {masks.kept:,} weights, scoring had kept '
+            f'{report["kept"]:,}'
+        )
+    return {'saved/sparsity': Quantity(masks.sparsity)}
+
+
+def _version(package: str) -> str | None:
+    for name in (f'onedl-{package}', package, 'onedl-mmdetection'):
+        if name == 'onedl-mmdetection' and package != 'mmdet':
+            continue
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _commit() -> str | None:
+    """Of the code, where it is a checkout."""
+    folder = Path(epsd_mm.__file__).parent
+    command = ['git', 'describe', '--always', '--dirty']
+    try:
+        found = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True
+        )
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def _end_with_parent() -> None:
+    """A job whose owner is gone would be in the way of its next owner."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == '__main__':
+    main()

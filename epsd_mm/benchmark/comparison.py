@@ -1,0 +1,226 @@
+"""Results of a suite, side by side and pair by pair."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .statistics import (
+    FEWEST_PAIRS,
+    Difference,
+    Summary,
+    holm,
+    paired_difference,
+    smallest_p,
+)
+from .store import Entry
+from .suite import Claim, Suite
+
+LEVEL = 0.05
+
+
+class MixtureError(ValueError):
+    """Results that were not made alike."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: a method at a sparsity, in a set-up."""
+
+    setup: str
+    method: str
+    sparsity: float | None
+
+    def __str__(self) -> str:
+        if self.sparsity is None:
+            return self.method
+        return f'{self.method} at {self.sparsity:.6g}'
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say of a claim.
+
+    Attributes:
+        claim: The claim.
+        verdict: ``supported``, ``not supported``, ``undecided``, or
+            ``no claim`` where there are fewer than three pairs.
+        why: A sentence.
+        difference: First minus second, in the direction of the claim; None
+            without pairs.
+        p: Adjusted for the number of claims (Holm).
+    """
+
+    claim: Claim
+    verdict: str
+    why: str
+    difference: Difference | None
+    p: float | None
+
+
+class Comparison:
+    """The finished cells of a suite.
+
+    Args:
+        suite: The suite.
+        entries: What the store holds, by key.
+
+    Raises:
+        MixtureError: Cells ran with different recipes.
+    """
+
+    def __init__(self, suite: Suite, entries: Mapping[str, Entry]) -> None:
+        self.suite = suite
+        self.finished = [
+            (cell, entries[cell.key])
+            for cell in suite.cells
+            if cell.key in entries and entries[cell.key].state == 'finished'
+        ]
+        _refuse_mixtures(entry for _, entry in self.finished)
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All that the suite compares, finished or not, in its order."""
+        return list(dict.fromkeys(map(_arm, self.suite.cells)))
+
+    def values(self, arm: Arm, metric: str) -> dict[int, float]:
+        """A metric of the finished cells of an arm, by seed.
+
+        Raises:
+            KeyError: A finished cell reports no such metric; lists those
+                that it does.
+        """
+        found = {}
+        for cell, entry in self.finished:
+            if _arm(cell) != arm:
+                continue
+            if metric not in entry.metrics:
+                raise KeyError(
+                    f'{cell.name} reports no {metric!r}; it has '
+                    f'{", ".join(sorted(entry.metrics))}'
+                )
+            found[cell.seed] = entry.metrics[metric][0]
+        return found
+
+    def available(self, arm: Arm, metric: str) -> dict[int, float]:
+        """The same, of the cells that report it."""
+        return {
+            cell.seed: entry.metrics[metric][0]
+            for cell, entry in self.finished
+            if _arm(cell) == arm and metric in entry.metrics
+        }
+
+    def primary(self, setup: str) -> str:
+        """The metric that a set-up compares."""
+        return f'metric/{self.suite.setups[setup].metric}'
+
+    def unit(self, metric: str) -> str:
+        """Unit of a metric, as a suffix; empty for shares."""
+        for _, entry in self.finished:
+            if metric in entry.metrics:
+                unit = entry.metrics[metric][1]
+                return '' if unit == '1' else f' {unit}'
+        return ''
+
+    def summary(self, arm: Arm, metric: str) -> Summary | None:
+        """Mean and spread over seeds; None where no cell has it."""
+        values = self.available(arm, metric)
+        return Summary.of(list(values.values())) if values else None
+
+    def difference(
+        self, first: Arm, second: Arm, metric: str
+    ) -> Difference | None:
+        """First minus second over the seeds that both have."""
+        a, b = self.available(first, metric), self.available(second, metric)
+        return paired_difference(a, b) if a.keys() & b.keys() else None
+
+    def claim_arms(self, claim: Claim) -> tuple[Arm, Arm]:
+        """The arms that a claim compares."""
+        first, second = (
+            Arm(
+                claim.setup,
+                name,
+                claim.sparsity if self.suite.methods[name].prunes else None,
+            )
+            for name in (claim.first, claim.second)
+        )
+        return first, second
+
+    def verdicts(self) -> list[Verdict]:
+        """What the runs say of the claims of the suite."""
+        found = {
+            claim: self.difference(
+                *self.claim_arms(claim), self.primary(claim.setup)
+            )
+            for claim in self.suite.claims
+        }
+        adjusted = holm({c: d.p for c, d in found.items() if d is not None})
+        return [
+            _judged(claim, difference, adjusted.get(claim), len(found))
+            for claim, difference in found.items()
+        ]
+
+    def dense_benefit(self, setup: str) -> list[tuple[Arm, Difference | None]]:
+        """What self-distillation does for the dense network of a set-up."""
+        methods = self.suite.methods.values()
+        dense = [m.name for m in methods if m.variant == 'dense']
+        distilled = [m.name for m in methods if m.variant == 'sd-only']
+        return [
+            (
+                Arm(setup, name, None),
+                self.difference(
+                    Arm(setup, name, None),
+                    Arm(setup, dense[0], None),
+                    self.primary(setup),
+                ),
+            )
+            for name in distilled
+            if dense
+        ]
+
+
+def _judged(
+    claim: Claim, difference: Difference | None, p: float | None, claims: int
+) -> Verdict:
+    def said(verdict: str, why: str) -> Verdict:
+        return Verdict(claim, verdict, why, difference, p)
+
+    pairs = 0 if difference is None else difference.n
+    if pairs < FEWEST_PAIRS:
+        return said(
+            'no claim', f'{pairs} pairs of seeds, {FEWEST_PAIRS} are needed'
+        )
+    reached = smallest_p(pairs)
+    if reached * claims > LEVEL:
+        return said(
+            'undecided',
+            f'n too small: {pairs} pairs reach p = {reached:.3g} at best, '
+            f'and {LEVEL / claims:.3g} is needed',
+        )
+    if p > LEVEL:
+        return said(
+            'undecided',
+            f'p = {p:.3g}; a difference of {difference.seen_from:.2g} would '
+            'have been seen four times in five',
+        )
+    if difference.mean > 0:
+        return said('supported', f'p = {p:.3g}')
+    return said('not supported', f'it is the other way round, p = {p:.3g}')
+
+
+def _arm(cell) -> Arm:
+    return Arm(cell.setup.name, cell.method.name, cell.sparsity)
+
+
+def _refuse_mixtures(entries: Iterable[Entry]) -> None:
+    recipes: dict[int, list[str]] = {}
+    for entry in entries:
+        version = (entry.environment or {}).get('recipe_version')
+        recipes.setdefault(version, []).append(entry.name)
+    if len(recipes) > 1:
+        shown = '; '.join(
+            f'recipe {version}: {len(names)} cells, such as {names[0]}'
+            for version, names in recipes.items()
+        )
+        raise MixtureError(
+            f'cells of different recipes do not compare ({shown}): run the '
+            'suite again, which makes new cells, and clean the old ones'
+        )

@@ -1,0 +1,5 @@
+"""What a suite has found, as one page."""
+
+from .pages import write_report
+
+__all__ = ['write_report']

@@ -1,0 +1,49 @@
+"""What a page is made of, whatever it is written in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings; numbers are right-aligned.
+
+    Attributes:
+        headings: One a column.
+        rows: Cells as text.
+        folded: Whether it is shown only when asked for.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing.
+
+    Attributes:
+        name: Of its file.
+        svg: The drawing.
+        caption: What it shows.
+    """
+
+    name: str
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: Its heading.
+        text: Paragraphs.
+        blocks: Tables and figures, in order.
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    blocks: Sequence[Table | Figure] = field(default_factory=tuple)

@@ -1,0 +1,174 @@
+"""The drawings of a report, as SVG."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+
+from ..statistics import Difference
+
+_COLOURS = (
+    '#3b6ea5 #c0504d #5a8f4a #8064a2 #d08a2e #3f9fa6 #7f7f7f #a0527b'.split()
+)
+_MARKERS = 'osD^vP*X'
+
+
+def against_sparsity(
+    curves: Mapping[str, Mapping[float, tuple[float, float, float]]],
+    levels: Mapping[str, tuple[float, float, float]],
+    label: str,
+) -> str:
+    """A metric against sparsity, with intervals.
+
+    Args:
+        curves: By method: by sparsity, the mean and both ends.
+        levels: The same of dense methods, which have no sparsity.
+        label: Of the metric.
+    """
+    canvas, axes = _axes(7.0, 3.8)
+    positions = sorted({s for points in curves.values() for s in points})
+    where = {sparsity: index for index, sparsity in enumerate(positions)}
+    for index, (name, (mean, low, high)) in enumerate(levels.items()):
+        colour = '#222222' if index == 0 else '#888888'
+        axes.axhline(mean, color=colour, linestyle='--', lw=1.2, label=name)
+        axes.axhspan(low, high, color=colour, alpha=0.08, lw=0)
+    for index, (name, points) in enumerate(curves.items()):
+        # Side by side, so that intervals at one sparsity do not cover.
+        shift = (index - (len(curves) - 1) / 2) * 0.5 / max(1, len(curves))
+        at = [where[s] + shift for s in points]
+        means, lows, highs = map(np.array, zip(*points.values()))
+        axes.errorbar(
+            at,
+            means,
+            yerr=[means - lows, highs - means],
+            label=name,
+            color=_COLOURS[index % len(_COLOURS)],
+            marker=_MARKERS[index % len(_MARKERS)],
+            markersize=5,
+            lw=1.4,
+            capsize=3,
+        )
+    axes.set_xticks(range(len(positions)), [f'{s:.6g}' for s in positions])
+    axes.set_xlim(-0.6, max(0.6, len(positions) - 0.4))
+    axes.set_xlabel('sparsity')
+    axes.set_ylabel(label)
+    axes.legend(
+        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
+    )
+    return _svg(canvas)
+
+
+def forest(differences: Mapping[str, Difference], label: str) -> str:
+    """Paired differences with their intervals, one a line."""
+    canvas, axes = _axes(7.0, 0.9 + 0.36 * len(differences))
+    for row, difference in enumerate(differences.values()):
+        axes.plot(
+            [difference.low, difference.high], [row, row], color=_COLOURS[0]
+        )
+        axes.plot(difference.mean, row, 'o', color=_COLOURS[0], markersize=6)
+        axes.annotate(
+            f'n = {difference.n}, p = {difference.p:.2g}',
+            (1.01, row),
+            xycoords=('axes fraction', 'data'),
+            va='center',
+            fontsize=8,
+        )
+    axes.axvline(0, color='#444444', lw=1)
+    axes.set_yticks(range(len(differences)), list(differences), fontsize=8)
+    axes.set_ylim(len(differences) - 0.4, -0.6)
+    axes.set_xlabel(label)
+    return _svg(canvas)
+
+
+def heat_map(
+    names: Sequence[str], values: np.ndarray, label: str, digits: int = 2
+) -> str:
+    """A square of numbers between 0 and 1."""
+    size = 2.2 + 0.55 * len(names)
+    canvas, axes = _axes(size + 1.6, size)
+    axes.imshow(values, cmap='Blues', vmin=0, vmax=1)
+    for row in range(len(names)):
+        for column in range(len(names)):
+            value = values[row, column]
+            if np.isfinite(value):
+                axes.text(
+                    *(column, row, f'{value:.{digits}f}'),
+                    ha='center',
+                    va='center',
+                    fontsize=8,
+                    color='white' if value > 0.6 else '#222222',
+                )
+    axes.set_xticks(range(len(names)), names, rotation=40, ha='right')
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(labelsize=8)
+    axes.set_title(label, fontsize=9)
+    return _svg(canvas)
+
+
+def densities(
+    layers: Sequence[str], curves: Mapping[str, Sequence[float]]
+) -> str:
+    """Density of each layer by method, on a logarithmic scale."""
+    canvas, axes = _axes(7.0, 3.6)
+    for index, (name, values) in enumerate(curves.items()):
+        shown = np.array(values, dtype=float)
+        shown[shown == 0] = np.nan  # an empty layer has no logarithm
+        axes.plot(
+            shown,
+            label=name,
+            color=_COLOURS[index % len(_COLOURS)],
+            marker=_MARKERS[index % len(_MARKERS)],
+            markersize=3.5,
+            lw=1.1,
+        )
+    axes.set_yscale('log')
+    axes.set_ylabel('density (kept / total)')
+    axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=5.5)
+    axes.legend(
+        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
+    )
+    return _svg(canvas)
+
+
+def first_steps(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str
+) -> str:
+    """A loss over the first iterations, the mean over seeds."""
+    canvas, axes = _axes(7.0, 3.2)
+    for index, (name, (steps, values)) in enumerate(curves.items()):
+        axes.plot(
+            steps,
+            values,
+            label=name,
+            color=_COLOURS[index % len(_COLOURS)],
+            marker=_MARKERS[index % len(_MARKERS)],
+            markersize=4,
+            lw=1.3,
+        )
+    axes.set_xlabel('iteration')
+    axes.set_ylabel(label)
+    axes.legend(
+        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
+    )
+    return _svg(canvas)
+
+
+def _axes(width: float, height: float):
+    canvas = Canvas(figsize=(width, height), layout='constrained')
+    FigureCanvasSVG(canvas)
+    axes = canvas.add_subplot()
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.set_axisbelow(True)
+    return canvas, axes
+
+
+def _svg(canvas: Canvas) -> str:
+    text = io.StringIO()
+    # Without a date, so that the same results give the same page.
+    canvas.savefig(text, format='svg', metadata=dict(Date=None))
+    drawing = text.getvalue()
+    return drawing[drawing.index('<svg') :]

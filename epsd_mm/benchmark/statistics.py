@@ -1,0 +1,211 @@
+"""What paired runs say about a difference, and what they cannot say.
+
+Runs of one seed share initialisation and data order, so that methods are
+compared seed by seed: the differences vary less than the results do.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import stats
+
+#: From so many pairs on, intervals are bootstrapped instead of Student's.
+BOOTSTRAP_FROM = 8
+#: Below so many pairs nothing is claimed.
+FEWEST_PAIRS = 3
+#: Up to so many pairs all flips of signs are tried; above, a sample.
+_EXACT_UP_TO = 18
+_SAMPLED_FLIPS = 2**18
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Results of one method over seeds.
+
+    Attributes:
+        mean: Their mean.
+        std: Their standard deviation (n − 1); NaN for a single one.
+        n: Their number.
+    """
+
+    mean: float
+    std: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> 'Summary':
+        """Summarise the results of at least one seed."""
+        values = _checked(values)
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        return cls(float(np.mean(values)), std, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The paired differences of two methods, first minus second.
+
+    Attributes:
+        mean: Mean difference.
+        std: Standard deviation of the differences (n − 1).
+        low: Lower end of the interval of the mean.
+        high: Its upper end.
+        interval: How the interval was made, ``'t'`` or ``'bootstrap'``;
+            ``'none'`` for a single pair.
+        p: Of the sign-flip test, two-sided.
+        smallest_p: The smallest that so many pairs can reach.
+        improvement: Probability that a run of the first method beats one of
+            the second, whatever their seeds (Agarwal et al., NeurIPS 2021).
+        seen_from: The difference in the mean that a paired t-test would
+            have seen with a probability of 0.8, at this spread.
+        n: Number of pairs.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    interval: str
+    p: float
+    smallest_p: float
+    improvement: float
+    seen_from: float
+    n: int
+
+
+def paired_difference(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    confidence: float = 0.95,
+) -> Difference:
+    """Compare two methods over the seeds that both were run with.
+
+    Args:
+        first: Result by seed.
+        second: Result by seed.
+        confidence: Of the interval.
+
+    Raises:
+        ValueError: The two share no seed, or a result is not finite.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        raise ValueError(
+            f'no seed was run with both methods: {sorted(first)} and '
+            f'{sorted(second)}'
+        )
+    a = _checked([first[seed] for seed in seeds])
+    b = _checked([second[seed] for seed in seeds])
+    differences = a - b
+    n = len(seeds)
+    std = float(np.std(differences, ddof=1)) if n > 1 else math.nan
+    low, high, how = _interval(differences, confidence)
+    return Difference(
+        mean=float(differences.mean()),
+        std=std,
+        low=low,
+        high=high,
+        interval=how,
+        p=sign_flip_test(differences),
+        smallest_p=smallest_p(n),
+        improvement=probability_of_improvement(a, b),
+        seen_from=detectable_difference(std, n),
+        n=n,
+    )
+
+
+def sign_flip_test(differences: Sequence[float]) -> float:
+    """Two-sided p of the hypothesis that signs of differences are chance.
+
+    Under it each difference is as likely as its negative: p is the share of
+    all flips whose mean is at least as far from zero as the observed one
+    (Fisher's randomisation test). It assumes no distribution. Above 18 pairs
+    a sample of flips is taken, the observed one included.
+    """
+    values = _checked(differences)
+    n = len(values)
+    if n <= _EXACT_UP_TO:
+        signs = np.array(list(product((1.0, -1.0), repeat=n)))
+    else:
+        generator = np.random.default_rng(0)
+        signs = generator.choice((1.0, -1.0), size=(_SAMPLED_FLIPS, n))
+        signs[0] = 1.0
+    observed = abs(values.sum())
+    # Sums of the same numbers in another order differ in the last bits.
+    slack = 1e-9 * np.abs(values).sum()
+    return float(np.mean(np.abs(signs @ values) >= observed - slack))
+
+
+def smallest_p(n: int) -> float:
+    """The smallest p that a two-sided sign-flip test of n pairs can give."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def probability_of_improvement(
+    first: Sequence[float], second: Sequence[float]
+) -> float:
+    """Share of all pairs of runs that the first method wins, ties half."""
+    a, b = _checked(first)[:, None], _checked(second)[None, :]
+    return float(np.mean((a > b) + 0.5 * (a == b)))
+
+
+def detectable_difference(
+    std: float, n: int, level: float = 0.05, power: float = 0.8
+) -> float:
+    """The mean difference that n pairs of this spread would have shown.
+
+    A paired t-test of this level then rejects with this probability:
+    ``(t_{1−level/2} + t_power) std / √n`` with n − 1 degrees of freedom.
+    NaN for a single pair.
+    """
+    if n < 2:
+        return math.nan
+    quantiles = stats.t.ppf([1 - level / 2, power], n - 1)
+    return float(quantiles.sum() * std / math.sqrt(n))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """P values adjusted for their number (Holm, 1979).
+
+    Each may be compared with the level as it is: the chance of any false
+    rejection among them stays below it.
+    """
+    adjusted: dict[str, float] = {}
+    highest = 0.0
+    ordered = sorted(p_values.items(), key=lambda item: item[1])
+    for rank, (name, p) in enumerate(ordered):
+        highest = max(highest, min(1.0, (len(ordered) - rank) * p))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p_values}
+
+
+def _interval(
+    differences: np.ndarray, confidence: float
+) -> tuple[float, float, str]:
+    n = len(differences)
+    if n < 2:
+        return math.nan, math.nan, 'none'
+    spread = differences.std(ddof=1)
+    if n < BOOTSTRAP_FROM or not spread:
+        half = stats.t.ppf((1 + confidence) / 2, n - 1) * spread / n**0.5
+        mean = differences.mean()
+        return float(mean - half), float(mean + half), 't'
+    found = stats.bootstrap(
+        (differences,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=9_999,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high), 'bootstrap'
+
+
+def _checked(values: Sequence[float]) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ValueError('there are no results to compare')
+    if not np.isfinite(array).all():
+        raise ValueError(f'results must be finite numbers, got {list(array)}')
+    return array

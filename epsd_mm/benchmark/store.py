@@ -1,0 +1,343 @@
+"""The state of a suite: one SQLite file that many processes may write."""
+
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+#: Seconds without a heartbeat after which a running cell counts as lost.
+LOST_AFTER = 120.0
+_BUSY = 60.0  # seconds that a writer waits for the others
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cells (
+    key TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting'
+        CHECK (state IN ('waiting', 'running', 'finished', 'failed')),
+    owner TEXT,
+    heartbeat REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    started REAL,
+    ended REAL,
+    error TEXT,
+    environment TEXT
+);
+CREATE TABLE IF NOT EXISTS metrics (
+    key TEXT NOT NULL REFERENCES cells (key) ON DELETE CASCADE,
+    metric TEXT NOT NULL,
+    value REAL NOT NULL,
+    unit TEXT NOT NULL,
+    PRIMARY KEY (key, metric)
+);
+"""
+
+
+class StoreError(RuntimeError):
+    """A store that cannot be read or written; says what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a store knows of a cell.
+
+    Attributes:
+        key: Hash of all that decides the cell's result.
+        name: For people.
+        spec: What the cell is, in plain values.
+        state: ``waiting``, ``running``, ``finished`` or ``failed``.
+        owner: Process that runs it, or ran it last.
+        attempts: How often it was begun.
+        started: When it was begun last, seconds since 1970.
+        ended: When it ended.
+        error: Why it failed.
+        environment: Versions of code and stack that it ran with.
+        metrics: Value and unit by name.
+    """
+
+    key: str
+    name: str
+    spec: dict
+    state: str
+    owner: str | None
+    attempts: int
+    started: float | None
+    ended: float | None
+    error: str | None
+    environment: dict | None
+    metrics: dict[str, tuple[float, str]]
+
+
+class Store:
+    """Cells and their results in a file.
+
+    A cell is ``waiting`` until a process claims it; then it is ``running``
+    and its owner sends heartbeats. A running cell without a heartbeat for
+    :data:`LOST_AFTER` seconds may be claimed again: its owner is dead.
+
+    Args:
+        path: The file; made where there is none.
+
+    Raises:
+        StoreError: The file is damaged, of another version, or no store.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connected() as db:
+            (version,) = db.execute('PRAGMA user_version').fetchone()
+            tables = db.execute('SELECT count(*) FROM sqlite_master')
+            if version == 0 and tables.fetchone() == (0,):
+                self._create(db)
+            elif version != SCHEMA_VERSION:
+                raise StoreError(
+                    f'{self.path} is no store of this version (found '
+                    f'{version}, expected {SCHEMA_VERSION}): name another '
+                    'file, or rebuild it from the work dirs'
+                )
+
+    def add(self, cells: Iterable[tuple[str, str, Mapping]]) -> int:
+        """Add cells that are not there yet; returns their number.
+
+        Args:
+            cells: Key, name and spec of each.
+        """
+        rows = [(key, name, json.dumps(spec)) for key, name, spec in cells]
+        with self._writing() as db:
+            before = db.total_changes
+            db.executemany(
+                'INSERT OR IGNORE INTO cells (key, name, spec) '
+                'VALUES (?, ?, ?)',
+                rows,
+            )
+            return db.total_changes - before
+
+    def claim(
+        self, keys: Iterable[str], owner: str, dead: Iterable[str] = ()
+    ) -> str | None:
+        """Take the first of these cells that waits or was lost.
+
+        Args:
+            keys: In the order in which they shall run.
+            owner: Who takes it.
+            dead: Owners that are known to be gone, heartbeat or not.
+
+        Returns:
+            Its key; None where nothing is left to take.
+        """
+        with self._writing() as db:
+            now = time.time()
+            db.executemany(
+                "UPDATE cells SET state = 'waiting', owner = NULL "
+                "WHERE owner = ? AND state = 'running'",
+                [(each,) for each in dead],
+            )
+            for key in keys:
+                taken = db.execute(
+                    "UPDATE cells SET state = 'running', owner = ?, "
+                    'heartbeat = ?, started = ?, ended = NULL, error = NULL, '
+                    'attempts = attempts + 1 WHERE key = ? AND '
+                    "(state = 'waiting' OR "
+                    "(state = 'running' AND heartbeat < ?))",
+                    (owner, now, now, key, now - LOST_AFTER),
+                )
+                if taken.rowcount:
+                    return key
+        return None
+
+    def heartbeat(self, key: str, owner: str) -> bool:
+        """Say that a cell still runs; False where another has taken it."""
+        with self._writing() as db:
+            return bool(
+                db.execute(
+                    'UPDATE cells SET heartbeat = ? WHERE key = ? AND '
+                    "owner = ? AND state = 'running'",
+                    (time.time(), key, owner),
+                ).rowcount
+            )
+
+    def finish(
+        self,
+        key: str,
+        owner: str,
+        metrics: Mapping[str, tuple[float, str]],
+        environment: Mapping[str, Any],
+    ) -> None:
+        """Store the results of a cell, all or nothing.
+
+        Args:
+            key: The cell.
+            owner: Who ran it.
+            metrics: Value and unit by name.
+            environment: Versions that it ran with.
+
+        Raises:
+            StoreError: Another process has taken the cell meanwhile.
+        """
+        with self._writing() as db:
+            self._end(db, key, owner, 'finished', None, environment)
+            db.execute('DELETE FROM metrics WHERE key = ?', (key,))
+            db.executemany(
+                'INSERT INTO metrics VALUES (?, ?, ?, ?)',
+                [
+                    (key, m, value, unit)
+                    for m, (value, unit) in metrics.items()
+                ],
+            )
+
+    def fail(self, key: str, owner: str, error: str) -> None:
+        """Store why a cell has failed.
+
+        Raises:
+            StoreError: Another process has taken the cell meanwhile.
+        """
+        with self._writing() as db:
+            self._end(db, key, owner, 'failed', error, None)
+
+    def release(self, key: str, owner: str) -> None:
+        """Let a cell wait again, as one that was interrupted."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE cells SET state = 'waiting', owner = NULL "
+                "WHERE key = ? AND owner = ? AND state = 'running'",
+                (key, owner),
+            )
+
+    def retry(self, keys: Iterable[str]) -> int:
+        """Let failed cells wait again; returns their number."""
+        with self._writing() as db:
+            return sum(
+                db.execute(
+                    "UPDATE cells SET state = 'waiting', error = NULL "
+                    "WHERE key = ? AND state = 'failed'",
+                    (key,),
+                ).rowcount
+                for key in keys
+            )
+
+    def remove(self, keys: Iterable[str]) -> int:
+        """Forget cells and their results; returns their number."""
+        with self._writing() as db:
+            return sum(
+                db.execute('DELETE FROM cells WHERE key = ?', (key,)).rowcount
+                for key in keys
+            )
+
+    def entries(self) -> dict[str, Entry]:
+        """All cells by key, in the order in which they were added."""
+        with self._connected() as db:
+            metrics: dict[str, dict] = {}
+            for key, name, value, unit in db.execute(
+                'SELECT * FROM metrics ORDER BY rowid'
+            ):
+                metrics.setdefault(key, {})[name] = (value, unit)
+            rows = db.execute(
+                'SELECT key, name, spec, state, owner, attempts, started, '
+                'ended, error, environment FROM cells ORDER BY rowid'
+            ).fetchall()
+        return {
+            key: Entry(
+                key,
+                name,
+                json.loads(spec),
+                *rest,
+                None if environment is None else json.loads(environment),
+                metrics.get(key, {}),
+            )
+            for key, name, spec, *rest, environment in rows
+        }
+
+    def _create(self, db: sqlite3.Connection) -> None:
+        db.execute('PRAGMA journal_mode = WAL')
+        db.executescript(
+            f'BEGIN IMMEDIATE;{_SCHEMA}'
+            f'PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;'
+        )
+
+    def _end(self, db, key, owner, state, error, environment) -> None:
+        ended = db.execute(
+            'UPDATE cells SET state = ?, ended = ?, error = ?, '
+            'environment = ? WHERE key = ? AND owner = ? AND '
+            "state = 'running'",
+            (
+                state,
+                time.time(),
+                error,
+                None if environment is None else json.dumps(environment),
+                key,
+                owner,
+            ),
+        )
+        if not ended.rowcount:
+            raise StoreError(
+                f'cell {key} is no longer run by {owner}: it sent no '
+                f'heartbeat for {LOST_AFTER:.0f} seconds, and another process '
+                'has taken it'
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that has the file to itself from its start."""
+        with self._connected() as db:
+            db.execute('BEGIN IMMEDIATE')
+            try:
+                yield db
+            except BaseException:
+                db.execute('ROLLBACK')
+                raise
+            db.execute('COMMIT')
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own: they may not be shared by processes."""
+        db = None
+        try:
+            db = sqlite3.connect(
+                self.path, timeout=_BUSY, isolation_level=None
+            )
+            db.execute('PRAGMA foreign_keys = ON')
+            yield db
+        except sqlite3.Error as error:
+            raise StoreError(
+                f'{self.path}: {error}. Where the disk is full, make room '
+                'and go on; where the file is damaged, delete it and rebuild '
+                'it from the work dirs'
+            ) from error
+        finally:
+            if db is not None:
+                db.close()
+
+
+def this_process() -> str:
+    """A name of this process among those of all machines."""
+    return f'{socket.gethostname()}:{os.getpid()}'
+
+
+def dead_owners(entries: Iterable[Entry]) -> set[str]:
+    """Owners of running cells that were processes of this machine."""
+    host = socket.gethostname()
+    owners = {e.owner for e in entries if e.state == 'running' and e.owner}
+    return {
+        owner
+        for owner in owners
+        if owner.rpartition(':')[0] == host and not _alive(owner)
+    }
+
+
+def _alive(owner: str) -> bool:
+    try:
+        os.kill(int(owner.rpartition(':')[2]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

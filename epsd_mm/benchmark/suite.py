@@ -1,0 +1,296 @@
+"""A suite: which runs are compared, and what is claimed before they run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from epsd_mm.engine.variants import VARIANTS
+from epsd_mm.runs import Run, key_of
+
+#: So many claims may be tested; everything else is descriptive.
+MOST_CLAIMS = 3
+_DENSE = ('dense', 'sd-only')
+_KEYS = ('title', 'setups', 'methods', 'sparsities', 'seeds', 'claims')
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A data set with a model and a recipe.
+
+    Attributes:
+        name: For people.
+        config: Path of an EPSD config.
+        metric: Name of the metric in the log that is compared.
+        options: Settings that replace those of the config.
+        about: A sentence for the report.
+    """
+
+    name: str
+    config: str
+    metric: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    about: str = ''
+
+    @cached_property
+    def base(self) -> Config:
+        """What the config file holds."""
+        return Config.fromfile(self.config)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What prunes and what trains; see :class:`~epsd_mm.runs.Run`."""
+
+    name: str
+    variant: str = 'epsd'
+    criterion: Any = None
+    sd_loss: str | None = None
+    score_weights: Mapping[str, float] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether it has a sparsity."""
+        return self.variant not in _DENSE
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one method does better than another, named before runs are made.
+
+    Attributes:
+        name: Of the claim.
+        setup: Where.
+        first: The method that is claimed to do better.
+        second: The other.
+        sparsity: At which, of the methods that prune.
+    """
+
+    name: str
+    setup: str
+    first: str
+    second: str
+    sparsity: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a suite."""
+
+    setup: Setup
+    method: Method
+    sparsity: float | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For people, and unique in the suite."""
+        parts = [self.setup.name, self.method.name]
+        if self.sparsity is not None:
+            parts.append(f'{self.sparsity:.6g}')
+        return '/'.join([*parts, f'seed {self.seed}'])
+
+    @cached_property
+    def run(self) -> Run:
+        """The run itself."""
+        return Run(
+            config=self.setup.config,
+            variant=self.method.variant,
+            criterion=self.method.criterion,
+            sd_loss=self.method.sd_loss,
+            score_weights=self.method.score_weights,
+            sparsity=self.sparsity,
+            seed=self.seed,
+            options={**self.setup.options, **self.method.options},
+        )
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides the result."""
+        return key_of(self.run.resolve(self.setup.base))
+
+    def spec(self) -> dict[str, Any]:
+        """Plain values that say what the cell is."""
+        return dict(
+            setup=self.setup.name,
+            method=self.method.name,
+            sparsity=self.sparsity,
+            seed=self.seed,
+            metric=self.setup.metric,
+            run=self.run.to_dict(),
+        )
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A grid of setups, methods, sparsities and seeds.
+
+    Cells of one seed share initialisation and data order, since nothing but
+    the seed of the config decides them.
+
+    Attributes:
+        path: The file that it was read from.
+        title: For the report.
+        setups: By name.
+        methods: By name.
+        sparsities: Of the methods that prune.
+        seeds: Of all cells.
+        claims: Primary ones, at most :data:`MOST_CLAIMS`.
+    """
+
+    path: Path
+    title: str
+    setups: Mapping[str, Setup]
+    methods: Mapping[str, Method]
+    sparsities: Sequence[float]
+    seeds: Sequence[int]
+    claims: Sequence[Claim] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> 'Suite':
+        """Read a suite from a Python config.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: Something is missing, unknown or would have no
+                effect; says what.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'no suite {path}: configs/benchmarks/ has those that are '
+                'shipped'
+            )
+        content = Config.fromfile(path).to_dict()
+        unknown = [key for key in content if key not in _KEYS]
+        missing = [key for key in _KEYS[:-1] if key not in content]
+        if unknown or missing:
+            raise ValueError(
+                f'{path}: a suite has {", ".join(_KEYS)}; this one '
+                + '; '.join(
+                    f'{what} {", ".join(keys)}'
+                    for what, keys in (
+                        ('lacks', missing),
+                        ('has besides', unknown),
+                    )
+                    if keys
+                )
+            )
+        suite = cls(
+            path=path,
+            title=content['title'],
+            setups=_named(Setup, content['setups'], path),
+            methods=_named(Method, content['methods'], path),
+            sparsities=list(content['sparsities']),
+            seeds=list(content['seeds']),
+            claims=[
+                _built(Claim, claim, f'{path}: claims')
+                for claim in content.get('claims', ())
+            ],
+        )
+        suite._check()
+        return suite
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells: seed by seed, so that a part of them is paired.
+
+        Raises:
+            ValueError: Two methods are the same run.
+        """
+        cells = list(self._grid())
+        names: dict[str, str] = {}
+        for cell in cells:
+            other = names.setdefault(cell.key, cell.name)
+            if other != cell.name:
+                raise ValueError(
+                    f'{self.path}: {other!r} and {cell.name!r} are the same '
+                    'run: leave one of them out'
+                )
+        return cells
+
+    def _grid(self) -> Iterator[Cell]:
+        for seed in self.seeds:
+            for setup in self.setups.values():
+                for method in self.methods.values():
+                    at = self.sparsities if method.prunes else [None]
+                    for sparsity in at:
+                        yield Cell(setup, method, sparsity, seed)
+
+    def _check(self) -> None:
+        for name in ('setups', 'methods', 'seeds'):
+            if not getattr(self, name):
+                raise ValueError(f'{self.path}: {name} is empty')
+        for name in ('seeds', 'sparsities'):
+            values = getattr(self, name)
+            twice = {value for value in values if values.count(value) > 1}
+            if twice:
+                raise ValueError(
+                    f'{self.path}: {name} has {sorted(twice)} twice'
+                )
+        if len(self.claims) > MOST_CLAIMS:
+            raise ValueError(
+                f'{self.path}: {len(self.claims)} claims, but at most '
+                f'{MOST_CLAIMS} are tested; the others are in the report as '
+                'descriptions'
+            )
+        for method in self.methods.values():
+            if method.variant not in VARIANTS:
+                raise ValueError(
+                    f'{self.path}: method {method.name!r} has the variant '
+                    f'{method.variant!r}; known are {", ".join(VARIANTS)}'
+                )
+        for claim in self.claims:
+            self._check_claim(claim)
+
+    def _check_claim(self, claim: Claim) -> None:
+        known = dict(
+            setup=self.setups, first=self.methods, second=self.methods
+        )
+        for name, values in known.items():
+            value = getattr(claim, name)
+            if value not in values:
+                raise ValueError(
+                    f'{self.path}: claim {claim.name!r} names {name}='
+                    f'{value!r}; the suite has {", ".join(values)}'
+                )
+        if claim.sparsity not in self.sparsities:
+            raise ValueError(
+                f'{self.path}: claim {claim.name!r} is about sparsity '
+                f'{claim.sparsity}; the suite has {self.sparsities}'
+            )
+
+
+def _named(kind: type, entries: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(entries, Mapping):
+        raise ValueError(f'{path}: {entries!r:.60} must be a dict by name')
+    built = {}
+    for name, options in entries.items():
+        options = dict(options)
+        if kind is Setup and 'config' in options:
+            options['config'] = _found(options['config'], path)
+        built[name] = _built(
+            kind, dict(options, name=name), f'{path}: {name!r}'
+        )
+    return built
+
+
+def _found(config: str, suite: Path) -> str:
+    """Configs are named as seen from the suite."""
+    found = suite.parent / config
+    if not found.is_file():
+        raise FileNotFoundError(
+            f'{suite} names the config {found}, which is not there'
+        )
+    return str(found)
+
+
+def _built(kind: type, options: Mapping, where: str) -> Any:
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(f'{where}: {error}') from error

@@ -1,0 +1,140 @@
+"""A run as a value: what was asked, the config that comes of it, its key."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from .engine.variants import (
+    apply_criterion,
+    apply_options,
+    apply_sd_loss,
+    apply_variant,
+)
+
+#: Raised by any change of training or scoring that changes results.
+RECIPE_VERSION = 1
+
+# What a config says without deciding what comes out.
+_HARMLESS = (
+    'work_dir',
+    'resume',
+    'launcher',
+    'log_level',
+    'log_processor',
+    'visualizer',
+    'vis_backends',
+    'experiment_name',
+)
+_HARMLESS_HOOKS = ('timer', 'logger', 'checkpoint', 'visualization')
+
+
+@dataclass(frozen=True)
+class Run:
+    """What decides the result of a training.
+
+    Attributes:
+        config: Path of a config.
+        variant: One of :data:`~epsd_mm.engine.variants.VARIANTS`; ``None``
+            leaves the config as it is.
+        criterion: Scores in place of the config's.
+        sd_loss: Name of the loss in place of the config's.
+        score_weights: In place of the config's.
+        sparsity: In place of the config's.
+        seed: In place of the config's.
+        options: Settings that replace those of the config, as of
+            ``--cfg-options``.
+    """
+
+    config: str
+    variant: str | None = None
+    criterion: Any = None
+    sd_loss: str | None = None
+    score_weights: Mapping[str, float] | None = None
+    sparsity: float | None = None
+    seed: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.variant not in ('dense', 'sd-only'):
+            return
+        pruning = ('criterion', 'score_weights', 'sparsity')
+        idle = [name for name in pruning if getattr(self, name) is not None]
+        if idle:
+            raise ValueError(
+                f'variant={self.variant!r} prunes nothing, so that '
+                f'{", ".join(idle)} would have no effect: leave it out'
+            )
+
+    def resolve(self, base: Config | None = None) -> Config:
+        """The config of the run.
+
+        Args:
+            base: What the file ``config`` holds, where it was read already.
+
+        Raises:
+            ValueError: A change does not apply to the config.
+            FileNotFoundError: There is no such config.
+        """
+        cfg = copy.deepcopy(base) or Config.fromfile(self.config)
+        if self.sd_loss is not None:
+            apply_sd_loss(cfg, self.sd_loss)
+        if self.criterion is not None:
+            apply_criterion(cfg, self.criterion)
+        cfg.merge_from_dict(dict(self.options))
+        asked = dict(sparsity=self.sparsity, score_weights=self.score_weights)
+        asked = {name: v for name, v in asked.items() if v is not None}
+        if asked:
+            apply_options(cfg, **asked)
+        if self.seed is not None:
+            cfg.merge_from_dict({'randomness.seed': self.seed})
+        if self.variant is not None:
+            apply_variant(cfg, self.variant)
+        return cfg
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that :class:`Run` takes again."""
+        return asdict(self)
+
+
+def key_of(cfg: Config) -> str:
+    """Hash of all that decides a run's result: 16 hexadecimal digits.
+
+    That is the resolved config, but for where and how it logs, and
+    :data:`RECIPE_VERSION`. Two ways to ask for the same run have the same
+    key.
+
+    Raises:
+        TypeError: The config holds objects without a lasting form.
+    """
+    content = {k: v for k, v in cfg.to_dict().items() if k not in _HARMLESS}
+    hooks = content.get('default_hooks') or {}
+    content['default_hooks'] = {
+        name: hook
+        for name, hook in hooks.items()
+        if name not in _HARMLESS_HOOKS
+    }
+    content['recipe_version'] = RECIPE_VERSION
+    text = json.dumps(content, sort_keys=True, default=_named)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _named(value: Any) -> Any:
+    """A lasting form for what JSON has none for."""
+    if isinstance(value, type):
+        return f'{value.__module__}.{value.__qualname__}'
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if isinstance(value, range):
+        return list(value)
+    raise TypeError(
+        f'the config holds {value!r}, whose content has no lasting form, so '
+        'that a run cannot be told from another: use plain values'
+    )

@@ -1,0 +1,162 @@
+"""A store is safe under many writers and says what it cannot read."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from epsd_mm.benchmark import store as module
+from epsd_mm.benchmark.store import LOST_AFTER, Store, StoreError
+
+CELLS = [(f'key{i}', f'cell {i}', dict(seed=i)) for i in range(4)]
+KEYS = [key for key, _, _ in CELLS]
+RESULT = {'accuracy': (61.5, '%')}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / 'suite.sqlite')
+    assert store.add(CELLS) == 4
+    return store
+
+
+def states(store):
+    return {key: entry.state for key, entry in store.entries().items()}
+
+
+def test_cells_are_added_once_and_keep_their_order(store):
+    assert store.add(CELLS[:2] + [('new', 'cell', {})]) == 1
+    assert list(store.entries()) == [*KEYS, 'new']
+    assert store.entries()['key2'].spec == dict(seed=2)
+
+
+def test_a_claimed_cell_is_not_claimed_again(store):
+    assert [store.claim(KEYS, f'p{i}') for i in range(5)] == [*KEYS, None]
+
+
+def test_a_cell_whose_owner_is_silent_is_lost(store, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(module.time, 'time', lambda: clock[0])
+    assert store.claim(KEYS[:1], 'first') == 'key0'
+    assert store.claim(KEYS[:1], 'second') is None
+    clock[0] += 0.6 * LOST_AFTER
+    assert store.heartbeat('key0', 'first')
+    clock[0] += 0.6 * LOST_AFTER
+    assert store.claim(KEYS[:1], 'second') is None
+    clock[0] += 0.6 * LOST_AFTER
+    assert store.claim(KEYS[:1], 'second') == 'key0'
+    assert not store.heartbeat('key0', 'first')
+    with pytest.raises(StoreError, match='another process has taken it'):
+        store.finish('key0', 'first', RESULT, {})
+    store.finish('key0', 'second', RESULT, dict(torch='2'))
+    entry = store.entries()['key0']
+    assert entry.metrics == RESULT and entry.environment == dict(torch='2')
+    assert (entry.state, entry.attempts, entry.owner) == (
+        'finished',
+        2,
+        'second',
+    )
+
+
+def test_finished_cells_never_run_again_and_failed_ones_only_when_told(store):
+    for key in KEYS[:2]:
+        store.claim([key], 'p')
+    store.finish('key0', 'p', RESULT, {})
+    store.fail('key1', 'p', 'no space left')
+    assert store.claim(KEYS[:2], 'q') is None
+    assert store.entries()['key1'].error == 'no space left'
+    assert store.retry(KEYS) == 1
+    assert store.claim(KEYS[:2], 'q') == 'key1'
+
+
+def test_an_interrupted_cell_waits_again(store):
+    store.claim(KEYS, 'p')
+    store.release('key0', 'someone else')
+    assert states(store)['key0'] == 'running'
+    store.release('key0', 'p')
+    assert states(store)['key0'] == 'waiting'
+
+
+def test_removed_cells_take_their_results_along(store):
+    store.claim(['key0'], 'p')
+    store.finish('key0', 'p', RESULT, {})
+    assert store.remove(['key0', 'unknown']) == 1
+    store.add(CELLS[:1])
+    assert store.entries()['key0'].metrics == {}
+
+
+def test_results_are_stored_whole_or_not_at_all(store):
+    store.claim(['key0'], 'p')
+    wrong = {'good': (1.0, 's'), 'bad': ('much', None)}
+    with pytest.raises(StoreError, match='NOT NULL'):
+        store.finish('key0', 'p', wrong, {})
+    entry = store.entries()['key0']
+    assert entry.state == 'running' and entry.metrics == {}
+
+
+def test_many_writers_share_the_cells_out(tmp_path):
+    path = tmp_path / 'suite.sqlite'
+    cells = [(f'{i}', f'{i}', {}) for i in range(60)]
+
+    def work(owner):
+        store, done = Store(path), []
+        store.add(cells)
+        while key := store.claim([key for key, _, _ in cells], owner):
+            store.finish(key, owner, RESULT, {})
+            done.append(key)
+        return done
+
+    with ThreadPoolExecutor(6) as pool:
+        done = sum(pool.map(work, [f'p{i}' for i in range(6)]), [])
+    assert sorted(done) == sorted(key for key, _, _ in cells)
+
+
+WRITER = """
+import sys
+from epsd_mm.benchmark.store import Store
+store = Store(sys.argv[1])
+print('ready', flush=True)
+i = 0
+while True:
+    key = store.claim([f'{i}'], 'victim')
+    store.finish(key, 'victim', {f'm{k}': (1.0, 's') for k in range(50)}, {})
+    i += 1
+"""
+
+
+def test_a_killed_writer_leaves_whole_cells(tmp_path):
+    path = tmp_path / 'suite.sqlite'
+    Store(path).add([(f'{i}', f'{i}', {}) for i in range(5000)])
+    writer = subprocess.Popen(
+        [sys.executable, '-c', WRITER, path], stdout=subprocess.PIPE
+    )
+    writer.stdout.readline()
+    time.sleep(0.3)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.communicate()
+    entries = Store(path).entries().values()
+    assert any(entry.state == 'finished' for entry in entries)
+    for entry in entries:
+        assert len(entry.metrics) == 50 * (entry.state == 'finished')
+
+
+def test_what_is_no_store_is_named(tmp_path):
+    path = tmp_path / 'suite.sqlite'
+    path.write_bytes(b'neither SQLite nor anything else' * 40)
+    with pytest.raises(StoreError, match='suite.sqlite') as error:
+        Store(path)
+    assert 'rebuild' in str(error.value)
+
+
+def test_a_store_of_another_version_is_refused_and_left(tmp_path):
+    path = tmp_path / 'suite.sqlite'
+    with sqlite3.connect(path) as db:
+        db.execute('CREATE TABLE cells (other TEXT)')
+        db.execute('PRAGMA user_version = 99')
+    with pytest.raises(StoreError, match='found 99, expected 1'):
+        Store(path)

@@ -1,0 +1,98 @@
+"""A suite says what is wrong with it before anything runs."""
+
+import textwrap
+
+import pytest
+
+import epsd_mm
+from epsd_mm.benchmark.suite import Suite
+
+CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
+CONTENT = f"""
+title = 'test'
+setups = dict(a=dict(config={CONFIG!r}, metric='accuracy/top1'))
+methods = {{
+    'dense': dict(variant='dense'),
+    'snip': dict(variant='prune-only', criterion='SNIP'),
+    'epsd': dict(),
+}}
+sparsities = [0.9, 0.95]
+seeds = [0, 1]
+claims = [dict(name='C1', setup='a', first='epsd', second='snip',
+               sparsity=0.9)]
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def load(more='', content=CONTENT):
+        path = tmp_path / 'suite.py'
+        path.write_text(content + textwrap.dedent(more))
+        return Suite.load(path)
+
+    return load
+
+
+def test_dense_methods_have_one_cell_a_seed(suite):
+    names = [cell.name for cell in suite().cells]
+    assert names == [
+        f'a/{method}/seed {seed}'
+        for seed in (0, 1)
+        for method in (
+            'dense',
+            'snip/0.9',
+            'snip/0.95',
+            'epsd/0.9',
+            'epsd/0.95',
+        )
+    ]
+
+
+def test_cells_of_one_seed_differ_in_the_method_alone(suite):
+    first, *others = (
+        c.run.resolve().to_dict() for c in suite().cells if c.seed == 1
+    )
+    assert first['randomness']['seed'] == 1
+    for other in others:
+        for name in ('model', 'randomness', 'optim_wrapper', 'train_cfg'):
+            assert other[name] == first[name]
+
+
+@pytest.mark.parametrize('name', ['micro'])
+def test_the_shipped_suites_load(name):
+    suite = Suite.load(epsd_mm.config_path(f'benchmarks/{name}'))
+    assert len({cell.key for cell in suite.cells}) == len(suite.cells)
+
+
+@pytest.mark.parametrize(
+    'more, said',
+    [
+        ('seeds = []', 'seeds is empty'),
+        ('seeds = [1, 2, 1]', r'seeds has \[1\] twice'),
+        ('sparsities = [0.9, 0.9]', 'sparsities has'),
+        ("methods = dict(x=dict(variant='fast'))", "variant 'fast'; known"),
+        ("methods = dict(x=dict(varient='dense'))", 'varient'),
+        ("claims[0].update(first='magic')", "first='magic'; the suite has"),
+        ('claims[0].update(sparsity=0.5)', 'sparsity 0.5'),
+        ('claims = claims * 4', '4 claims, but at most 3'),
+        ("colour = 'red'", 'has besides colour'),
+        ('del title', 'lacks title'),
+        ('setups = [1]', 'must be a dict by name'),
+    ],
+)
+def test_what_is_wrong_is_said(more, said, suite):
+    with pytest.raises(ValueError, match=said):
+        suite(more)
+
+
+def test_two_methods_that_are_one_run_are_refused(suite):
+    twins = suite("methods['again'] = dict(variant='epsd')")
+    with pytest.raises(ValueError, match='are the same run'):
+        twins.cells  # noqa: B018
+
+
+def test_a_missing_config_is_named(suite):
+    with pytest.raises(FileNotFoundError, match='nowhere.py'):
+        suite("setups = dict(a=dict(config='nowhere.py', metric='x'))")
+    with pytest.raises(FileNotFoundError, match='no suite'):
+        Suite.load('nowhere.py')

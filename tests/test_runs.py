@@ -1,0 +1,116 @@
+"""A run is told apart by what decides its result, and by nothing else."""
+
+import pytest
+from mmengine.config import Config
+
+import epsd_mm
+from epsd_mm.runs import Run, key_of
+
+CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
+
+
+def key(**asked):
+    return key_of(Run(CONFIG, **asked).resolve())
+
+
+def hook(**asked):
+    return Run(CONFIG, **asked).resolve().default_hooks.epsd
+
+
+@pytest.mark.parametrize(
+    'asked, options',
+    [
+        (dict(sparsity=0.5), {'default_hooks.epsd.sparsity': 0.5}),
+        (dict(seed=7), {'randomness.seed': 7}),
+        (dict(criterion='ProsPr'), {}),
+        (dict(sparsity=0.9), {}),
+    ],
+)
+def test_two_ways_to_ask_for_a_run_have_one_key(asked, options):
+    if 'criterion' in asked:
+        asked = dict(criterion=dict(type='ProsPr', steps=3, lr=0.01))
+    assert key(**asked) == key(options=options)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(work_dir='elsewhere'),
+        {'default_hooks.logger.interval': 3},
+        {'default_hooks.checkpoint.interval': 5},
+        dict(log_level='ERROR'),
+    ],
+)
+def test_where_and_how_it_logs_is_no_part_of_a_run(options):
+    assert key(options=options) == key()
+
+
+@pytest.mark.parametrize(
+    'asked',
+    [
+        dict(seed=1),
+        dict(sparsity=0.8),
+        dict(variant='dense'),
+        dict(variant='simple-combination'),
+        dict(criterion='SNIP'),
+        dict(score_weights=dict(task=1.0, sd=10.0)),
+        dict(sd_loss='PSKDLoss'),
+        dict(options={'optim_wrapper.optimizer.lr': 0.3}),
+        dict(options={'train_dataloader.batch_size': 64}),
+        dict(options={'default_hooks.epsd.criterion.lr': 0.02}),
+        dict(options={'env_cfg.cudnn_benchmark': True}),
+    ],
+)
+def test_what_decides_a_result_is(asked):
+    assert key(**asked) != key()
+
+
+def test_a_change_of_the_recipe_changes_every_key(monkeypatch):
+    before = key()
+    monkeypatch.setattr('epsd_mm.runs.RECIPE_VERSION', 2)
+    assert key() != before
+
+
+def test_classes_count_by_their_names_and_objects_are_refused():
+    cfg = Config(dict(model=dict(type=Run)))
+    assert key_of(cfg) == key_of(Config(dict(model=dict(type=Run))))
+    with pytest.raises(TypeError, match='no lasting form'):
+        key_of(Config(dict(model=dict(type=object()))))
+
+
+def test_the_config_read_before_stays_as_it_was():
+    base = Config.fromfile(CONFIG)
+    before = base.to_dict()
+    Run(CONFIG, variant='dense', seed=3).resolve(base)
+    assert base.to_dict() == before
+
+
+@pytest.mark.parametrize('criterion', ['Random', 'Magnitude', 'SynFlow'])
+@pytest.mark.parametrize('variant', ['prune-only', 'simple-combination'])
+def test_what_a_criterion_without_data_cannot_use_goes(criterion, variant):
+    found = hook(criterion=criterion, variant=variant)
+    assert found.criterion.type == criterion
+    idle = {'draws', 'batches_per_step', 'score_weights', 'compare_plain'}
+    assert not idle & found.keys()
+    assert (found.sd_loss is None) == (variant == 'prune-only')
+    epsd_mm.engine.EPSDHook(**{k: v for k, v in found.items() if k != 'type'})
+
+
+def test_rounds_have_their_own_number_of_draws():
+    assert 'draws' not in hook(criterion='IterSNIP')
+    assert hook(criterion='SNIP').draws == 8
+
+
+@pytest.mark.parametrize('variant', ['dense', 'sd-only'])
+@pytest.mark.parametrize(
+    'asked',
+    [dict(sparsity=0.9), dict(criterion='SNIP'), dict(score_weights={})],
+)
+def test_what_a_dense_run_cannot_use_is_refused(variant, asked):
+    with pytest.raises(ValueError, match='no effect'):
+        Run(CONFIG, variant=variant, **asked)
+
+
+def test_a_run_survives_being_written_down():
+    run = Run(CONFIG, criterion=dict(type='SNIP'), seed=2, options={'a.b': 1})
+    assert Run(**run.to_dict()) == run

@@ -1,0 +1,154 @@
+"""Run a suite of comparisons, look at it, report on it.
+
+python tools/benchmark.py run configs/benchmarks/micro.py
+python tools/benchmark.py status configs/benchmarks/micro.py
+python tools/benchmark.py report configs/benchmarks/micro.py
+python tools/benchmark.py clean configs/benchmarks/micro.py
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+# The package repairs broken environments, so it is imported first.
+import epsd_mm  # noqa: F401
+
+# isort: split
+from rich.console import Console
+from rich.live import Live
+
+from common import one_sentence
+from epsd_mm.benchmark.comparison import Comparison
+from epsd_mm.benchmark.driver import Driver, clean
+from epsd_mm.benchmark.executors import LocalExecutor
+from epsd_mm.benchmark.export import export_csv, export_json, import_json
+from epsd_mm.benchmark.progress import overview, sentence
+from epsd_mm.benchmark.report import write_report
+from epsd_mm.benchmark.suite import Suite
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    run = commands.add_parser('run', help='run all cells not finished yet')
+    run.add_argument('--jobs', type=int, help='cells at a time')
+    run.add_argument('--threads', type=int, default=1, help='of each cell')
+    run.add_argument(
+        '--gpus', type=int, nargs='*', default=[], help='GPUs to share out'
+    )
+    run.add_argument('--per-gpu', type=int, default=1, help='cells on one GPU')
+    run.add_argument(
+        '--retry', action='store_true', help='run failed cells again'
+    )
+    for name, what in (
+        ('status', 'say what is done, runs and failed'),
+        ('report', 'write a page with tables, figures and verdicts'),
+        ('export', 'write finished cells to results.csv and results.json'),
+        ('import', 'take finished cells of a results.json'),
+        ('clean', 'delete cells that the suite has no longer'),
+    ):
+        commands.add_parser(name, help=what)
+    for command in commands.choices.values():
+        command.add_argument('suite', help='path of a suite')
+        command.add_argument(
+            '--work-dir',
+            help='folder of store and cells; work_dirs/benchmarks/NAME '
+            'by default',
+        )
+    for name in ('report', 'export'):
+        commands.choices[name].add_argument(
+            '--out', help=f'folder for it; WORK_DIR/{name} by default'
+        )
+    commands.choices['import'].add_argument('file', help='a results.json')
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence():
+        suite = Suite.load(args.suite)
+        name = Path(args.suite).stem
+        folder = args.work_dir or Path('work_dirs', 'benchmarks', name)
+        driver = Driver(suite, folder)
+        COMMANDS[args.command](args, driver)
+
+
+def run(args: argparse.Namespace, driver: Driver) -> None:
+    executor = LocalExecutor(args.jobs, args.threads, args.gpus, args.per_gpu)
+    jobs = executor.workers
+    console = Console()
+    with executor:
+        if console.is_terminal:
+            with Live(console=console, refresh_per_second=1) as live:
+                driver.run(
+                    executor,
+                    jobs,
+                    lambda: live.update(overview(driver, jobs)),
+                    args.retry,
+                )
+        else:
+            driver.run(executor, jobs, Minutely(driver, jobs), args.retry)
+    print(sentence(driver, jobs))
+
+
+class Minutely:
+    """Prints a line a minute."""
+
+    def __init__(self, driver: Driver, jobs: int) -> None:
+        self.driver, self.jobs = driver, jobs
+        self.last = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() - self.last >= 60:
+            self.last = time.monotonic()
+            print(sentence(self.driver, self.jobs), flush=True)
+
+
+def status(args: argparse.Namespace, driver: Driver) -> None:
+    Console().print(overview(driver, 1))
+    if any(e.state == 'failed' for e in driver.store.entries().values()):
+        sys.exit(1)
+
+
+def report(args: argparse.Namespace, driver: Driver) -> None:
+    comparison = Comparison(driver.suite, driver.store.entries())
+    folder = args.out or driver.folder / 'report'
+    for page in write_report(comparison, driver.folder / 'cells', folder):
+        print(page)
+
+
+def export(args: argparse.Namespace, driver: Driver) -> None:
+    folder = Path(args.out or driver.folder / 'export')
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = {cell.key for cell in driver.suite.cells}
+    entries = driver.store.entries()
+    entries = {key: entry for key, entry in entries.items() if key in keys}
+    export_csv(entries, folder / 'results.csv')
+    export_json(entries, folder / 'results.json')
+    print(folder)
+
+
+def take(args: argparse.Namespace, driver: Driver) -> None:
+    count = import_json(driver.store, args.file, driver.owner)
+    print(f'{count} finished cells taken')
+
+
+def remove(args: argparse.Namespace, driver: Driver) -> None:
+    print(f'{clean(driver)} cells deleted')
+
+
+COMMANDS = {
+    'run': run,
+    'status': status,
+    'report': report,
+    'export': export,
+    'import': take,
+    'clean': remove,
+}
+
+if __name__ == '__main__':
+    main()
