@@ -10,8 +10,12 @@ from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.pruning import Masks, prunable_parameters
 
 DOCS = Path(__file__).parents[1] / 'docs'
-# All but what runs have in common.
-RUNS = sorted(set(DOCS.glob('*/*.py')) - {DOCS / 'voc_detectors/subset.py'})
+# All but what runs have in common, and what a study is made of.
+RUNS = sorted(
+    set(DOCS.glob('*/*.py'))
+    - {DOCS / 'voc_detectors/subset.py'}
+    - set(DOCS.glob('study/*.py'))
+)
 
 
 def ids(paths):

@@ -1,6 +1,7 @@
 """A suite says what is wrong with it before anything runs."""
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -58,9 +59,16 @@ def test_cells_of_one_seed_differ_in_the_method_alone(suite):
             assert other[name] == first[name]
 
 
-@pytest.mark.parametrize('name', ['micro'])
-def test_the_shipped_suites_load(name):
-    suite = Suite.load(epsd_mm.config_path(f'benchmarks/{name}'))
+STUDY = Path(__file__).parents[2] / 'docs' / 'study'
+
+
+@pytest.mark.parametrize(
+    'path',
+    [epsd_mm.config_path('benchmarks/micro'), STUDY / 'micro_q75.py'],
+    ids=['micro', 'micro_q75'],
+)
+def test_the_shipped_suites_load(path):
+    suite = Suite.load(path)
     assert len({cell.key for cell in suite.cells}) == len(suite.cells)
 
 
