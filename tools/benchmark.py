@@ -15,16 +15,23 @@ from pathlib import Path
 import epsd_mm  # noqa: F401
 
 # isort: split
+from mmengine.config import DictAction
 from rich.console import Console
 from rich.live import Live
 
 from common import one_sentence
 from epsd_mm.benchmark.comparison import Comparison
 from epsd_mm.benchmark.driver import Driver, clean
-from epsd_mm.benchmark.executors import LocalExecutor
+from epsd_mm.benchmark.executors import (
+    Executor,
+    LocalExecutor,
+    RayExecutor,
+    SlurmExecutor,
+)
 from epsd_mm.benchmark.export import export_csv, export_json, import_json
 from epsd_mm.benchmark.progress import overview, sentence
 from epsd_mm.benchmark.report import write_report
+from epsd_mm.benchmark.store import StoreError
 from epsd_mm.benchmark.suite import Suite
 
 
@@ -35,12 +42,27 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest='command', required=True)
     run = commands.add_parser('run', help='run all cells not finished yet')
-    run.add_argument('--jobs', type=int, help='cells at a time')
-    run.add_argument('--threads', type=int, default=1, help='of each cell')
     run.add_argument(
-        '--gpus', type=int, nargs='*', default=[], help='GPUs to share out'
+        '--executor',
+        choices=EXECUTORS,
+        default='local',
+        help='processes on this machine, a Ray cluster, or Slurm by submitit',
     )
-    run.add_argument('--per-gpu', type=int, default=1, help='cells on one GPU')
+    run.add_argument(
+        '--jobs',
+        type=int,
+        help='cells at a time: by default as many as there is room for '
+        'locally, and 16 on a cluster',
+    )
+    run.add_argument(
+        '--option',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='of the executor: threads, gpus, per_gpu (local), address, cpus, '
+        'gpus (ray), or what submitit takes (slurm)',
+    )
     run.add_argument(
         '--retry', action='store_true', help='run failed cells again'
     )
@@ -69,17 +91,19 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with one_sentence():
-        suite = Suite.load(args.suite)
-        name = Path(args.suite).stem
-        folder = args.work_dir or Path('work_dirs', 'benchmarks', name)
-        driver = Driver(suite, folder)
-        COMMANDS[args.command](args, driver)
+    try:
+        with one_sentence():
+            name = Path(args.suite).stem
+            folder = args.work_dir or Path('work_dirs', 'benchmarks', name)
+            driver = Driver(Suite.load(args.suite), folder)
+            COMMANDS[args.command](args, driver)
+    except (StoreError, ImportError) as error:
+        raise SystemExit(f'error: {error}') from None
 
 
 def run(args: argparse.Namespace, driver: Driver) -> None:
-    executor = LocalExecutor(args.jobs, args.threads, args.gpus, args.per_gpu)
-    jobs = executor.workers
+    executor = EXECUTORS[args.executor](args, driver)
+    jobs = args.jobs or getattr(executor, 'workers', 16)
     console = Console()
     with executor:
         if console.is_terminal:
@@ -93,6 +117,25 @@ def run(args: argparse.Namespace, driver: Driver) -> None:
         else:
             driver.run(executor, jobs, Minutely(driver, jobs), args.retry)
     print(sentence(driver, jobs))
+
+
+def local(args: argparse.Namespace, driver: Driver) -> LocalExecutor:
+    return _built(LocalExecutor, workers=args.jobs, **args.option)
+
+
+def ray(args: argparse.Namespace, driver: Driver) -> RayExecutor:
+    return _built(RayExecutor, **args.option)
+
+
+def slurm(args: argparse.Namespace, driver: Driver) -> SlurmExecutor:
+    return SlurmExecutor(driver.folder / 'submitit', parameters=args.option)
+
+
+def _built(kind: type, **options) -> Executor:
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(f'--option: {error}') from error
 
 
 class Minutely:
@@ -141,6 +184,7 @@ def remove(args: argparse.Namespace, driver: Driver) -> None:
     print(f'{clean(driver)} cells deleted')
 
 
+EXECUTORS = dict(local=local, ray=ray, slurm=slurm)
 COMMANDS = {
     'run': run,
     'status': status,
