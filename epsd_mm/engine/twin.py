@@ -2,6 +2,8 @@
 
 import copy
 import random
+from logging import Logger
+from pickle import PicklingError
 
 import numpy as np
 import torch
@@ -48,11 +50,13 @@ def independent_copy(model: nn.Module) -> nn.Module:
         # A hook of theirs calculates them anew before each use.
         for weight in calculated_weights(module):
             memo[id(weight)] = weight.detach().clone()
+    loggers = (p for _, p in walk(model, all_parts) if isinstance(p, Logger))
+    memo |= {id(logger): logger for logger in loggers}
     try:
         functions = CopiedFunctions(model, memo)
         twin = copy.deepcopy(model, memo)
         functions.fill()
-    except (TypeError, RuntimeError) as e:
+    except (TypeError, RuntimeError, PicklingError) as e:
         raise TypeError(
             f'{type(model).__name__} is scored on a copy and cannot be '
             f'copied ({e}): keep files, locks, and tensors that have a '

@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.runner import turn_on_activation_checkpointing
 from mmpretrain.structures import DataSample, MultiTaskDataSample
 from torch import nn
@@ -275,6 +276,22 @@ def test_functions_that_hold_nothing_of_the_model_are_fine():
     model = tiny_classifier()
     model.backbone.register_forward_hook(lambda *args: seen.append(norm))
     scoring_copy(model)
+
+
+def test_loggers_are_those_of_the_process():
+    """mmengine's refuse to be copied."""
+    logger = MMLogger.get_instance('twin')
+    model = tiny_classifier()
+    model.logger = logger
+    model.backbone.register_forward_hook(
+        lambda *unused: logger.debug(model.logger)
+    )
+    twin = scoring_copy(model)
+    assert twin.logger is logger
+    (hook,) = twin.backbone._forward_hooks.values()
+    held = [cell.cell_contents for cell in hook.__closure__]
+    assert any(part is logger for part in held)
+    assert any(part is twin for part in held)
 
 
 def test_what_cannot_be_copied_is_said():
