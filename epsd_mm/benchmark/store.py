@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,33 @@ SCHEMA_VERSION = 1
 LOST_AFTER = 120.0
 _BUSY = 60.0  # seconds that a writer waits for the others
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS cells (
-    key TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    spec TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting'
-        CHECK (state IN ('waiting', 'running', 'finished', 'failed')),
-    owner TEXT,
-    heartbeat REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    started REAL,
-    ended REAL,
-    error TEXT,
-    environment TEXT
-);
-CREATE TABLE IF NOT EXISTS metrics (
-    key TEXT NOT NULL REFERENCES cells (key) ON DELETE CASCADE,
-    metric TEXT NOT NULL,
-    value REAL NOT NULL,
-    unit TEXT NOT NULL,
-    PRIMARY KEY (key, metric)
-);
-"""
+_SCHEMA = (
+    """
+    CREATE TABLE cells (
+        key TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'waiting'
+            CHECK (state IN ('waiting', 'running', 'finished', 'failed')),
+        owner TEXT,
+        heartbeat REAL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        started REAL,
+        ended REAL,
+        error TEXT,
+        environment TEXT
+    )
+    """,
+    """
+    CREATE TABLE metrics (
+        key TEXT NOT NULL REFERENCES cells (key) ON DELETE CASCADE,
+        metric TEXT NOT NULL,
+        value REAL NOT NULL,
+        unit TEXT NOT NULL,
+        PRIMARY KEY (key, metric)
+    )
+    """,
+)
 
 
 class StoreError(RuntimeError):
@@ -94,11 +98,17 @@ class Store:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._connected() as db:
-            (version,) = db.execute('PRAGMA user_version').fetchone()
-            tables = db.execute('SELECT count(*) FROM sqlite_master')
-            if version == 0 and tables.fetchone() == (0,):
-                self._create(db)
-            elif version != SCHEMA_VERSION:
+            if _is_new(db):
+                # Unless another process is making the same file just now.
+                with suppress(sqlite3.OperationalError):
+                    db.execute('PRAGMA journal_mode = WAL')
+        with self._writing() as db:
+            if _is_new(db):
+                for statement in _SCHEMA:
+                    db.execute(statement)
+                db.execute(f'PRAGMA user_version = {SCHEMA_VERSION}')
+            version = _version(db)
+            if version != SCHEMA_VERSION:
                 raise StoreError(
                     f'{self.path} is no store of this version (found '
                     f'{version}, expected {SCHEMA_VERSION}): name another '
@@ -256,13 +266,6 @@ class Store:
             for key, name, spec, *rest, environment in rows
         }
 
-    def _create(self, db: sqlite3.Connection) -> None:
-        db.execute('PRAGMA journal_mode = WAL')
-        db.executescript(
-            f'BEGIN IMMEDIATE;{_SCHEMA}'
-            f'PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;'
-        )
-
     def _end(self, db, key, owner, state, error, environment) -> None:
         ended = db.execute(
             'UPDATE cells SET state = ?, ended = ?, error = ?, '
@@ -315,6 +318,15 @@ class Store:
         finally:
             if db is not None:
                 db.close()
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return db.execute('PRAGMA user_version').fetchone()[0]
+
+
+def _is_new(db: sqlite3.Connection) -> bool:
+    (tables,) = db.execute('SELECT count(*) FROM sqlite_master').fetchone()
+    return not tables and _version(db) == 0
 
 
 def this_process() -> str:

@@ -116,6 +116,14 @@ def test_many_writers_share_the_cells_out(tmp_path):
     assert sorted(done) == sorted(key for key, _, _ in cells)
 
 
+def test_many_processes_may_make_one_store(tmp_path):
+    for turn in range(20):
+        path = tmp_path / f'{turn}.sqlite'
+        with ThreadPoolExecutor(8) as pool:
+            stores = list(pool.map(Store, [path] * 8))
+        assert all(store.entries() == {} for store in stores)
+
+
 WRITER = """
 import sys
 from epsd_mm.benchmark.store import Store
