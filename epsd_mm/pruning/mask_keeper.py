@@ -1,6 +1,6 @@
 """Keeps removed weights out of a model's training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -50,12 +50,16 @@ class MaskKeeper:
         for weight, kept in self._kept.items():
             kept.clear(weight)
 
-    @torch.no_grad()
     def mask_gradients(self) -> None:
         """Set the gradients of removed weights to zero."""
-        for weight, kept in self._kept.items():
+        for weight in self._kept:
             if weight.grad is not None:
-                kept.clear(weight.grad)
+                self.clear_gradient(weight)
+
+    @torch.no_grad()
+    def clear_gradient(self, weight: Tensor) -> None:
+        """The same of one masked weight that has a gradient."""
+        self._kept[weight].clear(weight.grad)
 
     @torch.no_grad()
     def clear_state(self, optimizer: Optimizer) -> None:
@@ -114,8 +118,8 @@ class MaskKeeper:
         if not dense_gradients:
             self.mask_gradients()
             self._handles += [
-                _on_gradient(weight, kept)
-                for weight, kept in self._kept.items()
+                _on_gradient(weight, self.clear_gradient)
+                for weight in self._kept
             ]
 
     def release(self) -> None:
@@ -186,16 +190,11 @@ def _clear_alike(value: Tensor, weight: Tensor, kept: '_Kept') -> None:
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def _on_gradient(weight: nn.Parameter, kept: _Kept):
-    """Clear the removed entries of a gradient whenever it accumulates."""
-
-    @torch.no_grad()
-    def clear(weight: Tensor) -> None:
-        kept.clear(weight.grad)
-
+def _on_gradient(weight: nn.Parameter, call: Callable[[Tensor], None]):
+    """Call a function whenever the gradient of a weight has accumulated."""
     frozen = not weight.requires_grad
     # A hook is for weights that require a gradient, and this one may later.
     weight.requires_grad_(True)
-    handle = weight.register_post_accumulate_grad_hook(clear)
+    handle = weight.register_post_accumulate_grad_hook(call)
     weight.requires_grad_(not frozen)
     return handle
