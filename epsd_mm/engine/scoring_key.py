@@ -35,7 +35,7 @@ _OF_WORKERS = (
     'timeout',
     'worker_init_fn',
 )
-_PACKAGES = ('torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+_PACKAGES = ('torch', 'numpy', 'mmengine')
 
 
 def scoring_key(
@@ -52,6 +52,9 @@ def scoring_key(
     """
     dataset = runner.train_dataloader.dataset
     params = dict(model.named_parameters())
+    sources = _sources(_parts(runner, model, settings))
+    # Not of all that happens to be imported, which differs by process.
+    used = {*_PACKAGES, *(name.partition('.')[0] for name in sources)}
     loader = runner.cfg.get('train_dataloader') or {}
     return digest(
         dict(
@@ -66,10 +69,10 @@ def scoring_key(
             data=[_content(leaf) for leaf in leaf_datasets(dataset)],
             versions={
                 name: getattr(sys.modules.get(name), '__version__', None)
-                for name in _PACKAGES
+                for name in sorted(used)
             },
             package=_package(),
-            sources=_sources(_parts(runner, model, settings)),
+            sources=sources,
         )
     )
 
