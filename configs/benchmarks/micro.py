@@ -16,12 +16,9 @@ methods = {
 }
 sparsities = [0.95]
 seeds = list(range(10))
+at = dict(setup='cifar10_16px', sparsity=0.95)
 claims = [
-    dict(
-        name='C1',
-        setup='cifar10_16px',
-        first='EPSD',
-        second='Simple Combination',
-        sparsity=0.95,
-    )
+    dict(name='C1', first='EPSD', second='Simple Combination', **at),
+    dict(name='C8', first='EPSD', second='Random', **at),
 ]
+del at
