@@ -2,7 +2,7 @@
 
 import argparse
 
-from epsd_mm.datasets.preparation import LAYOUTS, prepare
+from epsd_mm.preparation import LAYOUTS, prepare
 
 _NOTES = """\
 ImageNet cannot be downloaded freely, and takes --source. Where everything is

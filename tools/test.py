@@ -28,10 +28,10 @@ from common import (
     one_sentence,
 )
 from epsd_mm.datasets.leaves import leaf_configs
-from epsd_mm.datasets.preparation import require_data
 from epsd_mm.engine.checkpoints import loaded_file_named, look_before_loading
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.evaluation.sparsity import sparsity_table
+from epsd_mm.preparation import require_data
 
 
 def parse_args(argv=None) -> argparse.Namespace:

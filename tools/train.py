@@ -23,7 +23,6 @@ from common import (
 from epsd_mm.config_types import find_hook
 from epsd_mm.datasets.annotations import check_configured_annotations
 from epsd_mm.datasets.class_names import check_configured_class_names
-from epsd_mm.datasets.preparation import require_data
 from epsd_mm.engine.checkpoints import look_before_loading
 from epsd_mm.engine.hooks import RevivalHook
 from epsd_mm.engine.launch import join_without_accelerator
@@ -31,6 +30,7 @@ from epsd_mm.engine.loaders import check_loader_config
 from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
 from epsd_mm.engine.work_dir import claim_work_dir, release_work_dir
+from epsd_mm.preparation import require_data
 
 
 def parse_args(argv=None) -> argparse.Namespace:

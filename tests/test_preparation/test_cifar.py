@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from epsd_mm.datasets.preparation import LAYOUTS, prepare
+from epsd_mm.preparation import LAYOUTS, prepare
 from tests.helpers.archives import pack, tree
 from tests.helpers.real_data import FOLDER, needs
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor, TimeoutError
 
 import pytest
 
-from epsd_mm.datasets.preparation import LAYOUTS, disk, prepare, staging
-from epsd_mm.datasets.preparation.layout import Archive
 from epsd_mm.locks import FileLock
+from epsd_mm.preparation import LAYOUTS, disk, prepare, staging
+from epsd_mm.preparation.layout import Archive
 from tests.helpers.archives import cub_files, pack, picture, tree
 from tests.helpers.servers import serving
 

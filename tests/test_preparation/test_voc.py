@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.datasets.preparation import LAYOUTS, prepare
-from epsd_mm.datasets.preparation.check import check
+from epsd_mm.preparation import LAYOUTS, prepare
+from epsd_mm.preparation.check import check
 from tests.helpers.archives import pack, tree
 from tests.helpers.real_data import FOLDER, needs
 

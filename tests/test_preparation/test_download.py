@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from epsd_mm.datasets.preparation import disk
-from epsd_mm.datasets.preparation.download import download
-from epsd_mm.datasets.preparation.layout import Archive
+from epsd_mm.preparation import disk
+from epsd_mm.preparation.download import download
+from epsd_mm.preparation.layout import Archive
 from tests.helpers.servers import serving
 
 CONTENT = os.urandom(3_000_000)

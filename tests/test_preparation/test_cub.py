@@ -3,7 +3,7 @@
 import pytest
 from mmpretrain import datasets
 
-from epsd_mm.datasets.preparation import LAYOUTS, prepare
+from epsd_mm.preparation import LAYOUTS, prepare
 from tests.helpers.archives import cub_files, pack
 from tests.helpers.real_data import FOLDER, needs
 

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from epsd_mm.datasets.preparation.archives import (
+from epsd_mm.preparation.archives import (
     damage_named,
     members,
     unpacked_bytes,

@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.datasets.preparation import LAYOUTS, require_data
+from epsd_mm.preparation import LAYOUTS, require_data
 
 
 @pytest.fixture(scope='module')

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from epsd_mm.config_types import type_name
+from epsd_mm.datasets.leaves import leaf_configs
 
-from ..leaves import leaf_configs
 from .layout import Layout
 from .layouts import LAYOUTS
 

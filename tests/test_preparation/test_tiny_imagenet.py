@@ -2,7 +2,7 @@
 
 import pytest
 
-from epsd_mm.datasets.preparation import LAYOUTS, prepare
+from epsd_mm.preparation import LAYOUTS, prepare
 from tests.helpers.archives import pack, picture, tree
 from tests.helpers.real_data import FOLDER, needs
 

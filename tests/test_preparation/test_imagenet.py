@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmpretrain.datasets import ImageNet as ImageNetDataset
 
-from epsd_mm.datasets.preparation import LAYOUTS, prepare, require_data
+from epsd_mm.preparation import LAYOUTS, prepare, require_data
 from tests.helpers.archives import pack, picture, tar_bytes, tree
 from tests.helpers.real_data import FOLDER, needs
 
