@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -27,7 +28,8 @@ class LedgerFile:
 
     Args:
         path: Of the file.
-        key: What the sums depend on; a file with another one is not used.
+        key: Digests of what the sums depend on, by name; a file with
+            another one is not used.
         logger: Is told what was found.
 
     Attributes:
@@ -35,9 +37,11 @@ class LedgerFile:
         seconds: What that took.
     """
 
-    def __init__(self, path: Path, key: str, logger: MMLogger) -> None:
+    def __init__(
+        self, path: Path, key: Mapping[str, str], logger: MMLogger
+    ) -> None:
         self.path = path
-        self.key = key
+        self.key = dict(key)
         self.logger = logger
         self.start: Ledger | None = None
         self.seconds = 0.0
@@ -80,7 +84,8 @@ class LedgerFile:
             saved = torch.load(
                 self.path, map_location='cpu', weights_only=True
             )
-            if saved['key'] == self.key:
+            other = _differences(self.key, saved['key'])
+            if not other:
                 self.start = Ledger.unpack(saved['ledger'])
                 self.seconds = saved['seconds']
         except Exception as e:  # whatever a damaged file leads to
@@ -92,14 +97,20 @@ class LedgerFile:
             return
         if self.start is None:
             self.logger.warning(
-                f'{self.path} is of a scoring with other weights, settings, '
-                'data or code and not used: scoring begins anew'
+                f'{self.path} is of a scoring with other '
+                f'{" and ".join(other)}, and not used: scoring begins anew'
             )
             return
         self.logger.info(
             f'scoring goes on: {self.path} holds {self.start.draws} draws '
             'that an earlier run has made'
         )
+
+
+def _differences(key: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Names of what is not the same."""
+    names = dict.fromkeys([*key, *other])
+    return [name for name in names if key.get(name) != other.get(name)]
 
 
 def remove_ledgers(folder: Path) -> None:

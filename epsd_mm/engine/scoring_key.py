@@ -43,10 +43,10 @@ def scoring_key(
     model: nn.Module,
     settings: Settings,
     given: Masks | None = None,
-) -> str:
-    """A digest of weights, settings, data and code.
+) -> dict[str, str]:
+    """Digests of weights, settings, data and code, by name.
 
-    Where it is the same, a draw has the same scores. Of the data it knows
+    Where all are the same, a draw has the same scores. Of the data they know
     the config and what the data sets say of their samples; images on the
     disk are not read.
     """
@@ -56,25 +56,26 @@ def scoring_key(
     # Not of all that happens to be imported, which differs by process.
     used = {*_PACKAGES, *(name.partition('.')[0] for name in sources)}
     loader = runner.cfg.get('train_dataloader') or {}
-    return digest(
-        dict(
-            weights=params,
-            buffers=dict(model.named_buffers()),
-            trained=[name for name, p in params.items() if p.requires_grad],
-            device=next(iter(params.values())).device.type,
-            settings=_settings(settings),
-            given=given and given.pack(),
-            model=runner.cfg.get('model'),
-            loader={k: v for k, v in loader.items() if k not in _OF_WORKERS},
-            data=[_content(leaf) for leaf in leaf_datasets(dataset)],
-            versions={
-                name: getattr(sys.modules.get(name), '__version__', None)
-                for name in sorted(used)
-            },
-            package=_package(),
-            sources=sources,
-        )
-    )
+    parts = {
+        'weights': params,
+        'buffers': dict(model.named_buffers()),
+        'trainable weights': [n for n, p in params.items() if p.requires_grad],
+        'device': next(iter(params.values())).device.type,
+        'settings': _settings(settings),
+        'given masks': given and given.pack(),
+        'config of the model': runner.cfg.get('model'),
+        'config of the loader': {
+            k: v for k, v in loader.items() if k not in _OF_WORKERS
+        },
+        'data': [_content(leaf) for leaf in leaf_datasets(dataset)],
+        'versions of packages': {
+            name: getattr(sys.modules.get(name), '__version__', None)
+            for name in sorted(used)
+        },
+        'code of epsd_mm': _package(),
+        'code of model, data and samplers': sources,
+    }
+    return {name: digest(part) for name, part in parts.items()}
 
 
 def _settings(settings: Settings) -> dict:

@@ -207,7 +207,7 @@ def detection_batch(
     return dict(inputs=inputs, data_samples=samples)
 
 
-TINY_CLASSIFIER = dict(
+_TINY_CLASSIFIER = dict(
     type='ImageClassifier',
     data_preprocessor=dict(
         type='ClsDataPreprocessor', mean=[128.0] * 3, std=[64.0] * 3
@@ -233,11 +233,16 @@ TINY_CLASSIFIER = dict(
 )
 
 
+def tiny_classifier_config():
+    """Config of that model, a new one each time: building completes it."""
+    return copy.deepcopy(_TINY_CLASSIFIER)
+
+
 def tiny_classifier(seed=0, classes=4, **head):
     """A residual classifier with batch normalisation and few channels."""
     register_mmpretrain(init_default_scope=False)
     torch.manual_seed(seed)
-    cfg = copy.deepcopy(TINY_CLASSIFIER)
+    cfg = tiny_classifier_config()
     cfg['head'].update(num_classes=classes, **head)
     return build(cfg, 'mmpretrain')
 

@@ -4,7 +4,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.utils import register_all_modules
 
-from .models import TINY_CLASSIFIER
+from .models import tiny_classifier_config
 
 VOC = 'mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py'
 CLASSES = ('disc', 'square', 'triangle', 'star')
@@ -101,7 +101,7 @@ def tiny_classifier_cfg(pictures, work_dir, epsd, epochs=1, sampler=None):
         dict(
             default_scope='mmpretrain',
             custom_imports=dict(imports=['epsd_mm']),
-            model=TINY_CLASSIFIER,
+            model=tiny_classifier_config(),
             train_dataloader=dict(
                 batch_size=4,
                 num_workers=0,

@@ -163,15 +163,20 @@ def change_a_weight(runner):
 
 
 @pytest.mark.parametrize(
-    'change, options',
-    [(change_a_weight, {}), (None, dict(seed=1))],
+    'change, options, other',
+    [
+        (change_a_weight, {}, 'weights'),
+        (None, dict(seed=1), 'settings'),
+    ],
     ids=['weight', 'seed'],
 )
-def test_anything_else_begins_anew(broken_off, pictures, change, options):
+def test_anything_else_begins_anew(
+    broken_off, pictures, change, options, other
+):
     made, told, masks = go_on(cfg_of(pictures, broken_off, **options), change)
     assert made == 5
     (line,) = told
-    assert 'other weights, settings, data or code' in line
+    assert f'of a scoring with other {other}, and not used' in line
     fresh = cfg_of(pictures, broken_off / 'fresh', **options)
     assert masks == go_on(fresh, change)[2]
 

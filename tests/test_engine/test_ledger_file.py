@@ -16,7 +16,10 @@ def path(tmp_path, monkeypatch):
     return tmp_path / 'scoring' / 'scoring.pth'
 
 
-def opened(path, key='k'):
+KEY = dict(weights='w', settings='s', data='d')
+
+
+def opened(path, key=KEY):
     """A ledger file, and what it has to say."""
     logger, lines = logging.Logger('test'), []
     handler = logging.Handler()
@@ -50,11 +53,12 @@ def test_what_is_kept_is_found(path):
 
 
 def test_of_another_search_it_is_not_used_but_replaced(path):
-    opened(path, 'k')[0].keep(filled())
-    file, (line,) = opened(path, 'other')
-    assert file.start is None and 'other weights' in line
+    opened(path)[0].keep(filled())
+    other = dict(KEY, weights='other', data='other')
+    file, (line,) = opened(path, other)
+    assert file.start is None and 'other weights and data,' in line
     file.keep(filled())
-    assert opened(path, 'other')[0].start.draws == 3
+    assert opened(path, other)[0].start.draws == 3
 
 
 def cut(content):

@@ -4,14 +4,13 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.optim import ApexOptimWrapper, OptimWrapper, OptimWrapperDict
-from mmpretrain.registry import MODELS
 from torch import nn
 
 from epsd_mm.engine.hooks import DenseHook, RevivalHook
 from epsd_mm.engine.optimizers import optimizers_of
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
-from tests.helpers.models import TINY_CLASSIFIER
+from tests.helpers.models import tiny_classifier
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
 
 RANDOM = dict(
@@ -89,7 +88,7 @@ def test_momentum_of_a_dense_checkpoint_is_cleared_on_resume(
     source, masks, pictures, tmp_path
 ):
     checkpoint = torch.load(source / 'epoch_1.pth', weights_only=False)
-    model = MODELS.build(TINY_CLASSIFIER)
+    model = tiny_classifier()
     checkpoint['optimizer']['state'] = {
         index: dict(momentum_buffer=torch.ones_like(param))
         for index, param in enumerate(model.parameters())

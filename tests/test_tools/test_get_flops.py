@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 
 import epsd_mm
 from epsd_mm.pruning import Masks
-from tests.helpers.models import TINY_CLASSIFIER
+from tests.helpers.models import tiny_classifier_config
 from tests.helpers.runners import config_of, tiny_detector_cfg
 
 TOOL = 'analysis_tools/get_flops'
@@ -185,7 +185,9 @@ def test_ssd_at_the_size_of_its_config(measure, tmp_path):
 
 
 def test_a_classifier_counts_with_its_head(measure):
-    cfg = Config(dict(default_scope='mmpretrain', model=TINY_CLASSIFIER))
+    cfg = Config(
+        dict(default_scope='mmpretrain', model=tiny_classifier_config())
+    )
     figures, _ = measure(cfg, '--shape', '8')
     parts = figures['parts']
     assert list(parts) == ['backbone', 'head']
