@@ -1,5 +1,6 @@
 """Results of a suite, side by side and pair by pair."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from .statistics import (
     FEWEST_PAIRS,
     Difference,
     Summary,
+    detectable_difference,
     holm,
     paired_difference,
     smallest_p,
@@ -68,7 +70,7 @@ class Comparison:
     """
 
     def __init__(self, suite: Suite, entries: Mapping[str, Entry]) -> None:
-        self.suite = suite
+        self.suite, self.entries = suite, entries
         self.finished = [
             (cell, entries[cell.key])
             for cell in suite.cells
@@ -101,12 +103,26 @@ class Comparison:
         return found
 
     def available(self, arm: Arm, metric: str) -> dict[int, float]:
-        """The same, of the cells that report it."""
+        """The same, of the cells that report a finite number."""
         return {
             cell.seed: entry.metrics[metric][0]
             for cell, entry in self.finished
-            if _arm(cell) == arm and metric in entry.metrics
+            if _arm(cell) == arm and _has_number(entry, metric)
         }
+
+    def lost(self, arm: Arm, metric: str) -> list[str]:
+        """Cells of an arm that failed, or ended without a finite number."""
+        return [
+            entry.name
+            for cell in self.suite.cells
+            if _arm(cell) == arm
+            and (entry := self.entries.get(cell.key)) is not None
+            and (
+                entry.state == 'failed'
+                or entry.state == 'finished'
+                and not _has_number(entry, metric)
+            )
+        ]
 
     def primary(self, setup: str) -> str:
         """The metric that a set-up compares."""
@@ -152,9 +168,12 @@ class Comparison:
             )
             for claim in self.suite.claims
         }
-        adjusted = holm({c: d.p for c, d in found.items() if d is not None})
+        # One without pairs yet is one of those that are tested all the same.
+        adjusted = holm(
+            {c: 1.0 if d is None else d.p for c, d in found.items()}
+        )
         return [
-            _judged(claim, difference, adjusted.get(claim), len(found))
+            self._judged(claim, difference, adjusted[claim])
             for claim, difference in found.items()
         ]
 
@@ -176,34 +195,57 @@ class Comparison:
             if dense
         ]
 
+    def _judged(
+        self, claim: Claim, difference: Difference | None, p: float
+    ) -> Verdict:
+        def said(verdict: str, why: str) -> Verdict:
+            tested = None if difference is None else p
+            return Verdict(claim, verdict, why, difference, tested)
 
-def _judged(
-    claim: Claim, difference: Difference | None, p: float | None, claims: int
-) -> Verdict:
-    def said(verdict: str, why: str) -> Verdict:
-        return Verdict(claim, verdict, why, difference, p)
+        pairs = 0 if difference is None else difference.n
+        planned = len(self.suite.seeds)
+        if pairs < FEWEST_PAIRS:
+            return said(
+                'no claim',
+                f'{pairs} pairs of seeds, {FEWEST_PAIRS} are needed',
+            )
+        reached, needed = smallest_p(planned), LEVEL / len(self.suite.claims)
+        if reached > needed:
+            return said(
+                'undecided',
+                f'n too small: {planned} pairs reach p = {reached:.3g} at '
+                f'best, and {needed:.3g} is needed',
+            )
+        if pairs < planned:
+            return said('undecided', self._why_not_yet(claim, pairs))
+        if p > LEVEL:
+            seen = detectable_difference(difference.std, pairs, needed)
+            return said(
+                'undecided',
+                f'p = {p:.3g}; a difference of {seen:.2g} would have been '
+                'seen four times in five',
+            )
+        if difference.mean > 0:
+            return said('supported', f'p = {p:.3g}')
+        return said('not supported', f'it is the other way round, p = {p:.3g}')
 
-    pairs = 0 if difference is None else difference.n
-    if pairs < FEWEST_PAIRS:
-        return said(
-            'no claim', f'{pairs} pairs of seeds, {FEWEST_PAIRS} are needed'
+    def _why_not_yet(self, claim: Claim, pairs: int) -> str:
+        """A test at each look would find something sooner or later."""
+        why = (
+            f'{pairs} of {len(self.suite.seeds)} pairs so far; it is tested '
+            'once, when all are there'
         )
-    reached = smallest_p(pairs)
-    if reached * claims > LEVEL:
-        return said(
-            'undecided',
-            f'n too small: {pairs} pairs reach p = {reached:.3g} at best, '
-            f'and {LEVEL / claims:.3g} is needed',
-        )
-    if p > LEVEL:
-        return said(
-            'undecided',
-            f'p = {p:.3g}; a difference of {difference.seen_from:.2g} would '
-            'have been seen four times in five',
-        )
-    if difference.mean > 0:
-        return said('supported', f'p = {p:.3g}')
-    return said('not supported', f'it is the other way round, p = {p:.3g}')
+        metric = self.primary(claim.setup)
+        lost = [
+            n for a in self.claim_arms(claim) for n in self.lost(a, metric)
+        ]
+        if lost:
+            why += f'. Without a result: {", ".join(lost)}'
+        return why
+
+
+def _has_number(entry: Entry, metric: str) -> bool:
+    return math.isfinite(entry.metrics.get(metric, (math.nan,))[0])
 
 
 def _arm(cell) -> Arm:

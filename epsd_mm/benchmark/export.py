@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 from epsd_mm.files import atomic_write
@@ -40,11 +41,20 @@ def export_json(entries: dict[str, Entry], path: str | Path) -> None:
             spec=entry.spec,
             seconds=round((entry.ended or 0) - (entry.started or 0), 1),
             environment=entry.environment,
-            metrics={n: list(pair) for n, pair in entry.metrics.items()},
+            metrics={
+                # JSON has no NaN and no infinity, but strings of them.
+                n: [v if math.isfinite(v) else str(v), unit]
+                for n, (v, unit) in entry.metrics.items()
+            },
         )
         for entry in _finished(entries)
     ]
-    _write(path, json.dumps(dict(format=FORMAT, cells=cells), indent=1))
+    _write(
+        path,
+        json.dumps(
+            dict(format=FORMAT, cells=cells), indent=1, allow_nan=False
+        ),
+    )
 
 
 def import_json(store: Store, path: str | Path, owner: str) -> int:

@@ -7,7 +7,6 @@ compared seed by seed: the differences vary less than the results do.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from scipy import stats
@@ -19,6 +18,8 @@ FEWEST_PAIRS = 3
 #: Up to so many pairs all flips of signs are tried; above, a sample.
 _EXACT_UP_TO = 18
 _SAMPLED_FLIPS = 2**18
+# Differences that differ by less than this share are equal but for rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Summary:
         std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
         return cls(float(np.mean(values)), std, len(values))
 
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Student's interval of the mean; NaN for a single result."""
+        if self.n < 2:
+            return math.nan, math.nan
+        half = _half_width(self.std, self.n, confidence)
+        return self.mean - half, self.mean + half
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -59,7 +67,8 @@ class Difference:
         improvement: Probability that a run of the first method beats one of
             the second, whatever their seeds (Agarwal et al., NeurIPS 2021).
         seen_from: The difference in the mean that a paired t-test would
-            have seen with a probability of 0.8, at this spread.
+            have seen with a probability of 0.8, at this spread; NaN for a
+            single pair, and where the differences do not vary.
         n: Number of pairs.
     """
 
@@ -100,7 +109,7 @@ def paired_difference(
     b = _checked([second[seed] for seed in seeds])
     differences = a - b
     n = len(seeds)
-    std = float(np.std(differences, ddof=1)) if n > 1 else math.nan
+    std = _spread(differences)
     low, high, how = _interval(differences, confidence)
     return Difference(
         mean=float(differences.mean()),
@@ -127,14 +136,15 @@ def sign_flip_test(differences: Sequence[float]) -> float:
     values = _checked(differences)
     n = len(values)
     if n <= _EXACT_UP_TO:
-        signs = np.array(list(product((1.0, -1.0), repeat=n)))
+        flipped = np.arange(2**n)[:, None] >> np.arange(n) & 1
+        signs = 1.0 - 2.0 * flipped
     else:
         generator = np.random.default_rng(0)
         signs = generator.choice((1.0, -1.0), size=(_SAMPLED_FLIPS, n))
         signs[0] = 1.0
     observed = abs(values.sum())
     # Sums of the same numbers in another order differ in the last bits.
-    slack = 1e-9 * np.abs(values).sum()
+    slack = _ROUNDING * np.abs(values).sum()
     return float(np.mean(np.abs(signs @ values) >= observed - slack))
 
 
@@ -158,9 +168,11 @@ def detectable_difference(
 
     A paired t-test of this level then rejects with this probability:
     ``(t_{1−level/2} + t_power) std / √n`` with n − 1 degrees of freedom.
-    NaN for a single pair.
+    That leaves out the skew of the noncentral t, which makes it 5 % more
+    for 3 pairs and 1 % more for 6. NaN for a single pair, and without
+    spread.
     """
-    if n < 2:
+    if n < 2 or not std:
         return math.nan
     quantiles = stats.t.ppf([1 - level / 2, power], n - 1)
     return float(quantiles.sum() * std / math.sqrt(n))
@@ -184,22 +196,46 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def _interval(
     differences: np.ndarray, confidence: float
 ) -> tuple[float, float, str]:
-    n = len(differences)
+    n, mean = len(differences), float(differences.mean())
     if n < 2:
         return math.nan, math.nan, 'none'
-    spread = differences.std(ddof=1)
+    spread = _spread(differences)
     if n < BOOTSTRAP_FROM or not spread:
-        half = stats.t.ppf((1 + confidence) / 2, n - 1) * spread / n**0.5
-        mean = differences.mean()
-        return float(mean - half), float(mean + half), 't'
+        half = _half_width(spread, n, confidence)
+        return mean - half, mean + half, 't'
     found = stats.bootstrap(
         (differences,),
         np.mean,
-        confidence_level=confidence,
+        confidence_level=_expanded(confidence, n),
         n_resamples=9_999,
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high), 'bootstrap'
+
+
+def _expanded(confidence: float, n: int) -> float:
+    """What to ask of a bootstrap for an interval that holds what it says.
+
+    Resampling n values spreads their mean by √((n−1)/n) too little, and has
+    no tails of Student's: at 10 pairs 95 % would be 90 %. Hesterberg, *What
+    Teachers Should Know About the Bootstrap*, The American Statistician
+    2015.
+    """
+    quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
+    return float(1 - 2 * stats.norm.sf(math.sqrt(n / (n - 1)) * quantile))
+
+
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation (n − 1), zero where only rounding differs."""
+    if len(values) < 2:
+        return math.nan
+    if np.ptp(values) <= _ROUNDING * np.abs(values).max():
+        return 0.0
+    return float(values.std(ddof=1))
+
+
+def _half_width(std: float, n: int, confidence: float) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1) * std / n**0.5)
 
 
 def _checked(values: Sequence[float]) -> np.ndarray:

@@ -199,7 +199,8 @@ class Store:
             db.executemany(
                 'INSERT INTO metrics VALUES (?, ?, ?, ?)',
                 [
-                    (key, m, value, unit)
+                    # NaN would be NULL: a run that diverged has no result.
+                    (key, m, 'nan' if value != value else value, unit)
                     for m, (value, unit) in metrics.items()
                 ],
             )
@@ -249,7 +250,7 @@ class Store:
             for key, name, value, unit in db.execute(
                 'SELECT * FROM metrics ORDER BY rowid'
             ):
-                metrics.setdefault(key, {})[name] = (value, unit)
+                metrics.setdefault(key, {})[name] = (float(value), unit)
             rows = db.execute(
                 'SELECT key, name, spec, state, owner, attempts, started, '
                 'ended, error, environment FROM cells ORDER BY rowid'

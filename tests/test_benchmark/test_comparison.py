@@ -1,5 +1,7 @@
 """What a report may say, and when it must not."""
 
+import math
+
 import pytest
 
 import epsd_mm
@@ -27,15 +29,19 @@ claims = [dict(name='C1', setup='a', first='epsd', second='plain',
 
 @pytest.fixture(scope='module')
 def suite(tmp_path_factory):
-    path = tmp_path_factory.mktemp('suite') / 'suite.py'
-    path.write_text(CONTENT)
+    return loaded(tmp_path_factory.mktemp('suite') / 'suite.py')
+
+
+def loaded(path, content=CONTENT):
+    path.write_text(content)
     return Suite.load(path)
 
 
-def compared(suite, value, seeds=range(10), version=lambda cell: 1):
+def compared(suite, value, seeds=range(10), version=lambda cell: 1, failed=()):
     entries = {
         cell.key: Entry(
-            *(cell.key, cell.name, cell.spec(), 'finished', None, 1, 0, 1),
+            *(cell.key, cell.name, cell.spec()),
+            *('failed' if cell.name in failed else 'finished', None, 1, 0, 1),
             *(None, dict(recipe_version=version(cell))),
             {METRIC: (value(cell), '%')},
         )
@@ -76,11 +82,12 @@ def test_the_opposite_is_said(suite):
 def test_noise_decides_nothing_and_says_what_would_have_been_seen(suite):
     found = verdict(suite, by_method(0.1, 2.0))
     assert found.verdict == 'undecided'
+    # one claim, so that it is tested at the level of the column
     assert f'{found.difference.seen_from:.2g}' in found.why
 
 
 @pytest.mark.parametrize(
-    'pairs, verdict_, said',
+    'planned, verdict_, said',
     [
         (2, 'no claim', '2 pairs of seeds, 3 are needed'),
         (3, 'undecided', 'n too small: 3 pairs reach p = 0.25'),
@@ -88,9 +95,58 @@ def test_noise_decides_nothing_and_says_what_would_have_been_seen(suite):
         (6, 'supported', 'p = 0.0312'),
     ],
 )
-def test_few_pairs_claim_nothing(pairs, verdict_, said, suite):
-    found = verdict(suite, by_method(1.0), range(pairs))
+def test_few_pairs_claim_nothing(planned, verdict_, said, tmp_path):
+    content = CONTENT.replace('range(10)', f'range({planned})')
+    suite = loaded(tmp_path / 'suite.py', content)
+    found = verdict(suite, by_method(1.0))
     assert found.verdict == verdict_ and said in found.why
+
+
+def test_claims_are_tested_once_when_all_planned_pairs_are_there(suite):
+    """A test at each look finds something sooner or later."""
+    found = verdict(suite, by_method(1.0), range(9))
+    assert found.verdict == 'undecided'
+    assert '9 of 10 pairs so far' in found.why
+
+
+@pytest.mark.parametrize('diverged', [math.nan, math.inf, -math.inf])
+def test_runs_without_a_number_are_named_and_not_left_out(diverged, suite):
+    """Leaving out what diverged would choose the seeds."""
+
+    def value(cell):
+        mine = cell.method.name == 'epsd' and cell.seed == 3
+        return diverged if mine else by_method(1.0)(cell)
+
+    found = verdict(suite, value)
+    assert found.verdict == 'undecided'
+    assert 'Without a result: a/epsd/0.9/seed 3' in found.why
+    assert found.difference.n == 9
+
+
+def test_failed_cells_of_a_claim_are_named(suite):
+    found = verdict(
+        suite, by_method(1.0), failed=['a/plain/0.9/seed 2', 'a/dense/seed 1']
+    )
+    assert found.verdict == 'undecided'
+    assert found.why.endswith('Without a result: a/plain/0.9/seed 2')
+
+
+def test_a_claim_without_runs_counts_among_those_tested(tmp_path):
+    """Else the first that is finished would be tested as if alone."""
+    content = CONTENT + (
+        "methods['random'] = dict(variant='prune-only', criterion='Random')\n"
+        "claims += [dict(claims[0], name='C8', second='random')]\n"
+    )
+    suite = loaded(tmp_path / 'suite.py', content)
+    entries = compared(suite, by_method(1.0)).entries
+    there = {
+        cell.key: entries[cell.key]
+        for cell in suite.cells
+        if cell.method.name != 'random'
+    }
+    first, second = Comparison(suite, there).verdicts()
+    assert first.p == 2 * 2**-9
+    assert second.verdict == 'no claim' and second.p is None
 
 
 def test_no_runs_are_no_pairs(suite):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import pytest
 
@@ -48,6 +49,21 @@ def test_a_table_has_every_metric_of_every_finished_cell(store, tmp_path):
         for name, (value, _) in METRICS.items()
     ]
     assert {(r['method'], r['sparsity']) for r in rows} == {('EPSD', '0.95')}
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+def test_what_diverged_is_a_result_too(value, store, tmp_path):
+    """Without it, the seeds that did not would be compared alone."""
+    store.claim(['key2'], 'p')
+    store.finish('key2', 'p', {'loss': (value, '1')}, {})
+    path = tmp_path / 'results.json'
+    export_json(store.entries(), path)
+    json.loads(path.read_text(), parse_constant=pytest.fail)
+    other = Store(tmp_path / 'other.sqlite')
+    import_json(other, path, 'q')
+    for each in (store, other):
+        (found, _) = each.entries()['key2'].metrics['loss']
+        assert str(found) == str(value)
 
 
 @pytest.mark.parametrize(

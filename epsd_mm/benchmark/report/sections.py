@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from ..comparison import Arm, Comparison
-from ..statistics import FEWEST_PAIRS, Difference, Summary, paired_difference
+from ..statistics import FEWEST_PAIRS, Difference, Summary
 from . import figures
 from .blocks import Figure, Section, Table
 
@@ -97,7 +97,7 @@ def _results(comparison: Comparison, setup: str) -> Section:
         rows.append([arm.method, shown, _spread(summary, unit), _n(summary)])
         if summary is None:
             continue
-        ends = _mean_interval(comparison, arm, metric, summary)
+        ends = summary.mean, *summary.interval()
         if arm.sparsity is None:
             levels[arm.method] = ends
         else:
@@ -250,16 +250,6 @@ def _references(comparison: Comparison, setup: str) -> list[Arm]:
 
 def _arms(comparison: Comparison, setup: str) -> list[Arm]:
     return [arm for arm in comparison.arms if arm.setup == setup]
-
-
-def _mean_interval(
-    comparison: Comparison, arm: Arm, metric: str, summary: Summary
-) -> tuple[float, float, float]:
-    values = comparison.available(arm, metric)
-    found = paired_difference(values, dict.fromkeys(values, 0.0))
-    if summary.n < 2:
-        return summary.mean, summary.mean, summary.mean
-    return summary.mean, found.low, found.high
 
 
 def _number(
