@@ -116,8 +116,8 @@ def load_values(
         OSError: It cannot be read.
         CheckpointError: It is damaged, or holds more than values.
     """
+    _check_whole(path)
     try:
-        check_saved(path)
         return _load(path, map_location, **options)
     except pickle.UnpicklingError as error:
         name = re.search(r'GLOBAL ([\w.]+)', str(error))
@@ -129,8 +129,6 @@ def load_values(
         ) from error
     except OSError:
         raise
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
     except Exception as error:  # torch has many for what it cannot read
         raise CheckpointError(f'{path} cannot be read: {error}') from error
 
@@ -146,8 +144,8 @@ def check_checkpoint(path: str | Path, to_resume: bool = False) -> None:
         OSError: It cannot be read.
         CheckpointError: It is damaged; or no run can go on from it.
     """
+    _check_whole(path)
     try:
-        check_saved(path)
         content = _glance(path)
     except pickle.UnpicklingError as error:
         if _is_zip(path) or 'GLOBAL' in str(error):
@@ -155,8 +153,6 @@ def check_checkpoint(path: str | Path, to_resume: bool = False) -> None:
         raise CheckpointError(f'{path} cannot be read: {error}') from error
     except OSError:
         raise
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
     except Exception as error:  # torch has many for what it cannot read
         raise CheckpointError(f'{path} cannot be read: {error}') from error
     if to_resume:
@@ -176,6 +172,13 @@ def read_meta(path: str | Path) -> dict:
     except Exception:  # whatever it is, it is no checkpoint of a run
         return {}
     return meta if isinstance(meta, dict) else {}
+
+
+def _check_whole(path: str | Path) -> None:
+    try:
+        check_saved(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _glance(path: str | Path) -> Any:
@@ -213,6 +216,13 @@ def _named(cls: type) -> type:
     return type(cls.__name__, (), dict(__module__=cls.__module__))
 
 
+def _empty_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
+    """What numpy saves an array as: an empty one, which its state fills."""
+    if kind is not np.ndarray or shape != (0,):
+        raise ValueError(f'an array of shape {shape} comes without content')
+    return _core.multiarray._reconstruct(kind, shape, code)
+
+
 def _method(owner: Any, name: str) -> Any:
     known = isinstance(owner, type) and name in _METHODS.get(owner, ())
     if not known:
@@ -242,8 +252,11 @@ _ALLOWED = [
     np.dtype,
     *{type(np.dtype(code)) for code in '?bBhHiIlLqQefd'},
     *(
-        _called(f'{core}.{name}', getattr(_core.multiarray, name))
+        _called(f'{core}.{name}', function)
         for core in _CORES
-        for name in ('_reconstruct', 'scalar')
+        for name, function in (
+            ('_reconstruct', _empty_array),
+            ('scalar', _core.multiarray.scalar),
+        )
     ),
 ]

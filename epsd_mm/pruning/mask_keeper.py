@@ -53,13 +53,14 @@ class MaskKeeper:
     def mask_gradients(self) -> None:
         """Set the gradients of removed weights to zero."""
         for weight in self._kept:
-            if weight.grad is not None:
-                self.clear_gradient(weight)
+            self.clear_gradient(weight)
 
     @torch.no_grad()
     def clear_gradient(self, weight: Tensor) -> None:
-        """The same of one masked weight that has a gradient."""
-        self._kept[weight].clear(weight.grad)
+        """The same of one masked weight."""
+        # A step that is made within the backward pass has used it up.
+        if weight.grad is not None:
+            self._kept[weight].clear(weight.grad)
 
     @torch.no_grad()
     def clear_state(self, optimizer: Optimizer) -> None:

@@ -26,7 +26,7 @@ class Masks(Mapping[str, Tensor]):
 
     Raises:
         TypeError: An entry is not a bool tensor.
-        ValueError: There is no entry at all.
+        ValueError: There is no entry at all, or one without a weight.
     """
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
@@ -37,6 +37,11 @@ class Masks(Mapping[str, Tensor]):
                 kind = getattr(mask, 'dtype', type(mask).__name__)
                 raise TypeError(
                     f'the mask of {name!r} must be a bool tensor, got {kind}'
+                )
+            if not mask.numel():
+                raise ValueError(
+                    f'the mask of {name!r} has the shape '
+                    f'{tuple(mask.shape)}, which no weight has: leave it out'
                 )
         self._masks = {
             name: mask.detach()
@@ -247,6 +252,9 @@ class Masks(Mapping[str, Tensor]):
         remedy = 'name the masks.pth of a run, in work_dir/epsd'
         try:
             check_saved(path)
+        except ValueError as e:
+            raise ValueError(f'{e}: {remedy}') from e
+        try:
             with open(path, 'rb') as file:
                 saved = torch.load(file, map_location='cpu', weights_only=True)
         except pickle.UnpicklingError as e:
@@ -256,8 +264,6 @@ class Masks(Mapping[str, Tensor]):
             ) from e
         except OSError:
             raise
-        except ValueError as e:
-            raise ValueError(f'{e}: {remedy}') from e
         except Exception as e:  # torch has many for a file it did not write
             raise ValueError(
                 f'{path} is no file of masks, or damaged: {remedy}'

@@ -105,7 +105,11 @@ class Prunability:
                 )
         self.layers = _layers_by_weight(model)
         scales = _normalising(model)
-        trainable = {n: p for n, p in self.params.items() if p.requires_grad}
+        trainable = {
+            name: p
+            for name, p in self.params.items()
+            if p.requires_grad and p.numel()
+        }
         self.candidates = {
             n: p for n, p in trainable.items() if p in self.layers
         }

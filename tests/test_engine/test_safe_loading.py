@@ -115,6 +115,25 @@ def test_all_that_mmengine_saves_is_loaded(tmp_path):
     assert all(map(np.array_equal, found['arrays'], content['arrays']))
 
 
+class Claims:
+    """Is pickled as an array that numpy makes before it has content."""
+
+    def __init__(self, *args):
+        self.args = args
+
+    def __reduce__(self):
+        return np.zeros(1).__reduce__()[0], self.args
+
+
+@pytest.mark.parametrize(
+    'args', [(np.ndarray, (10**9,), b'b'), (np.ndarray, (0, 2), b'b')]
+)
+def test_an_array_without_content_takes_no_memory(args, tmp_path):
+    torch.save(dict(a=Claims(*args)), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='a.pth cannot be read.*shape'):
+        load_values(tmp_path / 'a.pth')
+
+
 SCHEDULERS = [
     dict(type='OneCycleLR', eta_max=1.0, total_steps=9),
     dict(

@@ -243,6 +243,36 @@ def test_a_scaler_sees_the_kept_weights_alone():
     assert revived(model, masks) == 0
 
 
+@pytest.mark.parametrize('steps_first', [True, False])
+def test_steps_within_the_backward_pass_revive_nothing(steps_first):
+    """As an optimiser that saves the memory of all gradients makes them."""
+    model = small_net()
+    masks = half(model)
+    optimizers = {p: OPTIMIZERS['adamw']([p]) for p in model.parameters()}
+
+    def step(param):
+        optimizers[param].step()
+        optimizers[param].zero_grad()
+
+    def let_step():
+        for param in model.parameters():
+            param.register_post_accumulate_grad_hook(step)
+
+    if steps_first:
+        let_step()
+    MaskKeeper(model, masks).watch(*optimizers.values())
+    if not steps_first:
+        let_step()
+    before = model[0].weight.detach().clone()
+    for _ in range(2):
+        loss_of(model).backward()
+        assert revived(model, masks) == 0
+    moved = (model[0].weight != before)[masks['0.weight']]
+    assert moved.all()
+    for optimizer in optimizers.values():
+        assert remembered(optimizer, model, masks) == {}
+
+
 def test_release_gives_gradients_back():
     model = small_net()
     masks = half(model)

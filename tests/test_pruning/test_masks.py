@@ -50,6 +50,11 @@ def test_empty_masks_are_refused():
         Masks({})
 
 
+def test_masks_without_a_weight_are_refused():
+    with pytest.raises(ValueError, match=r"'b' has the shape \(0, 3\)"):
+        Masks({'a': torch.ones(2) > 0, 'b': torch.ones(0, 3) > 0})
+
+
 def test_masks_do_not_change_with_what_they_were_made_of():
     tensor = torch.ones(3, dtype=torch.bool)
     source = {'a': tensor}

@@ -444,3 +444,8 @@ def test_a_weight_without_a_shape_is_an_error():
 def test_a_model_of_parametrised_layers_alone_says_why():
     with pytest.raises(ValueError, match='weights of ParametrizedConv2d'):
         prunable_parameters(parametrized())
+
+
+def test_a_layer_without_weights_is_not_prunable():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 0))
+    assert list(prunable_parameters(model)) == ['0.weight']
