@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from .engine.scoring import score_model, warn_left_dense
+from .engine.scoring_job import score_model, warn_left_dense
 from .engine.settings import Settings
 from .engine.unpruned import warn_of_unpruned
 from .pruning import (

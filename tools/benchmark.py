@@ -29,7 +29,7 @@ from epsd_mm.benchmark.executors import (
     SlurmExecutor,
 )
 from epsd_mm.benchmark.export import export_csv, export_json, import_json
-from epsd_mm.benchmark.progress import overview, sentence
+from epsd_mm.benchmark.overview import overview, sentence
 from epsd_mm.benchmark.report import write_report
 from epsd_mm.benchmark.store import StoreError
 from epsd_mm.benchmark.suite import Suite

@@ -7,7 +7,7 @@ from .parts import (
     part_table,
     summed,
 )
-from .report import (
+from .scoring_report import (
     Written,
     density_figure,
     report_text,

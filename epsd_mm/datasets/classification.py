@@ -14,7 +14,7 @@ from mmpretrain.datasets.categories import (
 )
 from mmpretrain.registry import DATASETS
 
-from .cifar import read_samples
+from .cifar_batches import read_samples
 
 
 class _PreparedDataset(BaseDataset):

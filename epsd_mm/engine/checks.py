@@ -16,8 +16,8 @@ from epsd_mm.distillation import SelfDistillationLoss
 from epsd_mm.distillation.observers import build_observer
 from epsd_mm.distillation.observers.base import class_names
 
+from .model_objective import is_detector
 from .needs import NEEDS, Need
-from .objective import is_detector
 from .recipes import later_recipes
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')

@@ -12,7 +12,7 @@ from .sparsity import (
     sparsity_of_all,
     sparsity_table,
 )
-from .voc import VOCDetectionMetric
+from .voc_metric import VOCDetectionMetric
 
 __all__ = [
     'Calibration',

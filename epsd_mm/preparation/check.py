@@ -5,9 +5,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from epsd_mm.progress import progress
+
 from .download import checksum
 from .layout import Count, Layout, Overlay, is_image
-from .progress import progress
 
 
 def check(

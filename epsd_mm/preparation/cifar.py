@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from epsd_mm.datasets.cifar import read_batch, read_samples
+from epsd_mm.datasets.cifar_batches import read_batch, read_samples
 
 from .layout import Archive, Layout, Overlay, Survey
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from epsd_mm.progress import progress
+
 from .disk import full_disk_named, require_space
 from .layout import Archive
-from .progress import progress
 
 _PIECE = 1 << 20
 _TIMEOUT = 20  # seconds without a byte

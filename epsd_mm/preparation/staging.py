@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from epsd_mm.progress import progress
+
 from .archives import damage_named, members, unpacked_bytes
 from .disk import full_disk_named, require_space
 from .layout import Layout
-from .progress import progress
 
 _PIECE = 1 << 20
 

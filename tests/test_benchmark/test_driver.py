@@ -14,7 +14,7 @@ import epsd_mm
 from epsd_mm.benchmark.cell import RESULT, SPEC
 from epsd_mm.benchmark.driver import Driver, clean, seconds_left, stale
 from epsd_mm.benchmark.executors import Executor, JobError
-from epsd_mm.benchmark.progress import overview, sentence
+from epsd_mm.benchmark.overview import overview, sentence
 from epsd_mm.benchmark.suite import Suite
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')

@@ -11,8 +11,8 @@ from torch import nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.engine.model_objective import ModelObjective
+from epsd_mm.engine.scoring_job import scoring_copy
 from epsd_mm.ops import TwiceDifferentiableRoIAlign
 from epsd_mm.ops.focal_loss import TwiceDifferentiableFocalLoss
 from epsd_mm.pruning import (

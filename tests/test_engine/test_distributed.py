@@ -11,7 +11,7 @@ from mmengine.logging import MMLogger
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.distillation import Observation
 from epsd_mm.distillation.teachers import History
-from epsd_mm.engine.scoring import score_model
+from epsd_mm.engine.scoring_job import score_model
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder

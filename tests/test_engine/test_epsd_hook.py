@@ -480,7 +480,9 @@ def test_an_interrupted_report_leaves_whole_masks_and_no_drafts(
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('epsd_mm.analysis.report.density_figure', interrupt)
+    monkeypatch.setattr(
+        'epsd_mm.analysis.scoring_report.density_figure', interrupt
+    )
     runner = prepared(tiny_detector_cfg(data_root, tmp_path))
     with pytest.raises(KeyboardInterrupt):
         hook_of(runner).before_train(runner)

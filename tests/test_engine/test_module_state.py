@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from epsd_mm.engine.model_objective import ModelObjective
 from epsd_mm.engine.module_state import ModuleState
-from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.engine.scoring_job import scoring_copy
 from epsd_mm.pruning import Masks, ProsPr, prunable_parameters, score
 from tests.helpers.models import (
     classification_batch,

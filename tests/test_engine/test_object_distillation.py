@@ -12,8 +12,8 @@ from mmengine.logging import MMLogger
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.distillation import CSKDLoss, DLBLoss, Observation, PSKDLoss
-from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import ScoringJob, scoring_copy
+from epsd_mm.engine.model_objective import ModelObjective
+from epsd_mm.engine.scoring_job import ScoringJob, scoring_copy
 from epsd_mm.engine.self_distillation import SelfDistillation, split_pairs
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import meta_gradient

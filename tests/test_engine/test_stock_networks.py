@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import no_trace, scoring_copy
+from epsd_mm.engine.model_objective import ModelObjective
+from epsd_mm.engine.scoring_job import no_trace, scoring_copy
 from epsd_mm.pruning import (
     SNIP,
     Masks,

@@ -9,8 +9,8 @@ import torch
 from mmengine.hooks import Hook
 
 from epsd_mm.distillation import CSKDLoss, DLBLoss, PSKDLoss
-from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.engine.model_objective import ModelObjective
+from epsd_mm.engine.scoring_job import scoring_copy
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.pruning import meta_gradient
 from tests.helpers.datasets import picture_folder

@@ -13,8 +13,8 @@ from mmengine.runner import turn_on_activation_checkpointing
 from mmpretrain.structures import DataSample, MultiTaskDataSample
 from torch import nn
 
-from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.engine.model_objective import ModelObjective
+from epsd_mm.engine.scoring_job import scoring_copy
 from epsd_mm.engine.twin import independent_copy
 from epsd_mm.pruning import meta_gradient
 from tests.helpers.models import (

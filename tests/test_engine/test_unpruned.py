@@ -13,7 +13,7 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 import epsd_mm
-from epsd_mm.engine.scoring import score_model
+from epsd_mm.engine.scoring_job import score_model
 from epsd_mm.engine.settings import Settings
 from tests.helpers.layers import TwoInputLinear
 from tests.helpers.models import classification_batch, tiny_classifier

@@ -115,8 +115,8 @@ def measure(
     """Peak memory of a method, or the times of all."""
     from mmengine.logging import MMLogger
 
-    from epsd_mm.engine.objective import ModelObjective
-    from epsd_mm.engine.scoring import scoring_copy
+    from epsd_mm.engine.model_objective import ModelObjective
+    from epsd_mm.engine.scoring_job import scoring_copy
 
     MMLogger.get_instance('benchmark', log_level='ERROR')
     model = scoring_copy(workloads.build_model(name, args.device))

@@ -27,7 +27,7 @@ from mmengine.runner import Runner
 
 from epsd_mm.engine import EPSDHook
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
-from epsd_mm.engine.scoring import ScoringJob, common_layers, no_trace
+from epsd_mm.engine.scoring_job import ScoringJob, common_layers, no_trace
 from epsd_mm.engine.scoring_data import scoring_batches
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import Global, Masks, Weights, score, select

@@ -27,7 +27,7 @@ from epsd_mm.engine.ledger_file import remove_ledgers
 from epsd_mm.engine.main_process import only_main
 from epsd_mm.engine.optimizers import optimizers_of
 from epsd_mm.engine.saved_state import SavedState
-from epsd_mm.engine.scoring import score_runner
+from epsd_mm.engine.scoring_job import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.unpruned import warn_of_unpruned

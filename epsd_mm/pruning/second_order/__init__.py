@@ -1,6 +1,6 @@
 """Differentiating a loss twice: what is cheap, and what would be wrong."""
 
-from .check import (
+from .dead_ends import (
     SecondOrderError,
     second_derivatives,
     second_order_check,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.engine.scoring_job import scoring_copy
 from epsd_mm.pruning import SNIP, Criterion
 from epsd_mm.pruning.second_order import SecondOrderError
 from tests.helpers.models import tiny_faster_rcnn

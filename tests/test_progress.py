@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from epsd_mm.preparation.progress import progress
+from epsd_mm.progress import progress
 
 
 class Stream(io.StringIO):
@@ -39,7 +39,7 @@ def logged(monkeypatch, total, steps):
         'Logger', (), dict(info=lambda self, text: lines.append(text))
     )
     monkeypatch.setattr(
-        'epsd_mm.preparation.progress.MMLogger.get_current_instance',
+        'epsd_mm.progress.MMLogger.get_current_instance',
         logger,
     )
     monkeypatch.setattr(sys, 'stderr', Stream(terminal=False))

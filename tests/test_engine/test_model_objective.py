@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from epsd_mm.distillation import CSKDLoss
-from epsd_mm.engine.objective import ModelObjective
-from epsd_mm.engine.scoring import scoring_copy
+from epsd_mm.engine.model_objective import ModelObjective
+from epsd_mm.engine.scoring_job import scoring_copy
 from epsd_mm.engine.self_distillation import SelfDistillation, split_pairs
 from epsd_mm.ops import replace_roi_align
 from epsd_mm.pruning import (

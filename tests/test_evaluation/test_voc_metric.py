@@ -18,7 +18,7 @@ from mmengine.registry import METRICS, DefaultScope
 from mmengine.structures import InstanceData
 
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.evaluation.voc import (
+from epsd_mm.evaluation.voc_metric import (
     VOCDetectionMetric,
     average_precision,
     match,

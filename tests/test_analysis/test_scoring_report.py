@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from epsd_mm.analysis import (
-    report,
     report_text,
     require_folder,
+    scoring_report,
     write_report,
 )
 from epsd_mm.files import atomic_write
@@ -108,7 +108,7 @@ def test_masks_are_written_whatever_becomes_of_the_rest(
         return atomic_write(path)
 
     write_report(tmp_path / 'epsd', MASKS, REPORT)
-    monkeypatch.setattr(report, 'atomic_write', full)
+    monkeypatch.setattr(scoring_report, 'atomic_write', full)
     written = write_report(tmp_path / 'epsd', MASKS, REPORT)
     assert Masks.load(written.masks) == MASKS
     (problem,) = written.problems

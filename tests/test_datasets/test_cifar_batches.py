@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.registry import DATASETS
 
-from epsd_mm.datasets.cifar import read_batch, read_samples
+from epsd_mm.datasets.cifar_batches import read_batch, read_samples
 from epsd_mm.datasets.classification import CIFAR10Batches, CIFAR100Batches
 from tests.helpers.real_data import extracted, first_batch, needs
 

@@ -6,8 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from epsd_mm.engine.progress import ScoringLog, duration, scoring_progress
-from epsd_mm.engine.scoring import score_model
+from epsd_mm.engine.scoring_job import score_model
+from epsd_mm.engine.scoring_progress import (
+    ScoringLog,
+    duration,
+    scoring_progress,
+)
 from epsd_mm.engine.settings import Settings
 from tests.helpers.models import classification_batch, tiny_classifier
 

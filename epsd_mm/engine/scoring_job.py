@@ -25,11 +25,11 @@ from epsd_mm.pruning import (
 from epsd_mm.pruning.scoring import DrawBatches
 
 from .ledger_file import OWN, PLAIN, LedgerFile
-from .objective import ModelObjective
-from .progress import plan_in_words, scoring_progress
+from .model_objective import ModelObjective
 from .ranks import Ranks
 from .scoring_data import scoring_batches
 from .scoring_key import scoring_key
+from .scoring_progress import plan_in_words, scoring_progress
 from .self_distillation import SelfDistillation
 from .settings import Settings
 from .twin import independent_copy
