@@ -3,17 +3,22 @@
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from .revival_hook import RevivalHook
+from epsd_mm.engine.checkpoints import loaded_file_named
+from epsd_mm.engine.saved_state import SavedState
+from epsd_mm.pruning.objective import RandomState
+
+from .resumable_hook import ResumableHook
 from .training_data_hook import TrainingDataHook
 
 
 @HOOKS.register_module()
-class DenseHook(RevivalHook):
-    """Refuses what the pruned runs refuse that a dense one is compared with.
+class DenseHook(ResumableHook):
+    """Does and refuses what the pruned runs do that it is compared with.
 
-    Bad training data, that is, and a pruned checkpoint to resume, whose
-    zeros would grow again. Where they do so after ``load_from``, it says
-    how many. Damaged images are skipped as there.
+    It refuses bad training data, that is, and a pruned checkpoint to
+    resume, whose zeros would grow again. Where they do so after
+    ``load_from``, it says how many. Damaged images are skipped as there, and
+    a resumed run goes on with its random state.
 
     Args:
         bad_boxes: ``'error'``, or ``'drop'`` to train a detector without
@@ -27,13 +32,24 @@ class DenseHook(RevivalHook):
         """Look at the training data, and at where training starts."""
         self._data.prepare(runner)
         super().before_train(runner)
+        self.go_on_with_randomness()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Look for masks or a teacher in a checkpoint to resume."""
-        if runner._resume and 'epsd' in checkpoint:
-            raise ValueError(
-                'the checkpoint to resume belongs to a run with EPSDHook, '
-                'but this one is dense: resume with the config and variant '
-                'it was trained with, or take its weights with load_from'
-            )
+        """Take the random state from a checkpoint of a dense run."""
+        if runner._resume:
+            with loaded_file_named(runner):
+                saved = SavedState.unpack(checkpoint.get('epsd'))
+            if saved.identity or saved.masks is not None:
+                raise ValueError(
+                    'the checkpoint to resume belongs to a run with EPSDHook, '
+                    'but this one is dense: resume with the config and '
+                    'variant it was trained with, or take its weights with '
+                    'load_from'
+                )
+            self._resumed = saved
         super().after_load_checkpoint(runner, checkpoint)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the random state into ``checkpoint['epsd']``."""
+        state = RandomState.capture()
+        checkpoint['epsd'] = SavedState(random_state=state).pack()

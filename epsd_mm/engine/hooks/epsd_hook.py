@@ -41,12 +41,12 @@ from epsd_mm.pruning import (
 )
 from epsd_mm.pruning.objective import RandomState
 
-from .revival_hook import RevivalHook
+from .resumable_hook import ResumableHook
 from .training_data_hook import TrainingDataHook
 
 
 @HOOKS.register_module()
-class EPSDHook(RevivalHook):
+class EPSDHook(ResumableHook):
     """Early pruning with self-distillation (Chen et al., AAAI 2024).
 
     Before training it scores the weights of the model on batches of the
@@ -73,14 +73,12 @@ class EPSDHook(RevivalHook):
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._exchange: Exchange | None = None
-        self._resumed: SavedState | None = None
         self._left_dense: list[str] = []
         self._data = TrainingDataHook(
             self.settings.sd_loss, self.settings.bad_boxes
         )
         self._sample_keys: SampleKeys | None = None
         self._measured: dict[str, float] = {}
-        self._before_validation: RandomState | None = None
 
     @property
     def masks(self) -> Masks | None:
@@ -136,9 +134,7 @@ class EPSDHook(RevivalHook):
             self._start_distillation(model)
             self._exchange = Exchange(runner, self._distillation.teacher)
         super().before_train(runner)
-        state = self._resumed and self._resumed.random_state
-        if state and get_world_size() == 1:
-            state.restore()
+        self.go_on_with_randomness()
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
@@ -168,21 +164,6 @@ class EPSDHook(RevivalHook):
         """Let every process know what each has seen in the epoch."""
         if self._distillation:
             self._exchange.now()
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Remember the random state."""
-        self._before_validation = RandomState.capture()
-
-    def after_val_epoch(
-        self, runner: Runner, metrics: dict | None = None
-    ) -> None:
-        """Go on as if there had been no validation.
-
-        A run by epochs without worker processes then ends alike whether or
-        not it was resumed in between.
-        """
-        if self._before_validation:
-            self._before_validation.restore()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put what a resumed run needs into ``checkpoint['epsd']``."""
