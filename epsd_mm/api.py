@@ -67,8 +67,8 @@ def prune(
         draws: Independent draws over which normalised scores are averaged;
             defaults to 8 for criteria that need data and score once.
         batches_per_step: Batches whose losses are averaged into one step.
-        include: Patterns of the only parameter names to prune.
-        exclude: Patterns of weights that stay dense.
+        include: Globs of the only parameter names to prune.
+        exclude: Globs of weights that stay dense.
         allow_empty_layers: Accept masks that remove a whole layer.
         zero_layers: ``'dense'`` leaves layers whose scores are all exactly
             zero as they are, without a mask, and warns of them; they are

@@ -24,7 +24,7 @@ from epsd_mm.pruning import (
     SNIP,
     Allocation,
     Blocks,
-    ByPattern,
+    ByGlob,
     Channels,
     Criterion,
     Global,
@@ -61,7 +61,7 @@ for _name, _class in (
     ('global', Global),
     ('uniform', Uniform),
     ('erk', ERK),
-    ('by_pattern', ByPattern),
+    ('by_glob', ByGlob),
 ):
     ALLOCATIONS.register_module(name=_name, module=_class)
 for _name, _class in (
@@ -90,9 +90,9 @@ def build_sd_loss(spec: Any) -> SelfDistillationLoss | None:
 
 
 def build_allocation(spec: Any) -> Allocation | None:
-    """An allocation, likewise; ``{'backbone.*': 0.8}`` is one by pattern."""
+    """An allocation, likewise; ``{'backbone.*': 0.8}`` is one by glob."""
     if isinstance(spec, dict) and 'type' not in spec:
-        spec = dict(type='by_pattern', sparsities=dict(spec))
+        spec = dict(type='by_glob', sparsities=dict(spec))
     return _build(spec, ALLOCATIONS, Allocation, 'allocation')
 
 

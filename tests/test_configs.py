@@ -71,7 +71,7 @@ def test_a_detector_is_built_with_its_hook_data_and_metric(path):
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
         hook = HOOKS.build(cfg.default_hooks.epsd)
-    # A pattern without a weight to its name is refused.
+    # A glob without a weight to its name is refused.
     prunability = Prunability(model, None, hook.settings.exclude)
     assert len(prunability.prunable()) >= 10
     assert prunability.unpruned() == []

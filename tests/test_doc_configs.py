@@ -55,7 +55,7 @@ def test_model_hook_and_transforms_are_built(path, tmp_path):
             for leaf in leaf_configs(loader.get('dataset')):
                 assert [TRANSFORMS.build(step) for step in leaf.pipeline]
     settings = hook.settings
-    # A pattern without a weight to its name is refused.
+    # A glob without a weight to its name is refused.
     prunable = prunable_parameters(model, settings.include, settings.exclude)
     assert len(prunable) >= 10
     assert settings.sd_loss is not None

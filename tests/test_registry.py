@@ -11,7 +11,7 @@ from epsd_mm.pruning import (
     SNIP,
     Allocation,
     Blocks,
-    ByPattern,
+    ByGlob,
     Channels,
     Criterion,
     Global,
@@ -152,7 +152,7 @@ def test_allocations_and_patterns_have_their_names(build, name, cls):
     'build, part',
     [
         (build_allocation, ERK()),
-        (build_allocation, ByPattern({'*': 0.5})),
+        (build_allocation, ByGlob({'*': 0.5})),
         (build_pattern, NM(2, 4)),
         (build_allocation, None),
         (build_pattern, None),
@@ -169,19 +169,19 @@ def test_options_of_allocations_arrive(name):
     assert vars(allocation) == options
 
 
-def test_sparsities_by_pattern_are_a_dict_without_a_type():
+def test_sparsities_by_glob_are_a_dict_without_a_type():
     sparsities = {'backbone.*': 0.8, 'neck.*': 0.5}
     for spec in (sparsities, ConfigDict(sparsities)):
         allocation = build_allocation(spec)
-        assert type(allocation) is ByPattern
+        assert type(allocation) is ByGlob
         assert allocation.sparsities == sparsities
         assert list(allocation.sparsities) == list(sparsities)
     assert sparsities == {'backbone.*': 0.8, 'neck.*': 0.5}
 
 
-def test_sparsities_by_pattern_take_the_options_of_every_allocation():
+def test_sparsities_by_glob_take_the_options_of_every_allocation():
     allocation = build_allocation(
-        dict(type='by_pattern', sparsities={'*': 0.5}, min_density=0.1)
+        dict(type='by_glob', sparsities={'*': 0.5}, min_density=0.1)
     )
     assert allocation.min_density == 0.1
     assert allocation.sparsities == {'*': 0.5}
@@ -207,7 +207,7 @@ def test_options_of_blocks_arrive():
         (
             build_allocation,
             'ERK',
-            "unknown allocation 'ERK'; known are by_pattern, erk, global, "
+            "unknown allocation 'ERK'; known are by_glob, erk, global, "
             'uniform',
         ),
         (
@@ -244,13 +244,13 @@ def test_unknown_shapes_of_masks_are_told_the_known_ones(build, spec, message):
         ),
         (
             build_allocation,
-            dict(type='by_pattern', sparsities={'*': 0.5}, floor=0.1),
-            'ByPattern has no option floor; it takes sparsities, min_density',
+            dict(type='by_glob', sparsities={'*': 0.5}, floor=0.1),
+            'ByGlob has no option floor; it takes sparsities, min_density',
         ),
         (
             build_allocation,
-            dict(type='by_pattern', sparsities={'*': 0.5}, options={}),
-            'ByPattern has no option options',
+            dict(type='by_glob', sparsities={'*': 0.5}, options={}),
+            'ByGlob has no option options',
         ),
         (
             build_pattern,
@@ -275,7 +275,7 @@ def test_unknown_options_of_shapes_of_masks(build, spec, words):
     [
         (build_allocation, dict(type='erk', min_density=2), 'min_density=2'),
         (build_allocation, {'backbone.*': 1.5}, 'sparsity=1.5'),
-        (build_allocation, {}, 'must be a dict from patterns'),
+        (build_allocation, {}, 'must be a dict from globs'),
         (build_pattern, '4:2', 'n=4 and m=2'),
         (build_pattern, dict(type='blocks', rows=0, columns=1), 'rows=0'),
     ],
@@ -297,12 +297,12 @@ def test_what_is_no_pattern(spec):
         build_pattern(spec)
 
 
-@pytest.mark.parametrize('spec', ['blocks', 'nm', 'by_pattern'])
+@pytest.mark.parametrize('spec', ['blocks', 'nm', 'by_glob'])
 def test_options_that_are_missing_are_named(spec):
-    build = build_allocation if spec == 'by_pattern' else build_pattern
+    build = build_allocation if spec == 'by_glob' else build_pattern
     with pytest.raises((TypeError, ValueError)) as error:
         build(spec)
-    first = dict(blocks='rows', nm='n', by_pattern='sparsities')[spec]
+    first = dict(blocks='rows', nm='n', by_glob='sparsities')[spec]
     assert f"'{first}'" in str(error.value)
 
 

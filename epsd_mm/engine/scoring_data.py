@@ -37,9 +37,9 @@ def scoring_batches(
     loader = runner.train_dataloader
     dataset = loader.dataset
     with undistributed():
-        pattern = _sampler(config, dataset, seed)
+        template = _sampler(config, dataset, seed)
         ordered = _is_ordered(config, dataset)
-        batch_pattern = _batch_sampler(config, pattern)
+        batch_template = _batch_sampler(config, template)
 
     def batches(draw: int) -> Iterator[Any]:
         seed_of_draw = draw_seed(seed, draw)
@@ -49,11 +49,11 @@ def scoring_batches(
                 sampler = _Shuffled(sampler, dataset, seed_of_draw)
         # Batch samplers keep state when they are left half way, and may
         # have looked through the whole data set when they were built.
-        same = {id(pattern): sampler, id(dataset): dataset}
+        same = {id(template): sampler, id(dataset): dataset}
         return _iterate(
             DataLoader(
                 dataset,
-                batch_sampler=copy.deepcopy(batch_pattern, same),
+                batch_sampler=copy.deepcopy(batch_template, same),
                 collate_fn=loader.collate_fn,
                 # Scoring loads in its own process, where the seed of the
                 # draw governs the augmentation too.

@@ -53,12 +53,12 @@ class Settings:
             a criterion that needs data.
         batches_per_step: Batches of the loader whose losses are averaged
             into one step of the criterion.
-        include: Patterns of parameter names, such as ``'backbone.*'``; only
+        include: Globs of parameter names, such as ``'backbone.*'``; only
             matching weights are pruned.
-        exclude: Patterns of weights that stay dense.
+        exclude: Globs of weights that stay dense.
         allocation: How kept weights are divided among the layers:
             ``'global'`` (all ranked together), ``'uniform'``, ``'erk'``, a
-            dict from patterns of names to sparsities, or a config with
+            dict from globs of names to sparsities, or a config with
             ``type`` and options (``min_density``, ``dense_first``,
             ``dense_last``).
         pattern: What is kept together: single weights by default,

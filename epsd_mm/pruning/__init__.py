@@ -1,6 +1,6 @@
 """Which weights go: masks, criteria and their objective, in pure torch."""
 
-from .allocation import ERK, Allocation, ByPattern, Global, Uniform
+from .allocation import ERK, Allocation, ByGlob, Global, Uniform
 from .criteria import (
     FORCE,
     SNIP,
@@ -30,7 +30,7 @@ __all__ = [
     'Allocation',
     'Alone',
     'Blocks',
-    'ByPattern',
+    'ByGlob',
     'Channels',
     'Criterion',
     'ERK',

@@ -150,12 +150,12 @@ class ERK(Uniform):
         return sum(shape) / math.prod(shape)
 
 
-class ByPattern(Allocation):
-    """Sparsities by pattern of names; the other layers are ranked together.
+class ByGlob(Allocation):
+    """Sparsities by glob of names; the other layers are ranked together.
 
     Args:
-        sparsities: Sparsity of each layer that a shell-style pattern such
-            as ``'backbone.layer1.*'`` matches; the first match counts.
+        sparsities: Sparsity of each layer that a glob such as
+            ``'backbone.layer1.*'`` matches; the first match counts.
         options: See :class:`Allocation`.
     """
 
@@ -163,7 +163,7 @@ class ByPattern(Allocation):
         super().__init__(**options)
         if not isinstance(sparsities, Mapping) or not sparsities:
             raise ValueError(
-                f'sparsities={sparsities!r} must be a dict from patterns of '
+                f'sparsities={sparsities!r} must be a dict from globs of '
                 'names to sparsities'
             )
         for sparsity in sparsities.values():
@@ -195,32 +195,32 @@ class ByPattern(Allocation):
         left = {n: s for n, s in shapes.items() if n not in gone}
         names = left.keys() - other.dense(left)
         other.sparsities, found = {}, set()
-        for pattern, sparsity in self.sparsities.items():
-            fresh = {n for n in names - found if fnmatchcase(n, pattern)}
+        for glob, sparsity in self.sparsities.items():
+            fresh = {n for n in names - found if fnmatchcase(n, glob)}
             if fresh:
-                other.sparsities[pattern] = sparsity
+                other.sparsities[glob] = sparsity
             found |= fresh
         return other
 
     def matching(self, names: Iterable[str]) -> dict[str, float]:
-        """Sparsities of the layers that a pattern matches.
+        """Sparsities of the layers that a glob matches.
 
         Raises:
-            ValueError: A pattern matches nothing, or nothing that an
+            ValueError: A glob matches nothing, or nothing that an
                 earlier one does not match.
         """
         names, found = list(names), {}
-        for pattern, sparsity in self.sparsities.items():
+        for glob, sparsity in self.sparsities.items():
             fresh = [
                 name
                 for name in names
-                if fnmatchcase(name, pattern) and name not in found
+                if fnmatchcase(name, glob) and name not in found
             ]
             if not fresh:
                 raise ValueError(
-                    f'allocation pattern {pattern!r} matches no prunable '
-                    'weight that an earlier pattern does not match; '
-                    + likely(pattern, names)
+                    f'allocation glob {glob!r} matches no prunable '
+                    'weight that an earlier glob does not match; '
+                    + likely(glob, names)
                 )
             found |= dict.fromkeys(fresh, sparsity)
         return found

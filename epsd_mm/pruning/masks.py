@@ -201,7 +201,7 @@ class Masks(Mapping[str, Tensor]):
         if wrong:
             raise ValueError(
                 'the masks do not fit the model (was it built from the same '
-                'config, with the same include and exclude patterns?): '
+                'config, with the same include and exclude?): '
                 + '; '.join(sorted(wrong))
             )
 

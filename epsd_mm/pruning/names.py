@@ -1,4 +1,4 @@
-"""Shell-style patterns of parameter names, such as ``'backbone.*'``."""
+"""Globs of parameter names, such as ``'backbone.*'``."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,92 +11,87 @@ _LIKENESS = 0.6
 
 def matching(
     names: Iterable[str],
-    patterns: Sequence[str],
+    globs: Sequence[str],
     option: str,
     never: Mapping[str, str],
 ) -> set[str]:
-    """The names that patterns match.
+    """The names that globs match.
 
     Args:
         names: All that may be matched.
-        patterns: The patterns.
+        globs: The globs.
         option: Name of the option that has them, for messages.
         never: Why what else has a name cannot be matched, by name.
 
     Raises:
-        TypeError: ``patterns`` is one string.
-        ValueError: A pattern matches nothing.
+        TypeError: ``globs`` is one string.
+        ValueError: A glob matches nothing.
     """
-    if isinstance(patterns, str):
+    if isinstance(globs, str):
         raise TypeError(
-            f'{option}={patterns!r} must be a list of patterns: '
-            f'{option}=[{patterns!r}]'
+            f'{option}={globs!r} must be a list of globs: {option}=[{globs!r}]'
         )
     names, found = list(names), set()
-    for pattern in patterns:
-        matched = {name for name in names if fnmatchcase(name, pattern)}
+    for glob in globs:
+        matched = {name for name in names if fnmatchcase(name, glob)}
         if not matched:
             raise ValueError(
-                f'{option} pattern {pattern!r} matches no prunable weight'
-                + _instead(pattern, names, never)
+                f'{option} glob {glob!r} matches no prunable weight'
+                + _instead(glob, names, never)
             )
         found |= matched
     return found
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns matches a name."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def matches(name: str, globs: Iterable[str]) -> bool:
+    """Whether one of the globs matches a name."""
+    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def summary(names: Iterable[str], among: Iterable[str]) -> list[str]:
-    """Patterns that match some names, and no others among more names.
+    """Globs that match some names, and no others among more names.
 
-    Names that differ in numbers alone share a pattern where that is
+    Names that differ in numbers alone share a glob where that is
     possible: ``'layer*.*.conv*.weight'``.
     """
     left = list(names)
     others = set(among).difference(left)
-    patterns: list[str] = []
+    globs: list[str] = []
     for number in (r'\d+', r'(?<![^.])\d+(?![^.])'):
         groups: dict[str, list[str]] = {}
         for name in left:
             groups.setdefault(re.sub(number, '*', name), []).append(name)
-        for pattern, group in groups.items():
-            alone = not any(fnmatchcase(other, pattern) for other in others)
+        for glob, group in groups.items():
+            alone = not any(fnmatchcase(other, glob) for other in others)
             if len(group) > 1 and alone:
-                patterns.append(pattern)
+                globs.append(glob)
                 left = [name for name in left if name not in group]
-    return patterns + left
+    return globs + left
 
 
-def _instead(
-    pattern: str, names: Sequence[str], never: Mapping[str, str]
-) -> str:
-    matched = [name for name in never if fnmatchcase(name, pattern)]
+def _instead(glob: str, names: Sequence[str], never: Mapping[str, str]) -> str:
+    matched = [name for name in never if fnmatchcase(name, glob)]
     if matched:
         return f', only {matched[0]}, which {never[matched[0]]}: remove it'
-    return '; ' + likely(pattern, names)
+    return '; ' + likely(glob, names)
 
 
-def likely(pattern: str, names: Sequence[str]) -> str:
-    """What may have been meant by a pattern that matches nothing."""
-    if found := near_patterns(pattern, names):
+def likely(glob: str, names: Sequence[str]) -> str:
+    """What may have been meant by a glob that matches nothing."""
+    if found := near_globs(glob, names):
         return f'did you mean {" or ".join(map(repr, found))}?'
     return 'names look like ' + ', '.join(list(names)[:3])
 
 
-def near_patterns(
-    pattern: str, names: Iterable[str], most: int = 3
-) -> list[str]:
-    """Patterns like one that matches nothing, which match something.
+def near_globs(glob: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """Globs like one that matches nothing, which match something.
 
     Paths are compared letter by letter, for typing errors, and part by
     part, for parts left out: ``'neck.0.fpn_convs.*'`` is near
     ``'neck.fpn_convs.*'``.
 
     Args:
-        pattern: The pattern.
+        glob: The glob.
         names: What is to be matched.
         most: How many to give at most.
 
@@ -104,7 +99,7 @@ def near_patterns(
         The nearest first.
     """
     names = list(names)
-    parts = pattern.split('.')
+    parts = glob.split('.')
     inner = [i for i, part in enumerate(parts) if part != '*']
     if not inner:
         return []

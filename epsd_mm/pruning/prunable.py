@@ -11,7 +11,7 @@ from .layers import hooked_weights, layer_weights
 from .names import matches, matching, summary
 from .stored import UncallableError, changes_to_weights
 
-Patterns = Sequence[str] | None
+Globs = Sequence[str] | None
 
 _NORMALISATIONS = (
     _NormBase,
@@ -50,7 +50,7 @@ class Unpruned:
 
 
 def prunable_parameters(
-    model: nn.Module, include: Patterns = None, exclude: Patterns = None
+    model: nn.Module, include: Globs = None, exclude: Globs = None
 ) -> dict[str, nn.Parameter]:
     """Weights of convolution and linear layers that require a gradient.
 
@@ -62,16 +62,16 @@ def prunable_parameters(
 
     Args:
         model: The network.
-        include: Shell-style patterns of parameter names, such as
+        include: Globs of parameter names, such as
             ``'backbone.*'``; only matching weights are prunable.
-        exclude: Patterns of weights to leave dense, also of those that
+        exclude: Globs of weights to leave dense, also of those that
             :meth:`Prunability.unpruned` would list.
 
     Returns:
         The parameters by name, in the model's own order.
 
     Raises:
-        ValueError: A pattern matches nothing, nothing is left, or a layer
+        ValueError: A glob matches nothing, nothing is left, or a layer
             changes its weight before it multiplies by it.
     """
     return Prunability(model, include, exclude).prunable()
@@ -86,17 +86,17 @@ class Prunability:
         exclude: See there.
 
     Raises:
-        ValueError: A pattern matches nothing, or a weight has no shape yet.
+        ValueError: A glob matches nothing, or a weight has no shape yet.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        include: Patterns = None,
-        exclude: Patterns = None,
+        include: Globs = None,
+        exclude: Globs = None,
     ) -> None:
         self.model = model
-        self.patterns = f'include={include} and exclude={exclude}'
+        self.globs = f'include={include} and exclude={exclude}'
         self.params = dict(model.named_parameters())
         for name, param in self.params.items():
             if is_lazy(param):
@@ -144,7 +144,7 @@ class Prunability:
             raise ValueError(
                 f'nothing is prunable: of {len(self.candidates)} convolution '
                 'and linear weights that require a gradient, none is left by '
-                + self.patterns
+                + self.globs
                 + (others and f'; weights of {others} never are')
                 + '. Let include and exclude leave some, or train layers '
                 'that are frozen'

@@ -130,7 +130,7 @@ def find_masks(
         zero_layers: What is done with layers whose scores are all exactly
             zero at initialisation: ``'error'``, or ``'dense'`` to treat
             them from then on as if they were not prunable. The sparsity
-            holds for the others, unless patterns settle those of each.
+            holds for the others, unless globs settle those of each.
         team: Divides the draws among processes.
         on_evaluation: Called with the draw and the loss after each
             evaluation of the objective.

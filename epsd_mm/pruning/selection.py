@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .allocation import (
     Allocation,
-    ByPattern,
+    ByGlob,
     Global,
     Layer,
     check_sparsity,
@@ -101,7 +101,7 @@ def check_combination(
     if not isinstance(pattern, NM):
         return
     density, wrong = pattern.n / pattern.m, ''
-    if isinstance(allocation, ByPattern):
+    if isinstance(allocation, ByGlob):
         asked = allocation.sparsities.items()
         wrong = ', '.join(
             f'{name!r}: {s}'
@@ -201,7 +201,7 @@ def _check_reachable(
     over = keep - (least if keep < least else most)
     raise ValueError(
         f'sparsity={sparsity} cannot be reached: dense layers, floors and '
-        'the sparsities given by pattern allow '
+        'the sparsities given by glob allow '
         f'{1 - (round((1 - sparsity) * total) - over) / total:.10g} at '
         + ('most' if over < 0 else 'least')
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .allocation import Allocation, ByPattern
+from .allocation import Allocation, ByGlob
 from .patterns import NM, Pattern
 from .schedule import Schedule
 from .selection import select
@@ -64,7 +64,7 @@ class Target:
     def without(self, names: Collection[str]) -> 'Target':
         """What is asked of the other layers where some stay whole.
 
-        It is the same sparsity, unless patterns settle the sparsity of each
+        It is the same sparsity, unless globs settle the sparsity of each
         of them: then it is what comes of those.
         """
         if not names:
@@ -92,7 +92,7 @@ class Target:
             removed = dict.fromkeys(
                 ranked, 1 - self.pattern.n / self.pattern.m
             )
-        elif isinstance(self.allocation, ByPattern):
+        elif isinstance(self.allocation, ByGlob):
             removed = self.allocation.matching(ranked)
         else:
             return None

@@ -443,7 +443,7 @@ def test_the_allocation_reaches_the_masks(data_root, tmp_path):
     assert zeros_under(hook.masks, runner.model.state_dict())
 
 
-def test_sparsities_by_pattern_reach_the_masks(data_root, tmp_path):
+def test_sparsities_by_glob_reach_the_masks(data_root, tmp_path):
     """Written as in a config, with names that have dots."""
     epsd = dict(RANDOM, allocation={'backbone.layer3.*': 0.75, 'neck.*': 0.25})
     hook, _ = pruned(data_root, tmp_path, epsd)

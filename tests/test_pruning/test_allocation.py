@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from epsd_mm.pruning import (
     ERK,
-    ByPattern,
+    ByGlob,
     Channels,
     Global,
     Masks,
@@ -161,37 +161,37 @@ def test_floors_outside_of_their_range(kind, floor):
         FLOORED[kind](floor)
 
 
-def test_a_layer_gets_the_sparsity_of_the_first_pattern_that_matches():
+def test_a_layer_gets_the_sparsity_of_the_first_glob_that_matches():
     scores = random_scores(
         **{'body.0': (10, 10), 'body.1': (10, 10), 'head': (10, 10)}
     )
     sparsities = {'body.0': 0.9, 'body.*': 0.2, 'head': 0.4}
-    masks = select(scores, 0.5, ByPattern(sparsities))
+    masks = select(scores, 0.5, ByGlob(sparsities))
     assert kept(masks) == {'body.0': 10, 'body.1': 80, 'head': 60}
 
 
-def test_layers_that_no_pattern_matches_make_the_total():
+def test_layers_that_no_glob_matches_make_the_total():
     scores = dict(
         a=torch.rand(10, 10) - 5, b=torch.rand(50), c=torch.rand(50) + 1
     )
-    masks = select(scores, 0.5, ByPattern({'a': 0.25}))
+    masks = select(scores, 0.5, ByGlob({'a': 0.25}))
     assert kept(masks) == dict(a=75, b=0, c=25)
 
 
 @settings(max_examples=60, deadline=None)
 @given(any_layers(), st.floats(0, 1, exclude_max=True))
-def test_one_sparsity_for_all_patterns_is_uniform(scores, sparsity):
+def test_one_sparsity_for_all_globs_is_uniform(scores, sparsity):
     """Rounding layer by layer does not change the total."""
-    masks = select(scores, sparsity, ByPattern({'*': sparsity}))
+    masks = select(scores, sparsity, ByGlob({'*': sparsity}))
     assert masks.kept == round((1 - sparsity) * masks.total)
     for name, count in kept(masks).items():
         assert abs(count - (1 - sparsity) * scores[name].numel()) <= 1
 
 
-def test_a_pattern_that_matches_nothing_is_named():
+def test_a_glob_that_matches_nothing_is_named():
     scores = random_scores(body=(4, 4), head=(4, 4))
     with pytest.raises(ValueError, match="'boody' matches no prunable") as e:
-        select(scores, 0.5, ByPattern({'head': 0.5, 'boody': 0.5}))
+        select(scores, 0.5, ByGlob({'head': 0.5, 'boody': 0.5}))
     assert "mean 'body'?" in str(e.value)
 
 
@@ -200,23 +200,23 @@ def test_a_pattern_that_matches_nothing_is_named():
 )
 def test_what_is_no_dict_of_sparsities(sparsities):
     with pytest.raises(ValueError, match='must be a'):
-        ByPattern(sparsities)
+        ByGlob(sparsities)
 
 
 @pytest.mark.parametrize('sparsity, side', [(0.4, 'least'), (0.6, 'most')])
-def test_patterns_of_all_layers_that_contradict_the_total(sparsity, side):
+def test_globs_of_all_layers_that_contradict_the_total(sparsity, side):
     scores = random_scores(a=(10, 10), b=(10, 10))
-    allocation = ByPattern({'a': 0.3, 'b': 0.7})
+    allocation = ByGlob({'a': 0.3, 'b': 0.7})
     with pytest.raises(ValueError, match=f'allow 0.50* at {side}'):
         select(scores, sparsity, allocation)
     assert kept(select(scores, 0.5, allocation)) == dict(a=70, b=30)
 
 
-def test_sparsities_by_pattern_of_a_layer_that_is_empty_already():
+def test_sparsities_by_glob_of_a_layer_that_is_empty_already():
     """As in the later rounds of an iterative criterion."""
     scores = random_scores(a=(4, 4), b=(4, 4))
     within = Masks({'a': torch.zeros(4, 4) > 0, 'b': torch.ones(4, 4) > 0})
-    masks = select(scores, 0.75, ByPattern({'*': 0.5}), within=within)
+    masks = select(scores, 0.75, ByGlob({'*': 0.5}), within=within)
     assert kept(masks) == dict(a=0, b=8)
 
 
@@ -263,20 +263,20 @@ def test_nothing_is_left_to_remove():
         Uniform(min_density=0.7),
         ERK(dense_first=True),
         Global(dense_first=True, dense_last=True),
-        ByPattern({'a': 0.1}),
-        ByPattern({'a': 0.1}, min_density=0.3),
-        ByPattern({'a': 0.2, 'b': 0.3, 'c': 0.4}),
-        ByPattern({'*': 0.2}, min_density=0.3),
+        ByGlob({'a': 0.1}),
+        ByGlob({'a': 0.1}, min_density=0.3),
+        ByGlob({'a': 0.2, 'b': 0.3, 'c': 0.4}),
+        ByGlob({'*': 0.2}, min_density=0.3),
     ],
     ids=[
         'floors',
         'uniform floors',
         'dense first',
         'dense first and last',
-        'one pattern',
-        'one pattern and floors',
-        'all patterns',
-        'all patterns and floors',
+        'one glob',
+        'one glob and floors',
+        'all globs',
+        'all globs and floors',
     ],
 )
 @pytest.mark.parametrize(

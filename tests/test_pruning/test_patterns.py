@@ -9,7 +9,7 @@ from epsd_mm.pruning import (
     ERK,
     NM,
     Blocks,
-    ByPattern,
+    ByGlob,
     Channels,
     Global,
     Uniform,
@@ -93,8 +93,8 @@ def test_a_sparsity_that_contradicts_the_groups_is_told_the_right_one(
     'allocation, given',
     [
         (Global(min_density=0.6), 'min_density=0.6'),
-        (ByPattern({'a': 0.4}), "'a': 0.4"),
-        (ByPattern({'a': 0.5, 'b': 0.6}), "'b': 0.6"),
+        (ByGlob({'a': 0.4}), "'a': 0.4"),
+        (ByGlob({'a': 0.5, 'b': 0.6}), "'b': 0.6"),
     ],
     ids=['floors', 'a pattern', 'one of two patterns'],
 )
@@ -112,7 +112,7 @@ def test_an_allocation_that_contradicts_the_groups(allocation, given):
         Uniform(),
         ERK(),
         Global(min_density=0.5),
-        ByPattern({'*': 0.5}),
+        ByGlob({'*': 0.5}),
     ],
     ids=['global', 'uniform', 'erk', 'floors', 'a pattern'],
 )

@@ -88,7 +88,7 @@ def test_the_projections_of_attention_are_weights_of_linear_layers():
     assert list(found) == list(ATTENTION)
 
 
-def test_projections_go_by_patterns():
+def test_projections_go_by_globs():
     model, all_names = Attention(), list(ATTENTION)
     assert names(model, include=['*.in_proj_weight']) == all_names[:1]
     assert names(model, exclude=['cross.?_proj_weight']) == [
@@ -110,7 +110,7 @@ def test_frozen_and_shared_projections():
     assert names(model) == [*list(ATTENTION)[:2], 'again.out_proj.weight']
 
 
-def test_patterns():
+def test_globs():
     assert names(Net(), include=['body.*']) == ALL[1:3]
     assert names(Net(), exclude=['stem.*', 'head.*']) == ALL[1:3]
     both = names(Net(), include=['body.*', 'stem.*'], exclude=['*.0.*'])
@@ -119,20 +119,20 @@ def test_patterns():
 
 
 @pytest.mark.parametrize('option', ['include', 'exclude'])
-def test_a_pattern_that_matches_nothing_is_an_error(option):
+def test_a_glob_that_matches_nothing_is_an_error(option):
     with pytest.raises(ValueError, match=f"{option}.*'neck.*'.*stem.weight"):
         prunable_parameters(Net(), **{option: ['stem.*', 'neck.*']})
 
 
 @pytest.mark.parametrize('option', ['include', 'exclude'])
-def test_near_names_are_offered_for_such_a_pattern(option):
+def test_near_names_are_offered_for_such_a_glob(option):
     model = nn.ModuleDict(dict(neck=nn.Sequential(Net())))
     with pytest.raises(ValueError, match=r"mean 'neck\.0\.body\.\*'"):
         prunable_parameters(model, **{option: ['neck.body']})
 
 
 @pytest.mark.parametrize('option', ['include', 'exclude'])
-def test_a_pattern_of_frozen_weights_alone_is_told_so(option):
+def test_a_glob_of_frozen_weights_alone_is_told_so(option):
     model = Net()
     model.stem.requires_grad_(False)
     with pytest.raises(ValueError, match='stem.weight, which is frozen'):
@@ -203,9 +203,9 @@ def test_their_offsets_are_an_ordinary_convolution(kind):
     assert names(model, exclude=['*.conv_offset.*']) == ['0.weight']
 
 
-def listed(model, **patterns):
+def listed(model, **globs):
     """Class, names and number of what is said to stay whole."""
-    found = Prunability(model, **patterns).unpruned()
+    found = Prunability(model, **globs).unpruned()
     total = sum(p.numel() for p in model.parameters())
     for entry in found:
         assert entry.share == pytest.approx(entry.weights / total)
@@ -380,7 +380,7 @@ def test_both_weights_of_a_switchable_atrous_convolution_are_told():
     ]
 
 
-def test_many_refused_layers_are_excluded_by_few_patterns():
+def test_many_refused_layers_are_excluded_by_few_globs():
     standardised = nn.Sequential(*(ConvWS2d(4, 4, 3) for _ in range(9)))
     model = nn.ModuleDict(dict(body=standardised, head=nn.Linear(4, 2)))
     with pytest.raises(ValueError, match='some layers') as error:

@@ -9,7 +9,7 @@ from epsd_mm.pruning import (
     ERK,
     NM,
     Blocks,
-    ByPattern,
+    ByGlob,
     Channels,
     Global,
     Masks,
@@ -34,8 +34,8 @@ ALLOCATIONS = dict(
     uniform_floors=Uniform(min_density=0.2),
     erk=ERK(),
     erk_floors=ERK(min_density=0.2),
-    by_pattern=ByPattern({'a': 0.3}),
-    by_patterns=ByPattern({'[ab]': 0.6}, min_density=0.1),
+    by_glob=ByGlob({'a': 0.3}),
+    by_globs=ByGlob({'[ab]': 0.6}, min_density=0.1),
     dense_first=Global(dense_first=True),
     dense_last=ERK(dense_last=True),
 )
@@ -121,9 +121,7 @@ def test_what_no_large_unit_takes_is_more_than_small_ones_have(left):
     scores = dict(large=torch.rand(4, 18), small=torch.rand(2, 2))
     within = Masks({n: torch.ones(s.shape).bool() for n, s in scores.items()})
     within['small'][left:] = False
-    masks = select(
-        scores, 30 / 76, ByPattern({'large': 0.5}), Channels(), within
-    )
+    masks = select(scores, 30 / 76, ByGlob({'large': 0.5}), Channels(), within)
     assert int(masks['large'].sum()) == 36
     assert torch.equal(masks['small'], within['small'])
 

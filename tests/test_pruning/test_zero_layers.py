@@ -12,7 +12,7 @@ from epsd_mm.pruning import (
     SNIP,
     Alone,
     Blocks,
-    ByPattern,
+    ByGlob,
     Channels,
     Global,
     GraSP,
@@ -205,12 +205,12 @@ def test_a_layer_that_an_earlier_round_cuts_off_stays_an_error():
 @pytest.mark.parametrize(
     'allocation',
     [
-        ByPattern({'cut.*': 0.5}),
-        ByPattern({'cut.*': 0.5, 'offset.*': 0.0}, min_density=0.1),
-        ByPattern({'cut.*': 0.5, 'body.*': 0.75}),
-        ByPattern({'*t.*': 0.5, 'body.*': 0.75}),
+        ByGlob({'cut.*': 0.5}),
+        ByGlob({'cut.*': 0.5, 'offset.*': 0.0}, min_density=0.1),
+        ByGlob({'cut.*': 0.5, 'body.*': 0.75}),
+        ByGlob({'*t.*': 0.5, 'body.*': 0.75}),
     ],
-    ids=['one', 'all of them', 'one of two', 'some by a pattern'],
+    ids=['one', 'all of them', 'one of two', 'some by a glob'],
 )
 def test_patterns_of_names_may_speak_of_these_layers(criterion, allocation):
     masks = search(criterion, allocation=allocation, zero_layers='dense').masks
@@ -221,13 +221,13 @@ def test_patterns_of_names_may_speak_of_these_layers(criterion, allocation):
 
 
 @pytest.mark.parametrize('criterion', [SNIP(), IterSNIP(3)])
-def test_where_patterns_settle_every_layer_each_keeps_its_own(criterion):
+def test_where_globs_settle_every_layer_each_keeps_its_own(criterion):
     """The sparsity of all together is what comes of them."""
     sparsities = {'stem.*': 0.5, 'body.*': 0.75, 'head.*': 0.25, '*': 1 / 8}
     total = 144 * 0.5 + 288 * 0.75 + 12 * 0.25 + 144 / 8
     masks = search(
         criterion,
-        allocation=ByPattern(sparsities),
+        allocation=ByGlob(sparsities),
         sparsity=total / 588,
         zero_layers='dense',
     ).masks
