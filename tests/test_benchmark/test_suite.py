@@ -64,8 +64,12 @@ STUDY = Path(__file__).parents[2] / 'docs' / 'study'
 
 @pytest.mark.parametrize(
     'path',
-    [epsd_mm.config_path('benchmarks/micro'), STUDY / 'micro_q75.py'],
-    ids=['micro', 'micro_q75'],
+    [
+        epsd_mm.config_path('benchmarks/micro'),
+        epsd_mm.config_path('benchmarks/bccd'),
+        STUDY / 'micro_q75.py',
+    ],
+    ids=lambda path: Path(path).stem,
 )
 def test_the_shipped_suites_load(path):
     suite = Suite.load(path)
