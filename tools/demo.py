@@ -16,11 +16,11 @@ import epsd_mm  # noqa: F401
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.engine.safe_loading import code_refused, load_values
 from epsd_mm.evaluation.sparsity import layer_sparsity
+from epsd_mm.tables import text_table
 
 ROOT = Path('work_dirs/demo')
 TRAIN, TEST = 320, 80
@@ -134,13 +134,11 @@ def saved_bytes(content: dict) -> int:
     return buffer.tell()
 
 
-def result_table(dense: dict, pruned: dict) -> Table:
-    table = Table(title='Dense twin and EPSD, same seed')
-    for header in ('', 'dense', 'EPSD'):
-        table.add_column(header, justify='right' if header else 'left')
+def result_table(dense: dict, pruned: dict) -> str:
+    rows = []
 
     def row(label: str, value) -> None:
-        table.add_row(label, value(dense), value(pruned))
+        rows.append([label, value(dense), value(pruned)])
 
     row('mAP50 on the test images', lambda r: f'{r["mAP50"]:.3f}')
     row('convolution and linear weights kept', lambda r: f'{r["kept"]:,}')
@@ -160,7 +158,8 @@ def result_table(dense: dict, pruned: dict) -> Table:
         'seconds of scoring, once',
         lambda r: f'{r.get("scoring_seconds", 0):.1f}',
     )
-    return table
+    title = 'Dense twin and EPSD, same seed'
+    return text_table(title, ['', 'dense', 'EPSD'], rows)
 
 
 def draw_detections(folders: dict, out: Path, images: int = 6) -> None:
@@ -204,7 +203,7 @@ def main() -> None:
     draw_detections(folders, ROOT / 'detections')
     (ROOT / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
     console.rule('Done')
-    console.print(result_table(results['dense'], results['EPSD']))
+    console.out(result_table(results['dense'], results['EPSD']))
     console.print(
         'Single zeros make no dense runtime faster: the multiply-adds of '
         'kept weights say what a sparse one could save.'

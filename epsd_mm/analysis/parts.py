@@ -1,18 +1,16 @@
 """What the parts of a network weigh, compute and scored."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from mmengine.analysis import FlopAnalyzer
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.layers import is_deformable, layer_weights
+from epsd_mm.tables import text_table
 
 try:
     from torch.backends import mha
@@ -192,19 +190,15 @@ def part_table(title: str, layers: Figures, width: int = 100) -> str:
     parts = by_part(layers)
     everything = summed(parts.values())
     columns = {key: c for key, c in _COLUMNS.items() if key in everything}
-    table = Table(title=title)
-    table.add_column('part')
-    for heading, _ in columns.values():
-        table.add_column(heading, justify='right')
 
-    def add(name: str, figures: dict) -> None:
+    def row(name: str, figures: dict) -> list[str]:
         cells = (form(figures[key]) for key, (_, form) in columns.items())
-        table.add_row(name, *cells)
+        return [name, *cells]
 
-    for name, figures in parts.items():
-        add(name, figures)
-    table.add_section()
-    add('all', everything)
-    text = io.StringIO()
-    Console(width=width, file=text).print(table)
-    return text.getvalue()
+    return text_table(
+        title,
+        ['part', *(heading for heading, _ in columns.values())],
+        [row(name, figures) for name, figures in parts.items()],
+        total=row('all', everything),
+        width=width,
+    )

@@ -5,14 +5,12 @@ normalisation too. What is sparse of them are zeros where weights can be
 removed; a bias that starts at zero is no sparsity.
 """
 
-import io
 from collections.abc import Iterable, Mapping
 
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from epsd_mm.pruning.layers import layer_weights
+from epsd_mm.tables import text_table
 
 #: Number of weights kept and of all weights.
 Counts = tuple[int, int]
@@ -100,20 +98,18 @@ def sparsity_text(
 
 def part_sparsity_table(everything: Mapping, width: int = 100) -> str:
     """A table of what :func:`sparsity_of_all` gives, as text."""
-    table = Table(title='Of all weights, by part')
-    table.add_column('part')
-    for header in ('all weights', 'kept', 'sparsity'):
-        table.add_column(header, justify='right')
 
-    def add(name: str, of: Mapping) -> None:
+    def row(name: str, of: Mapping) -> list[str]:
         cells = f'{of["total"]:,}', f'{of["kept"]:,}', f'{of["sparsity"]:.4f}'
-        table.add_row(name, *cells)
+        return [name, *cells]
 
-    for part, figures in everything['parts'].items():
-        add(part, figures)
-    table.add_section()
-    add('all', everything)
-    return _text(table, width)
+    return text_table(
+        'Of all weights, by part',
+        ['part', 'all weights', 'kept', 'sparsity'],
+        [row(part, figures) for part, figures in everything['parts'].items()],
+        total=row('all', everything),
+        width=width,
+    )
 
 
 def sparsity_table(
@@ -153,21 +149,13 @@ def density_table(
         layers: Number of weights kept and of all weights, by layer.
         width: Width in characters.
     """
-    table = Table(title=title)
-    table.add_column('layer')
-    for header in ('kept', 'total', 'density'):
-        table.add_column(header, justify='right')
-    for name, counts in layers.items():
-        table.add_row(name, *_cells(*counts))
-    table.add_section()
-    table.add_row('all', *_cells(*_sums(layers)))
-    return _text(table, width)
-
-
-def _text(table: Table, width: int) -> str:
-    text = io.StringIO()
-    Console(width=width, file=text).print(table)
-    return text.getvalue()
+    return text_table(
+        title,
+        ['layer', 'kept', 'total', 'density'],
+        [[name, *_cells(*counts)] for name, counts in layers.items()],
+        total=['all', *_cells(*_sums(layers))],
+        width=width,
+    )
 
 
 def _sums(layers: Mapping[str, Counts]) -> Counts:

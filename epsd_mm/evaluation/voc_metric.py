@@ -4,7 +4,6 @@ Boxes are (left, top, right, bottom) of pixels, both ends inside, so that a
 box of one pixel has the area 1. Everything is calculated in float64.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
-from rich.console import Console
-from rich.table import Table
+
+from epsd_mm.tables import text_table
 
 EVAL_MODES = ('11points', 'area')
 
@@ -309,10 +308,7 @@ def _array(values: Any, dtype: type) -> np.ndarray:
 def _table(
     title: str, tallies: dict[str, _Tally], values: dict[str, float]
 ) -> str:
-    table = Table(title=title)
-    table.add_column('class')
-    for header in ('objects', 'difficult', 'detections', 'recall', 'AP'):
-        table.add_column(header, justify='right')
+    rows = []
     for name, tally in tallies.items():
         hits = tally.hits()
         cells = [tally.objects, tally.difficult, len(hits)]
@@ -320,10 +316,11 @@ def _table(
         if tally.objects:
             rates = [f'{hits.sum() / tally.objects:.3f}']
             rates.append(f'{values[name]:.4f}')
-        table.add_row(name, *map(str, cells), *rates)
-    table.add_section()
+        rows.append([name, *map(str, cells), *rates])
     mean = np.mean(list(values.values()))
-    table.add_row('mean', '', '', '', '', f'{mean:.4f}')
-    text = io.StringIO()
-    Console(width=100, file=text).print(table)
-    return text.getvalue()
+    return text_table(
+        title,
+        ['class', 'objects', 'difficult', 'detections', 'recall', 'AP'],
+        rows,
+        total=['mean', '', '', '', '', f'{mean:.4f}'],
+    )

@@ -43,25 +43,25 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     from mmengine.logging import MMLogger
-    from rich.console import Console
-    from rich.table import Table
+
+    from epsd_mm.tables import text_table
 
     args = parse_args()
     MMLogger.get_instance('benchmark', log_level='ERROR')
-    table = Table(title='A training step of ResNet-18 at 32x32')
-    for header in ('method', 'ms', 'x plain (median)', 'lowest', 'highest'):
-        table.add_column(header, justify='right')
-    seconds = measure(args)
+    rows, seconds = [], measure(args)
     for name, own in seconds.items():
         shares = [a / b for a, b in zip(own, seconds['plain'])]
-        table.add_row(
+        row = [
             name,
             f'{1e3 * statistics.median(own):.1f}',
             f'{statistics.median(shares):.3f}',
             f'{min(shares):.3f}',
             f'{max(shares):.3f}',
-        )
-    Console(width=100).print(table)
+        ]
+        rows.append(row)
+    headings = ['method', 'ms', 'x plain (median)', 'lowest', 'highest']
+    title = 'A training step of ResNet-18 at 32x32'
+    print(text_table(title, headings, rows), end='')
 
 
 def measure(args: argparse.Namespace) -> dict[str, list[float]]:

@@ -41,28 +41,28 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     from mmengine.logging import MMLogger
-    from rich.console import Console
-    from rich.table import Table
+
+    from epsd_mm.tables import text_table
 
     args = parse_args()
     MMLogger.get_instance('benchmark', log_level='ERROR')
-    table = Table(title='Masks in a training iteration (medians)')
-    table.add_column('workload')
-    for header in (
+    headings = [
+        'workload',
         'iteration ms',
         'gradients ms',
         'weights ms',
         'momentum ms',
         'count ms',
         'masks / iteration',
-    ):
-        table.add_column(header, justify='right')
+    ]
+    rows = []
     for name in args.workloads:
         iteration, *each, count = (1e3 * t for t in measure(args, name))
         share = (sum(each) + count / COUNTED_EVERY) / iteration
         times = [f'{time:.2f}' for time in (*each, count)]
-        table.add_row(name, f'{iteration:.1f}', *times, f'{share:.2%}')
-    Console(width=100).print(table)
+        rows.append([name, f'{iteration:.1f}', *times, f'{share:.2%}'])
+    title = 'Masks in a training iteration (medians)'
+    print(text_table(title, headings, rows), end='')
 
 
 class TimedKeeper(MaskKeeper):

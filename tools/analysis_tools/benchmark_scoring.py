@@ -239,21 +239,16 @@ def show_progress(row: dict) -> None:
 
 
 def show(rows: list[dict]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from epsd_mm.tables import text_table
 
-    table = Table(title='Meta-gradient: time and peak memory')
-    for header in ('workload', 'i', 'method'):
-        table.add_column(header)
-    for header in ('s', 'x gradient', 'x unrolled'):
-        table.add_column(header, justify='right')
-    for header in ('MiB', 'x gradient', 'x unrolled', 'norm'):
-        table.add_column(header, justify='right')
+    of_each = ['x gradient', 'x unrolled']
+    headings = ['workload', 'i', 'method', 's', *of_each, 'MiB', *of_each]
+    table = []
     by_key = {(r['workload'], r['steps'], r['method']): r for r in rows}
     for row in rows:
         cells = [row['workload'], str(row['steps']), row['method']]
         if 'error' in row:
-            table.add_row(*cells, f'failed: {row["error"]}')
+            table.append([*cells, f'failed: {row["error"]}'])
             continue
         for field, unit, digits in (('seconds', 1, 2), ('peak', 2**20, 0)):
             cells.append(f'{row[field] / unit:.{digits}f}')
@@ -261,12 +256,17 @@ def show(rows: list[dict]) -> None:
                 base = by_key.get((row['workload'], row['steps'], other), {})
                 ratio = row[field] / base[field] if field in base else None
                 cells.append('' if ratio is None else f'{ratio:.2f}')
-        table.add_row(*cells, f'{row["norm"]:.6g}')
-    console = Console(width=100)
-    console.print(table)
+        table.append([*cells, f'{row["norm"]:.6g}'])
+    text = text_table(
+        'Meta-gradient: time and peak memory',
+        [*headings, 'norm'],
+        table,
+        align='lllrrrrrrr',
+    )
+    print(text, end='')
     weights = {r['workload']: r['weights'] for r in rows if 'weights' in r}
     for name, size in weights.items():
-        console.print(
+        print(
             f'{name}: one copy of the weights is {size / 2**20:.1f} MiB; the '
             'walk keeps i + 1 of them, with offload on the CPU'
         )

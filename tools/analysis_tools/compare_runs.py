@@ -13,6 +13,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from epsd_mm.tables import markdown_table
+
 #: Heading, and the names that a figure has in the logs.
 METRICS = {
     'top-1': ('accuracy/top1',),
@@ -43,10 +45,8 @@ def main() -> None:
     args = parse_args()
     rows = [row_of(run, args.classes) for run in args.runs]
     columns = list(dict.fromkeys(c for row in rows for c in row))
-    print(line(columns))
-    print(line('---' for _ in columns))
-    for row in rows:
-        print(line(row.get(column, '') for column in columns))
+    cells = [[row.get(column, '') for column in columns] for row in rows]
+    print(markdown_table(columns, cells), end='')
 
 
 def row_of(run: Path, classes: Sequence[str] = ()) -> dict[str, str]:
@@ -112,11 +112,6 @@ def read_logs(run: Path) -> tuple[list[dict], dict]:
             'dir of a finished run'
         )
     return training[-10:], evaluations[-1]
-
-
-def line(cells) -> str:
-    """One row of a Markdown table."""
-    return '| ' + ' | '.join(cells) + ' |'
 
 
 if __name__ == '__main__':

@@ -90,7 +90,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> None:
-    from rich.console import Console
 
     args = parse_args(argv)
     rows = []
@@ -105,7 +104,7 @@ def main(argv=None) -> None:
                 row = dict(net=name, criterion=criterion, seed=seed)
                 rows.append(row | trial.run(args.images))
                 print(json.dumps(rows[-1]), flush=True)
-    Console(width=100).print(result_table(rows))
+    print(result_table(rows), end='')
     if args.out:
         settings = dict(images=args.images, step=STEP, torch=torch.__version__)
         text = json.dumps(dict(settings=settings, rows=rows), indent=2)
@@ -224,31 +223,36 @@ def loss(net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
     return cross_entropy(net(images), labels)
 
 
-def result_table(rows: list[dict]):
+def result_table(rows: list[dict]) -> str:
     """A line for each network and criterion, its seeds side by side."""
-    from rich.table import Table
+    from epsd_mm.tables import text_table
 
-    table = Table(
-        title='Largest a for which a compression of 10^a empties no layer'
-    )
-    table.add_column('network')
-    table.add_column('criterion')
-    table.add_column('ours, by seed', justify='right')
-    table.add_column("SynFlow's authors", justify='right')
-    table.add_column('possible', justify='right')
-    table.add_column('emptied one step further (first seed)')
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault((row['net'], row['criterion']), []).append(row)
-    for key, group in groups.items():
-        table.add_row(
-            *key,
-            ' '.join(f'{row["largest"]:.2f}' for row in group),
-            PUBLISHED.get(key, '-'),
-            f'{group[0]["limit"]:.2f}',
-            _emptied(group[0]),
-        )
-    return table
+    headings = {
+        'network': 'l',
+        'criterion': 'l',
+        'ours, by seed': 'r',
+        "SynFlow's authors": 'r',
+        'possible': 'r',
+        'emptied one step further (first seed)': 'l',
+    }
+    return text_table(
+        'Largest a for which a compression of 10^a empties no layer',
+        list(headings),
+        [
+            [
+                *key,
+                ' '.join(f'{row["largest"]:.2f}' for row in group),
+                PUBLISHED.get(key, '-'),
+                f'{group[0]["limit"]:.2f}',
+                _emptied(group[0]),
+            ]
+            for key, group in groups.items()
+        ],
+        align=''.join(headings.values()),
+    )
 
 
 def _emptied(row: dict) -> str:

@@ -220,17 +220,16 @@ def overlap(first: Masks, second: Masks) -> float:
 
 
 def show(rows: list[dict], args: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from epsd_mm.tables import text_table
 
-    table = Table(title='Shared kept weights, |A ∩ B| / |A|')
-    table.add_column('A')
-    table.add_column('B')
-    for sparsity in args.sparsities:
-        table.add_column(f'{sparsity:.0%}', justify='right')
-    for row in rows:
-        table.add_row(row['a'], row['b'], *(f'{v:.3f}' for v in row['of']))
-    Console(width=100).print(table)
+    shares = [f'{sparsity:.0%}' for sparsity in args.sparsities]
+    table = text_table(
+        'Shared kept weights, |A ∩ B| / |A|',
+        ['A', 'B', *shares],
+        [[r['a'], r['b'], *(f'{v:.3f}' for v in r['of'])] for r in rows],
+        align='ll' + 'r' * len(shares),
+    )
+    print(table, end='')
 
 
 if __name__ == '__main__':

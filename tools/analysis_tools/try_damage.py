@@ -28,9 +28,8 @@ from typing import Any
 import epsd_mm  # noqa: F401
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from epsd_mm.tables import text_table
 from epsd_mm.digest import digest
 from epsd_mm.distillation import Observation
 from epsd_mm.distillation.teachers import History, Previous, Teacher
@@ -61,16 +60,15 @@ def main() -> None:
     # All generators: their states are among what is saved.
     seed_everything(args.seed)
     failures = 0
-    table = Table(title=f'{args.mutations} ways to damage a file')
-    table.add_column('what was damaged')
-    for outcome in OUTCOMES:
-        table.add_column(outcome, justify='right')
+    rows = []
     for name, trial in TRIALS.items():
         counts = trial(args.mutations, random.Random(args.seed))
-        table.add_row(name, *(str(counts[outcome]) for outcome in OUTCOMES))
+        rows.append([name, *(str(counts[o]) for o in OUTCOMES)])
         failures += sum(counts[outcome] for outcome in FAILURES)
     if args.mutations:
-        Console(width=100).print(table)
+        title = f'{args.mutations} ways to damage a file'
+        headings = ['what was damaged', *OUTCOMES]
+        print(text_table(title, headings, rows), end='')
     if args.kills:
         with tempfile.TemporaryDirectory() as folder:
             kills = Kills(Path(folder), args.seed)

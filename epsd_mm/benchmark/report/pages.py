@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from epsd_mm.files import atomic_write
+from epsd_mm.tables import markdown_table
 
 from ..comparison import Comparison
 from .blocks import Figure, Section, Table
@@ -172,14 +173,7 @@ def _markdown_block(block: Table | Figure) -> Iterable[str]:
     if isinstance(block, Figure):
         yield f'![{block.caption}]({block.name}.svg)'
         return
-    yield _row(block.headings)
-    yield _row('---' for _ in block.headings)
-    for row in block.rows:
-        yield _row(cell.replace('|', '\\|') for cell in row)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return '| ' + ' | '.join(cells) + ' |'
+    yield markdown_table(block.headings, block.rows).rstrip()
 
 
 def _progress(done: tuple[int, int]) -> str:
