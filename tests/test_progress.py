@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from epsd_mm.progress import progress
+from epsd_mm.progress import duration, progress
 
 
 class Stream(io.StringIO):
@@ -26,10 +26,10 @@ def test_a_terminal_shows_a_bar(monkeypatch, unit, words):
     monkeypatch.setenv('TERM', 'xterm')
     monkeypatch.setenv('COLUMNS', '200')
     monkeypatch.setenv('NO_COLOR', '1')
-    with progress('fetching a.tar', 8000, unit) as advance:
+    with progress('fetching a{0}[b].tar', 8000, unit) as advance:
         advance(1500)
         advance(2500)
-    assert 'fetching a.tar' in stream.getvalue()
+    assert 'fetching a{0}[b].tar' in stream.getvalue()
     assert words in stream.getvalue()
 
 
@@ -59,3 +59,17 @@ def test_a_log_gets_a_line_each_tenth(monkeypatch):
 
 def test_an_unknown_total_is_one_line(monkeypatch):
     assert logged(monkeypatch, None, [5, 5]) == ['fetching a.tar']
+
+
+@pytest.mark.parametrize(
+    'seconds, text',
+    [
+        (0.4, '0 s'),
+        (89, '89 s'),
+        (91, '2 min'),
+        (45 * 60, '45 min'),
+        (3600 * 25 + 120, '25 h 2 min'),
+    ],
+)
+def test_durations_read_as_one_says_them(seconds, text):
+    assert duration(seconds) == text

@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from datetime import timedelta
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from epsd_mm.progress import duration
 
 from .driver import Driver, seconds_left, stale
 from .store import Entry
@@ -24,7 +25,7 @@ def sentence(driver: Driver, jobs: int) -> str:
             parts.append(f'{counts[state]} {state}')
     left = seconds_left(entries, jobs)
     if left and counts['finished'] < len(entries):
-        parts.append(f'about {timedelta(seconds=round(left))} left')
+        parts.append(f'about {duration(left)} left')
     return f'{time.strftime("%H:%M:%S")} ' + ', '.join(parts)
 
 
@@ -48,7 +49,7 @@ def overview(driver: Driver, jobs: int) -> Group:
     lines = [Text(sentence(driver, jobs))]
     for entry in entries:
         if entry.state == 'running' and entry.started:
-            since = timedelta(seconds=round(time.time() - entry.started))
+            since = duration(time.time() - entry.started)
             lines.append(Text(f'running {since}: {entry.name}', 'cyan'))
         elif entry.state == 'failed':
             where = driver.work_dir(entry.key) / 'log.txt'

@@ -1,21 +1,20 @@
 """What a user sees while a model is scored."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from epsd_mm.progress import at_terminal, bar, duration
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def scoring_progress(total: int, logger: MMLogger, plan: str = ''):
         return
     noun = 'evaluation' if total == 1 else 'evaluations'
     logger.info(f'scoring: {total} {noun} of the loss to come{plan}')
-    terminal = sys.stderr.isatty()
+    terminal = at_terminal()
     log = ScoringLog(total, logger, sparse=terminal)
     if not terminal:
         yield log
@@ -53,12 +52,10 @@ def scoring_progress(total: int, logger: MMLogger, plan: str = ''):
         TextColumn('left'),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task('', total=total, draw=0, loss=float('nan'))
+    with bar(*columns, total=total, draw=0, loss=float('nan')) as advance:
 
         def show(draw: int, loss: float) -> None:
-            bar.update(task, advance=1, draw=draw, loss=loss)
+            advance(1, draw=draw, loss=loss)
             log(draw, loss)
 
         yield show
@@ -128,13 +125,3 @@ class ScoringLog:
         seconds = (self.clock() - self.started) / complete
         left = duration(seconds * (self.total - complete))
         return f', {"at least" if self.draws == 1 else "about"} {left} left'
-
-
-def duration(seconds: float) -> str:
-    """In the units that one would say: ``45 s``, ``12 min``, ``1 h 5 min``."""
-    if seconds < 90:
-        return f'{seconds:.0f} s'
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f'{minutes} min'
-    return f'{minutes // 60} h {minutes % 60} min'

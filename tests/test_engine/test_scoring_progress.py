@@ -9,7 +9,6 @@ import torch
 from epsd_mm.engine.scoring_job import score_model
 from epsd_mm.engine.scoring_progress import (
     ScoringLog,
-    duration,
     scoring_progress,
 )
 from epsd_mm.engine.settings import Settings
@@ -62,20 +61,6 @@ def test_beside_a_bar_the_log_has_the_time_alone():
         'scoring: draw 0, step 2 of 224, ',
         'scoring: draw 1, step 29 of 224, ',
     ]
-
-
-@pytest.mark.parametrize(
-    'seconds, text',
-    [
-        (0.4, '0 s'),
-        (89, '89 s'),
-        (91, '2 min'),
-        (45 * 60, '45 min'),
-        (3600 * 25 + 120, '25 h 2 min'),
-    ],
-)
-def test_durations_read_as_one_says_them(seconds, text):
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize('terminal', [False, True])
