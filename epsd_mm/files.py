@@ -46,6 +46,12 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8 with :func:`atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
 def remove_drafts(folder: str | Path) -> None:
     """Remove what killed processes have left of :func:`atomic_write`.
 

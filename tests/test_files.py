@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from epsd_mm.files import atomic_write, check_saved, remove_drafts
+from epsd_mm.files import atomic_write, check_saved, remove_drafts, write_text
 
 
 def test_a_full_disk_leaves_what_was_there_and_names_the_file(tmp_path):
@@ -30,6 +30,15 @@ def test_files_are_for_whom_the_user_lets_read_them(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / 'a').stat().st_mode & 0o777 == 0o640
+
+
+def test_a_text_that_has_no_bytes_leaves_what_was_there(tmp_path):
+    path = tmp_path / 'a.json'
+    write_text(path, 'ä')
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, '\udc80')
+    assert path.read_bytes() == b'\xc3\xa4'
+    assert os.listdir(tmp_path) == ['a.json']
 
 
 def test_drafts_of_killed_processes_are_removed_and_nothing_else(tmp_path):

@@ -20,6 +20,7 @@ from rich.console import Console
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.engine.safe_loading import code_refused, load_values
 from epsd_mm.evaluation.sparsity import layer_sparsity
+from epsd_mm.files import write_text
 from epsd_mm.tables import text_table
 
 ROOT = Path('work_dirs/demo')
@@ -201,7 +202,7 @@ def main() -> None:
     # The twin is the same network, of which all is kept.
     results['dense'] |= counts | dict(kept_flops=counts['flops'])
     draw_detections(folders, ROOT / 'detections')
-    (ROOT / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    write_text(ROOT / 'results.json', json.dumps(results, indent=2) + '\n')
     console.rule('Done')
     console.out(result_table(results['dense'], results['EPSD']))
     console.print(

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from epsd_mm.files import atomic_write
+from epsd_mm.files import write_text
 
 from .store import Entry, Store
 
@@ -29,7 +29,7 @@ def export_csv(entries: dict[str, Entry], path: str | Path) -> None:
         cell = spec['setup'], spec['method'], spec['sparsity'], spec['seed']
         for metric, (value, unit) in entry.metrics.items():
             writer.writerow([*cell, entry.key, metric, repr(value), unit])
-    _write(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def export_json(entries: dict[str, Entry], path: str | Path) -> None:
@@ -49,7 +49,7 @@ def export_json(entries: dict[str, Entry], path: str | Path) -> None:
         )
         for entry in _finished(entries)
     ]
-    _write(
+    write_text(
         path,
         json.dumps(
             dict(format=FORMAT, cells=cells), indent=1, allow_nan=False
@@ -96,8 +96,3 @@ def import_json(store: Store, path: str | Path, owner: str) -> int:
 
 def _finished(entries: dict[str, Entry]) -> list[Entry]:
     return [entry for entry in entries.values() if entry.state == 'finished']
-
-
-def _write(path: str | Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())

@@ -74,8 +74,10 @@ def main() -> None:
         for steps in args.steps:
             rows += run(args, name, steps)
     if args.out:
-        with open(args.out, 'w') as f:
-            json.dump(dict(settings=vars(args), rows=rows), f, indent=2)
+        from epsd_mm.files import write_text
+
+        result = dict(settings=vars(args), rows=rows)
+        write_text(args.out, json.dumps(result, indent=2) + '\n')
     show(rows)
 
 

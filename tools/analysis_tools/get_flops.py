@@ -47,6 +47,7 @@ from epsd_mm.evaluation.sparsity import (
     sparsity_of_all,
     sparsity_text,
 )
+from epsd_mm.files import write_text
 from epsd_mm.pruning import Masks
 
 Shape = tuple[int, int]
@@ -87,7 +88,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + '\n')
+        write_text(args.json, json.dumps(figures, indent=2) + '\n')
     show(figures)
 
 

@@ -19,6 +19,7 @@ from cifar_nets import resnet18, vgg16_bn
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from epsd_mm.files import write_text
 from epsd_mm.pruning import (
     SNIP,
     Criterion,
@@ -31,6 +32,7 @@ from epsd_mm.pruning import (
     find_masks,
     prunable_parameters,
 )
+from epsd_mm.tables import text_table
 
 STEP = 0.25
 NETS: dict[str, tuple[Callable, int]] = {
@@ -90,7 +92,6 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> None:
-
     args = parse_args(argv)
     rows = []
     for name in args.nets:
@@ -108,7 +109,7 @@ def main(argv=None) -> None:
     if args.out:
         settings = dict(images=args.images, step=STEP, torch=torch.__version__)
         text = json.dumps(dict(settings=settings, rows=rows), indent=2)
-        args.out.write_text(text + '\n')
+        write_text(args.out, text + '\n')
 
 
 class Trial:
@@ -225,8 +226,6 @@ def loss(net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
 
 def result_table(rows: list[dict]) -> str:
     """A line for each network and criterion, its seeds side by side."""
-    from epsd_mm.tables import text_table
-
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault((row['net'], row['criterion']), []).append(row)

@@ -17,7 +17,6 @@ import argparse  # noqa: I001  (epsd_mm repairs broken environments)
 import json
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import epsd_mm  # noqa: F401
 
@@ -30,10 +29,12 @@ from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.engine.scoring_job import ScoringJob, common_layers, no_trace
 from epsd_mm.engine.scoring_data import scoring_batches
 from epsd_mm.engine.settings import Settings
+from epsd_mm.files import write_text
 from epsd_mm.pruning import Global, Masks, Weights, score, select
 from epsd_mm.pruning.target import Target
 from epsd_mm.pruning.zero_layers import check_zero_layers, find_zero_layers
 from epsd_mm.registry import build_criterion, build_sd_loss
+from epsd_mm.tables import text_table
 
 OBJECTIVES = dict(
     plain=(1.0, 0.0), total=(1.0, 1.0), weighted=(1.0, 10.0), sd=(0.0, 1.0)
@@ -75,7 +76,7 @@ def main() -> None:
         raise SystemExit(f'error: {error}') from None
     if args.out:
         result = dict(arguments=vars(args), rows=rows)
-        Path(args.out).write_text(json.dumps(result, indent=2) + '\n')
+        write_text(args.out, json.dumps(result, indent=2) + '\n')
     show(rows, args)
 
 
@@ -220,8 +221,6 @@ def overlap(first: Masks, second: Masks) -> float:
 
 
 def show(rows: list[dict], args: argparse.Namespace) -> None:
-    from epsd_mm.tables import text_table
-
     shares = [f'{sparsity:.0%}' for sparsity in args.sparsities]
     table = text_table(
         'Shared kept weights, |A ∩ B| / |A|',
