@@ -16,13 +16,14 @@ from .twin import PROCESS_GENERATORS
 
 
 class ModuleState:
-    """The python side of a module's state, as it is now.
+    """What a module remembers beside trained weights, as it is now.
 
     Attributes and containers of the module, its parts and whatever objects
     they hold (samplers, assigners, losses, histories, random generators),
-    and the values of tensors and arrays among them. Left out are parameters
-    and buffers, of which each evaluation gets copies, what only hooks reach,
-    and the generators of the process.
+    and the values of tensors and arrays among them, frozen weights too, which
+    a network may let follow those that are trained. Left out are trained
+    weights and buffers, of which each evaluation gets copies, what only hooks
+    reach, and the generators of the process.
 
     Args:
         module: A copy of one's own: what it shares with others is put back
@@ -30,7 +31,8 @@ class ModuleState:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        copied = {id(t) for t in [*module.parameters(), *module.buffers()]}
+        copied = {id(p) for p in module.parameters() if p.requires_grad}
+        copied |= {id(buffer) for buffer in module.buffers()}
         copied |= {id(generator) for generator in PROCESS_GENERATORS}
         self._undo = [
             undo

@@ -141,6 +141,28 @@ def drifting():
     return model, lambda seed: classification_batch(seed=seed)
 
 
+class Following(nn.Module):
+    """A loss with a frozen weight that each forward pass moves.
+
+    So the target networks of BYOL and MoCo follow those that are trained.
+    """
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+        self.slow = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def forward(self, *args, **kwargs):
+        self.slow.lerp_(torch.ones(1), 0.5)
+        return self.loss(*args, **kwargs) * float(1 + self.slow)
+
+
+def following():
+    model = tiny_classifier()
+    model.head.loss_module = Following(model.head.loss_module)
+    return model, lambda seed: classification_batch(seed=seed)
+
+
 def dynamic():
     """Its thresholds move every so many forward passes."""
     model = stock('Dynamic R-CNN')
@@ -154,7 +176,7 @@ def libra():
     return model, lambda seed: detection_batch(seed=seed, labels=(0, 1, 2))
 
 
-@pytest.mark.parametrize('build', [drifting, dynamic, libra])
+@pytest.mark.parametrize('build', [drifting, following, dynamic, libra])
 def test_draws_do_not_depend_on_those_before(build):
     """Or a mask would depend on the number of processes."""
     model, batch = build()
@@ -178,7 +200,7 @@ def test_draws_do_not_depend_on_those_before(build):
     )
 
 
-@pytest.mark.parametrize('build', [drifting, dynamic])
+@pytest.mark.parametrize('build', [drifting, following, dynamic])
 def test_one_objective_leaves_no_state_to_the_next(build):
     """As that of the plain loss, which the masks are compared with."""
     model, batch = build()
