@@ -1,7 +1,8 @@
 """Compare a data set on disk with what was published."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -73,10 +74,30 @@ def corrupt_images(tree: Overlay) -> list[str]:
 
 def _images(tree: Overlay) -> Iterator[tuple[Path, Path]]:
     """The folder of each image, and its name in there."""
+    return ((f, name) for f, name in _files(tree) if is_image(name.name))
+
+
+def _files(tree: Overlay) -> Iterator[tuple[Path, Path]]:
     for folder in tree.folders:
         for path in sorted(folder.rglob('*')):
-            if is_image(path.name):
+            if path.is_file():
                 yield folder, path.relative_to(folder)
+
+
+def contents(layout: Layout, tree: Overlay) -> str:
+    """The hash of all files of a data set, see ``Layout.contents``."""
+    found = {
+        name.as_posix(): folder / name
+        for folder, name in _files(tree)
+        if layout.place(PurePosixPath(name)) == PurePosixPath(name)
+    }
+    lines = sha256()
+    with progress('checking', len(found), 'files') as advance:
+        for name, path in sorted(found.items()):
+            own = sha256(path.read_bytes()).hexdigest()
+            lines.update(f'{own}  {name}\n'.encode())
+            advance(1)
+    return f'sha256:{lines.hexdigest()}'
 
 
 def _refuse(layout: Layout, problems: list[str]) -> None:
@@ -101,6 +122,10 @@ def _refuse_other(layout: Layout, tree: Overlay, counts: list[Count]) -> None:
             own = checksum(tree.find(name), published.partition(':')[0])
             if own != published:
                 other.append(f'{name} has {own} instead of {published}')
+    if not other and layout.contents:
+        own = contents(layout, tree)
+        if own != layout.contents:
+            other.append(f'its files have {own} instead of {layout.contents}')
     if other:
         raise ValueError(
             f'not {layout.title} as published: {", ".join(other)}; '

@@ -12,13 +12,14 @@ class Archive(NamedTuple):
 
     Attributes:
         name: Its file name.
-        checksum: ``'md5:…'`` or ``'sha256:…'``.
+        checksum: ``'md5:…'`` or ``'sha256:…'``, None where it is packed anew
+            for each download; then ``Layout.contents`` has to be given.
         url: Where it can be had, None where one has to register.
         parts: What of ``Layout.published`` it holds; nothing means all.
     """
 
     name: str
-    checksum: str
+    checksum: str | None
     url: str | None = None
     parts: tuple[str, ...] = ()
 
@@ -108,6 +109,8 @@ class Layout:
         archives: As published.
         published: How much there is of each part.
         checksums: Those of files that one can check singly.
+        contents: That of all files: of what ``sha256sum`` prints of them,
+            sorted by name.
         nested: Whether its archives hold tar archives.
         advice: How to get it where no archive can be downloaded.
     """
@@ -121,6 +124,7 @@ class Layout:
     archives: tuple[Archive, ...] = ()
     published: Mapping[str, int] = {}
     checksums: Mapping[str, str] = {}
+    contents = ''
     nested = False
     advice = ''
 
@@ -139,6 +143,15 @@ class Layout:
             staging: Holds what is new.
             target: Holds what is in place, and is not touched.
         """
+
+    def is_of(self, leaf: Mapping, root: str) -> bool:
+        """Whether a config's data set, of one of ``types``, looks like it.
+
+        Args:
+            leaf: Config of the data set.
+            root: Its ``data_root``.
+        """
+        return self.config_root in Path(root).parts
 
     def needs(self, leaf: Mapping) -> list[str]:
         """What a config's data set reads, seen from its ``data_root``."""

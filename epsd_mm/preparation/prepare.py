@@ -159,13 +159,28 @@ def _prepare(
         stage(layout, sources or fetched, staging, target)
         counts = check(layout, target, staging, **options)
         new = move(staging, target)
+    except (FileNotFoundError, ValueError):
+        _discard_unverified(layout, fetched)
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     for path in fetched:
-        path.unlink()
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        _remove(path)
     return Prepared(counts, new)
+
+
+def _discard_unverified(layout: Layout, fetched: Sequence[Path]) -> None:
+    """Let the next run fetch anew what came without a hash, and was wrong."""
+    without = {a.name for a in layout.archives if a.checksum is None}
+    for path in fetched:
+        if path.name in without:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
 
 
 def _is_settled(layout: Layout, target: Path, subset_will_do: bool) -> bool:

@@ -24,23 +24,22 @@ def require_data(cfg: Mapping, loaders: Sequence[str] = LOADERS) -> None:
         FileNotFoundError: What a data set reads is absent, which
             ``tools/prepare_data.py`` knows how to put into place.
     """
-    layouts = LAYOUTS.values()
-    by_type = {kind: layout for layout in layouts for kind in layout.types}
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset')
         for leaf in leaf_configs(dataset):
-            layout = by_type.get(type_name(leaf))
-            if layout is not None:
-                _require(layout, leaf, loader)
+            _require(leaf, loader)
 
 
-def _require(layout: Layout, leaf: Mapping, loader: str) -> None:
+def _require(leaf: Mapping, loader: str) -> None:
     root, prefix = leaf.get('data_root') or '', leaf.get('data_prefix')
     if not root and isinstance(prefix, str):
         root = prefix
     if leaf.get('backend_args') or '://' in str(root):
         return  # not on this disk: the file backend will tell
     root = os.path.expanduser(root)
+    layout = _layout(leaf, root)
+    if layout is None:
+        return
     needed = [root, *(os.path.join(root, n) for n in layout.needs(leaf))]
     for path in filter(None, needed):
         if '://' not in path and not os.path.exists(path):
@@ -48,6 +47,14 @@ def _require(layout: Layout, leaf: Mapping, loader: str) -> None:
                 f'{path} does not exist, which {loader} needs. '
                 f'{_advice(layout, leaf, root)}'
             )
+
+
+def _layout(leaf: Mapping, root: str) -> Layout | None:
+    """The data set that a config means, as far as one can tell."""
+    kind = type_name(leaf)
+    known = [layout for layout in LAYOUTS.values() if kind in layout.types]
+    alike = [layout for layout in known if layout.is_of(leaf, root)]
+    return next(iter(alike + known), None)
 
 
 def _advice(layout: Layout, leaf: Mapping, root: str) -> str:

@@ -1,6 +1,6 @@
 """Pascal VOC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
@@ -70,16 +70,7 @@ class VOC(Layout):
         return None
 
     def inspect(self, tree: Overlay) -> Survey:
-        counts, problems, checked = {}, [], set()
-        for part in self.published:
-            year, split = part.split()
-            rows = tree.rows(f'{year}/ImageSets/Main/{split}.txt') or []
-            counts[part] = len(rows)
-            for name in (f'{year}/{{}}/{row[0]}.{{}}' for row in rows):
-                if name not in checked:
-                    checked.add(name)
-                    problems += _image_problems(tree, name)
-        return Survey(counts, problems)
+        return survey(tree, {part: part.split() for part in self.published})
 
     def needs(self, leaf: Mapping) -> list[str]:
         return [leaf['ann_file']] if leaf.get('ann_file') else []
@@ -91,10 +82,31 @@ class VOC(Layout):
         return f', or draw a set with `python tools/generate_voc.py {place}`'
 
 
-def _image_problems(tree: Overlay, name: str) -> list[str]:
-    image = name.format('JPEGImages', 'jpg')
+def survey(tree: Overlay, parts: Mapping[str, Sequence[str]]) -> Survey:
+    """Count the images of main lists, and look for each and its annotation.
+
+    Args:
+        tree: What is there.
+        parts: Folder and list of each part.
+    """
+    counts, problems, checked = {}, [], set()
+    for part, (folder, split) in parts.items():
+        place = PurePosixPath(folder)
+        rows = tree.rows(place / f'ImageSets/Main/{split}.txt') or []
+        counts[part] = len(rows)
+        for name, *_ in rows:
+            if (folder, name) not in checked:
+                checked.add((folder, name))
+                problems += _image_problems(tree, place, name)
+    return Survey(counts, problems)
+
+
+def _image_problems(
+    tree: Overlay, folder: PurePosixPath, name: str
+) -> list[str]:
+    image = folder / f'JPEGImages/{name}.jpg'
     problems = [] if tree.has(image) else [f'{image} is missing']
-    annotation = name.format('Annotations', 'xml')
+    annotation = folder / f'Annotations/{name}.xml'
     if not tree.has(annotation):
         return [*problems, f'{annotation} is missing']
     try:

@@ -144,6 +144,23 @@ def test_another_root_is_told_what_to_set(tmp_path):
     assert 'data_root is then DATA_ROOT/CUB_200_2011' in str(error.value)
 
 
+def test_data_sets_of_one_type_are_told_apart(tmp_path):
+    bccd = dict(metainfo=dict(classes=['RBC', 'WBC', 'Platelets']))
+    for folder, more, command in (
+        ('bccd', {}, 'bccd'),
+        ('bccd', bccd, 'bccd'),
+        ('blood', bccd, 'bccd'),
+        ('VOCdevkit', {}, 'voc'),
+        ('blood', {}, 'voc'),
+        ('blood', dict(metainfo=dict(classes='RBC')), 'voc'),
+    ):
+        root = f'{tmp_path}/{folder}/'
+        with pytest.raises(FileNotFoundError) as error:
+            require_data(needing('VOCDataset', root, **more))
+        assert f'prepare_data.py {command} ' in str(error.value)
+        assert 'generate_voc' not in str(error.value) or command == 'voc'
+
+
 def test_imagenet_is_offered_no_download(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         require_data(needing('ImageNet', tmp_path / 'imagenet'))

@@ -20,7 +20,7 @@ def test_voc_is_placed_and_reported(run, drawn, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    'dataset', ['cifar10', 'cifar100', 'tiny_imagenet', 'cub', 'voc']
+    'dataset', ['cifar10', 'cifar100', 'tiny_imagenet', 'cub', 'voc', 'bccd']
 )
 def test_without_network_it_ends_at_once_with_one_line(
     run, tmp_path, monkeypatch, dataset
