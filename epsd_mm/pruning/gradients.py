@@ -99,7 +99,7 @@ class KeptGraph:
         while self._graphs:
             product = _product(self._graphs.pop(0), self._leaves, vector)
             _accumulate(total, product, share)
-        _check_finite(total, 'Hessian product')
+        _check_finite(total, 'Hessian product', _REMEDY)
         return total
 
 
@@ -137,7 +137,7 @@ def hessian_product(
             graph = _gradient(loss, leaves, create_graph=True)
         product = _product(graph, leaves, vector)
         _accumulate(total, product, 1 / len(steps))
-    _check_finite(total, 'Hessian product')
+    _check_finite(total, 'Hessian product', _REMEDY)
     return total
 
 
@@ -189,10 +189,20 @@ def _check_finite_loss(step: Step) -> None:
         raise FloatingPointError(f'the loss is {step.loss}')
 
 
-def _check_finite(vector: Vector, what: str) -> None:
+def _check_finite(vector: Vector, what: str, remedy: str = '') -> None:
     for name, tensor in vector.items():
         if not is_finite(tensor):
-            raise FloatingPointError(f'the {what} of {name!r} is not finite')
+            raise FloatingPointError(
+                f'the {what} of {name!r} is not finite{remedy}'
+            )
+
+
+_REMEDY = (
+    ', though loss and gradient are: an operator has no second derivative at '
+    'some value, such as a norm at zero, or numbers are too large. Set '
+    'first_order=True in the criterion, take one that needs no second '
+    'derivative, such as SNIP, or a smaller lr'
+)
 
 
 def _check_replay(loss: Tensor, step: Step) -> None:
