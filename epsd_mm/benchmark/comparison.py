@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mmengine.config import Config
+
 from .statistics import (
     FEWEST_PAIRS,
     Difference,
@@ -14,7 +16,8 @@ from .statistics import (
     smallest_p,
 )
 from .store import Entry
-from .suite import Claim, Suite
+from .suite import Cell, Claim, Suite
+from .traits import Traits, traits_of
 
 LEVEL = 0.05
 
@@ -36,6 +39,12 @@ class Arm:
             return self.method
         return f'{self.method} at {self.sparsity:.6g}'
 
+    def against(self, other: 'Arm', sign: str = '−') -> str:
+        """The comparison with another arm, as short as it can be told."""
+        if self.sparsity == other.sparsity is not None:
+            return f'{self.method} {sign} {other}'
+        return f'{self} {sign} {other}'
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -48,7 +57,7 @@ class Verdict:
         why: A sentence.
         difference: First minus second, in the direction of the claim; None
             without pairs.
-        p: Adjusted for the number of claims (Holm).
+        p: Adjusted for the number of claims (Holm); None without a claim.
     """
 
     claim: Claim
@@ -71,6 +80,8 @@ class Comparison:
 
     def __init__(self, suite: Suite, entries: Mapping[str, Entry]) -> None:
         self.suite, self.entries = suite, entries
+        self._configs: dict[Arm, Config] = {}
+        self._traits: dict[Arm, Traits] = {}
         self.finished = [
             (cell, entries[cell.key])
             for cell in suite.cells
@@ -82,6 +93,23 @@ class Comparison:
     def arms(self) -> list[Arm]:
         """All that the suite compares, finished or not, in its order."""
         return list(dict.fromkeys(map(_arm, self.suite.cells)))
+
+    def cells(self, arm: Arm) -> list[Cell]:
+        """The finished cells of an arm."""
+        return [cell for cell, _ in self.finished if _arm(cell) == arm]
+
+    def config(self, arm: Arm) -> Config:
+        """The resolved config of an arm, but for its seed."""
+        if arm not in self._configs:
+            cell = next(c for c in self.suite.cells if _arm(c) == arm)
+            self._configs[arm] = cell.run.resolve(cell.setup.base)
+        return self._configs[arm]
+
+    def traits(self, arm: Arm) -> Traits:
+        """What the method of an arm is."""
+        if arm not in self._traits:
+            self._traits[arm] = traits_of(self.config(arm))
+        return self._traits[arm]
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:
         """A metric of the finished cells of an arm, by seed.
@@ -127,6 +155,10 @@ class Comparison:
     def primary(self, setup: str) -> str:
         """The metric that a set-up compares."""
         return f'metric/{self.suite.setups[setup].metric}'
+
+    def place(self, setup: str) -> str:
+        """Names a set-up where there are several, as a suffix."""
+        return f' ({setup})' if len(self.suite.setups) > 1 else ''
 
     def unit(self, metric: str) -> str:
         """Unit of a metric, as a suffix; empty for shares."""
@@ -177,29 +209,28 @@ class Comparison:
             for claim, difference in found.items()
         ]
 
+    def with_role(self, setup: str, *roles: str) -> list[Arm]:
+        """Arms of a set-up by what they are, see :class:`Traits`."""
+        return [
+            arm
+            for arm in self.arms
+            if arm.setup == setup and self.traits(arm).role in roles
+        ]
+
     def dense_benefit(self, setup: str) -> list[tuple[Arm, Difference | None]]:
         """What self-distillation does for the dense network of a set-up."""
-        methods = self.suite.methods.values()
-        dense = [m.name for m in methods if m.variant == 'dense']
-        distilled = [m.name for m in methods if m.variant == 'sd-only']
+        metric = self.primary(setup)
         return [
-            (
-                Arm(setup, name, None),
-                self.difference(
-                    Arm(setup, name, None),
-                    Arm(setup, dense[0], None),
-                    self.primary(setup),
-                ),
-            )
-            for name in distilled
-            if dense
+            (distilled, self.difference(distilled, dense, metric))
+            for dense in self.with_role(setup, 'dense')[:1]
+            for distilled in self.with_role(setup, 'sd-only')
         ]
 
     def _judged(
         self, claim: Claim, difference: Difference | None, p: float
     ) -> Verdict:
         def said(verdict: str, why: str) -> Verdict:
-            tested = None if difference is None else p
+            tested = None if verdict == 'no claim' else p
             return Verdict(claim, verdict, why, difference, tested)
 
         pairs = 0 if difference is None else difference.n
@@ -207,7 +238,7 @@ class Comparison:
         if pairs < FEWEST_PAIRS:
             return said(
                 'no claim',
-                f'{pairs} pairs of seeds, {FEWEST_PAIRS} are needed',
+                f'{pairs} of the {FEWEST_PAIRS} pairs of seeds that it takes',
             )
         reached, needed = smallest_p(planned), LEVEL / len(self.suite.claims)
         if reached > needed:
@@ -248,7 +279,7 @@ def _has_number(entry: Entry, metric: str) -> bool:
     return math.isfinite(entry.metrics.get(metric, (math.nan,))[0])
 
 
-def _arm(cell) -> Arm:
+def _arm(cell: Cell) -> Arm:
     return Arm(cell.setup.name, cell.method.name, cell.sparsity)
 
 

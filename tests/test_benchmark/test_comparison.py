@@ -89,7 +89,7 @@ def test_noise_decides_nothing_and_says_what_would_have_been_seen(suite):
 @pytest.mark.parametrize(
     'planned, verdict_, said',
     [
-        (2, 'no claim', '2 pairs of seeds, 3 are needed'),
+        (2, 'no claim', '2 of the 3 pairs of seeds'),
         (3, 'undecided', 'n too small: 3 pairs reach p = 0.25'),
         (5, 'undecided', 'n too small: 5 pairs reach p = 0.0625'),
         (6, 'supported', 'p = 0.0312'),

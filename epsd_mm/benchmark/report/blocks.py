@@ -11,12 +11,12 @@ class Table:
     Attributes:
         headings: One a column.
         rows: Cells as text.
-        folded: Whether it is shown only when asked for.
+        folded: What opens it, where it is shown only when asked for.
     """
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-    folded: bool = False
+    folded: str = ''
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Figure:
     caption: str
 
 
+Block = Table | Figure
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of a page.
@@ -46,4 +49,4 @@ class Section:
 
     title: str
     text: Sequence[str] = ()
-    blocks: Sequence[Table | Figure] = field(default_factory=tuple)
+    blocks: Sequence[Block] = field(default_factory=tuple)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
@@ -13,6 +14,7 @@ _COLOURS = (
     '#3b6ea5 #c0504d #5a8f4a #8064a2 #d08a2e #3f9fa6 #7f7f7f #a0527b'.split()
 )
 _MARKERS = 'osD^vP*X'
+_RC = {'svg.fonttype': 'none', 'svg.hashsalt': 'epsd_mm'}
 
 
 def against_sparsity(
@@ -42,7 +44,7 @@ def against_sparsity(
         axes.errorbar(
             at,
             means,
-            yerr=[means - lows, highs - means],
+            yerr=np.array([means - lows, highs - means]),
             label=name,
             color=_COLOURS[index % len(_COLOURS)],
             marker=_MARKERS[index % len(_MARKERS)],
@@ -133,20 +135,32 @@ def densities(
 
 
 def first_steps(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str
+    curves: Mapping[str, tuple[Sequence[float], np.ndarray]], label: str
 ) -> str:
-    """A loss over the first iterations, the mean over seeds."""
+    """A loss over the first iterations.
+
+    Args:
+        curves: By method: the iterations, and a row of values for each seed.
+        label: Of the loss.
+    """
     canvas, axes = _axes(7.0, 3.2)
     for index, (name, (steps, values)) in enumerate(curves.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        mean = values.mean(axis=0)
         axes.plot(
             steps,
-            values,
+            mean,
             label=name,
-            color=_COLOURS[index % len(_COLOURS)],
+            color=colour,
             marker=_MARKERS[index % len(_MARKERS)],
             markersize=4,
             lw=1.3,
         )
+        if len(values) > 1:
+            std = values.std(axis=0, ddof=1)
+            axes.fill_between(
+                steps, mean - std, mean + std, color=colour, alpha=0.15, lw=0
+            )
     axes.set_xlabel('iteration')
     axes.set_ylabel(label)
     axes.legend(
@@ -168,7 +182,9 @@ def _axes(width: float, height: float):
 
 def _svg(canvas: Canvas) -> str:
     text = io.StringIO()
-    # Without a date, so that the same results give the same page.
-    canvas.savefig(text, format='svg', metadata=dict(Date=None))
+    # Text stays text; and the same results give the same page: without a
+    # date, and with names that are hashes of what they name.
+    with rc_context(_RC):
+        canvas.savefig(text, format='svg', metadata=dict(Date=None))
     drawing = text.getvalue()
     return drawing[drawing.index('<svg') :]

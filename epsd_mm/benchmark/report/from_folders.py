@@ -1,60 +1,68 @@
 """What a report says of masks and first steps, from the cells' folders."""
 
-import json
 import statistics
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from itertools import combinations
 
 import numpy as np
 
 from epsd_mm.pruning import Masks
-from epsd_mm.results import Log
 
 from ..comparison import Arm, Comparison
+from ..folders import Folders
 from . import figures
-from .blocks import Figure, Section, Table
+from .blocks import Block, Figure, Section, Table
 
-_FIRST_STEPS = 200
+# So many logged values are the first steps.
+_FIRST = 10
+
+_Seeds = Mapping[int, Masks]
 
 
-def folder_sections(comparison: Comparison, cells: Path) -> Iterator[Section]:
-    """Sections for which masks, reports or logs are still there.
-
-    Args:
-        comparison: The finished cells.
-        cells: Holds the work dir of each under its key.
-    """
-    folders: dict[Arm, dict[int, Path]] = {}
-    for cell, entry in comparison.finished:
-        arm = Arm(cell.setup.name, cell.method.name, cell.sparsity)
-        folders.setdefault(arm, {})[cell.seed] = cells / entry.key
+def folder_sections(
+    comparison: Comparison, folders: Folders
+) -> Iterator[Section]:
+    """Sections for which masks or logs are still there."""
     for setup in comparison.suite.setups:
-        here = {arm: f for arm, f in folders.items() if arm.setup == setup}
+        here = [arm for arm in comparison.arms if arm.setup == setup]
         for sparsity in comparison.suite.sparsities:
-            at = {a: f for a, f in here.items() if a.sparsity == sparsity}
-            yield from _masks(setup, sparsity, at)
-        yield from _first_steps(setup, here)
+            at = [arm for arm in here if arm.sparsity == sparsity]
+            yield from _masks(comparison, folders, setup, sparsity, at)
+        yield from _first_steps(comparison, folders, setup, here)
 
 
 def _masks(
-    setup: str, sparsity: float, folders: dict[Arm, dict[int, Path]]
+    comparison: Comparison,
+    folders: Folders,
+    setup: str,
+    sparsity: float,
+    arms: list[Arm],
 ) -> Iterator[Section]:
-    masks = {
-        arm.method: {
-            seed: Masks.load(folder / 'epsd' / 'masks.pth')
-            for seed, folder in by_seed.items()
-            if (folder / 'epsd' / 'masks.pth').is_file()
-        }
-        for arm, by_seed in folders.items()
-    }
-    masks = {method: found for method, found in masks.items() if found}
+    found = {arm: folders.masks(arm) for arm in arms}
+    masks = {arm.method: each for arm, each in found.items() if each}
     if not masks:
         return
+    floors = [
+        comparison.summary(arm, 'scoring/stability')
+        for arm, each in found.items()
+        if each
+    ]
     names = list(masks)
     overlaps = np.array(
         [[_overlap(masks[a], masks[b]) for b in names] for a in names]
     )
-    floors = _noise_floors(folders)
+    # A mask shares all with itself: its place shows what chance leaves.
+    for index, floor in enumerate(floors):
+        overlaps[index, index] = np.nan if floor is None else floor.mean
+    rows = [
+        [
+            name,
+            '' if floor is None else f'{floor.mean:.3f}',
+            _share(_between_seeds(masks[name])),
+            _share(_by_chance(masks[name])),
+        ]
+        for name, floor in zip(names, floors)
+    ]
     layers = list(next(iter(masks[names[0]].values())))
     density = {
         name: [
@@ -66,18 +74,26 @@ def _masks(
         for name, each in masks.items()
     }
     empty = [
-        [name, str(seed), ', '.join(found.empty_layers())]
-        for name, each in masks.items()
-        for seed, found in each.items()
-        if found.empty_layers()
+        [name, str(seed), ', '.join(each.empty_layers())]
+        for name, by_seed in masks.items()
+        for seed, each in by_seed.items()
+        if each.empty_layers()
     ]
-    blocks: list = [
+    floor_headings = (
+        'method',
+        'halves of its draws share',
+        'its seeds share',
+        'chance would share',
+    )
+    blocks: list[Block] = [
         Figure(
             f'{setup}_{sparsity:g}_overlap',
             figures.heat_map(names, overlaps, 'shared kept weights'),
             'Overlap |A ∩ B| / |A| of the masks of two methods at the same '
-            'seed, hence the same initialisation; mean over seeds.',
+            'seed, hence the same initialisation; mean over seeds. On the '
+            'diagonal: what two halves of the draws of one method share.',
         ),
+        Table(floor_headings, rows),
         Figure(
             f'{setup}_{sparsity:g}_density',
             figures.densities([_short(x) for x in layers], density),
@@ -85,73 +101,71 @@ def _masks(
             'empty layer has no point.',
         ),
     ]
-    if floors:
-        rows = [[name, f'{value:.3f}'] for name, value in floors.items()]
-        blocks.insert(1, Table(('method', 'halves of its draws share'), rows))
     if empty:
         blocks.append(Table(('method', 'seed', 'empty layers'), empty))
     text = [
-        'Noise floor: the masks of two halves of the draws of one method. '
-        'Where methods agree as far as halves do, they chose the same '
-        'weights as far as these data can tell.'
+        'Where two methods share as much as halves of the draws of one do, '
+        'they chose the same weights as far as these data can tell. Whole '
+        'draws would share more than halves. Other seeds have another '
+        'initialisation; chance keeps the density of each layer.'
     ]
-    yield Section(f'Masks at {sparsity:.6g} ({setup})', text, blocks)
-
-
-def _noise_floors(folders: dict[Arm, dict[int, Path]]) -> dict[str, float]:
-    floors = {}
-    for arm, by_seed in folders.items():
-        reports = [f / 'epsd' / 'report.json' for f in by_seed.values()]
-        found = [json.loads(p.read_text()) for p in reports if p.is_file()]
-        values = [r['stability'] for r in found if r.get('stability')]
-        if values:
-            floors[arm.method] = statistics.mean(values)
-    return floors
+    yield Section(
+        f'Masks at {sparsity:.6g}{comparison.place(setup)}', text, blocks
+    )
 
 
 def _first_steps(
-    setup: str, folders: dict[Arm, dict[int, Path]]
+    comparison: Comparison, folders: Folders, setup: str, arms: list[Arm]
 ) -> Iterator[Section]:
     curves = {}
-    for arm, by_seed in folders.items():
-        logs = [_sd_losses(folder) for folder in by_seed.values()]
-        logs = [log for log in logs if log]
-        if not logs:
-            continue
-        steps = sorted(set.intersection(*map(set, logs)))
-        means = [statistics.mean(log[s] for log in logs) for s in steps]
-        curves[str(arm)] = (steps, means)
+    for arm in arms:
+        logs = list(folders.sd_losses(arm, first=_FIRST).values())
+        steps = sorted(set.intersection(*map(set, logs))) if logs else []
+        if steps:
+            values = np.array([[log[s] for s in steps] for log in logs])
+            curves[str(arm)] = steps, values
     if curves:
         yield Section(
-            f'Self-distillation in the first steps after pruning ({setup})',
-            ['The logged term, smoothed as the log is; mean over seeds.'],
+            'Self-distillation in the first steps after pruning'
+            + comparison.place(setup),
+            [
+                'The term as it is logged: a mean over the last iterations '
+                'before each point.'
+            ],
             [
                 Figure(
                     f'{setup}_first_steps',
                     figures.first_steps(curves, 'loss_sd'),
-                    f'The first {_FIRST_STEPS} iterations.',
+                    f'The first {_FIRST} logged values; mean over seeds, '
+                    'and a band of one standard deviation to each side.',
                 )
             ],
         )
 
 
-def _sd_losses(folder: Path) -> dict[int, float]:
-    try:
-        lines = Log.of(folder).training
-    except FileNotFoundError:
-        return {}
-    return {
-        line['step']: line['loss_sd']
-        for line in lines
-        if 'loss_sd' in line and line['step'] <= _FIRST_STEPS
-    }
-
-
-def _overlap(first: dict[int, Masks], second: dict[int, Masks]) -> float:
+def _overlap(first: _Seeds, second: _Seeds) -> float:
     seeds = first.keys() & second.keys()
     if not seeds:
         return float('nan')
     return statistics.mean(first[s].overlap(second[s]) for s in seeds)
+
+
+def _between_seeds(masks: _Seeds) -> list[float]:
+    return [a.overlap(b) for a, b in combinations(masks.values(), 2)]
+
+
+def _by_chance(masks: _Seeds) -> list[float]:
+    """Expected overlap of independent masks of the same densities."""
+    shares = []
+    for each in masks.values():
+        layers = each.layers().values()
+        shared = sum(x['kept'] ** 2 / x['total'] for x in layers)
+        shares.append(shared / each.kept)
+    return shares
+
+
+def _share(values: list[float]) -> str:
+    return f'{statistics.mean(values):.3f}' if values else ''
 
 
 def _short(name: str) -> str:

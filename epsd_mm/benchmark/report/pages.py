@@ -9,42 +9,67 @@ from epsd_mm.files import atomic_write
 from epsd_mm.tables import markdown_table
 
 from ..comparison import Comparison
+from ..folders import Folders
 from .blocks import Figure, Section, Table
 from .from_folders import folder_sections
 from .sections import sections
 
-_NUMBER = re.compile(r'[+\-−]?\d')
+_NUMBER = re.compile(r'[+\-−]?\d[\d.,]*(e[+\-]?\d+)?(\s|$)')
+_VERDICTS = {
+    'supported': 'for',
+    'not supported': 'against',
+    'descriptive: points to it': 'for',
+    'descriptive: points against it': 'against',
+    'undecided': 'open',
+    'no claim': 'open',
+    'descriptive': 'open',
+    'mixed': 'open',
+    'not tested here': 'idle',
+}
+# Text that is longer gets a column that is wide enough to read it.
+_LONG = 32
 _STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto;
-  max-width: 60rem; padding: 1rem 1.25rem 4rem; background: #fff; }
+:root { color-scheme: light dark; --text: #222; --page: #fff;
+  --line: #ddd; --soft: #555; --link: #245a94; --for: #2a6b2a;
+  --against: #a33; --open: #8a5a00; --lead: #f4f6f9; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e4e4;
+  --page: #17191c; --line: #3a3d42; --soft: #a8a8a8; --link: #8ab8ea;
+  --for: #8fd08f; --against: #f09a9a; --open: #e5bd6a; --lead: #21252b; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text);
+  background: var(--page); margin: 0 auto; max-width: 62rem;
+  padding: 1rem 1.25rem 4rem; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
 p { margin: .4rem 0; max-width: 46rem; }
+#s0 { background: var(--lead); border-radius: .5rem;
+  padding: .1rem 1rem .6rem; margin: 1rem 0; }
+#s0 h2 { margin-top: .6rem; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .88rem; }
-th, td { padding: .28rem .6rem; border-bottom: 1px solid #ddd;
+th, td { padding: .28rem .6rem; border-bottom: 1px solid var(--line);
   text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid #888; font-weight: 600; }
+th { border-bottom: 2px solid var(--soft); font-weight: 600; }
 td.number { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
+td.long { min-width: min(15rem, 44vw); max-width: 30rem; }
+td.verdict { font-weight: 600; min-width: 6rem; }
+.for { color: var(--for); } .against { color: var(--against); }
+.open { color: var(--open); } .idle { color: var(--soft); }
 figure { margin: .8rem 0; }
-figure svg { max-width: 100%; height: auto; }
-figcaption { font-size: .85rem; color: #555; max-width: 46rem; }
+figure svg { background: #fff; color: #222; width: 100%; max-width: 46rem;
+  min-width: 32rem; height: auto; }
+figcaption { font-size: .85rem; color: var(--soft); max-width: 46rem; }
+summary { cursor: pointer; color: var(--link); }
 nav { font-size: .88rem; line-height: 1.8; }
-nav a { margin-right: .9rem; white-space: nowrap; }
-a { color: #245a94; }
-.supported { color: #2a6b2a; font-weight: 600; }
-.not-supported { color: #a33; font-weight: 600; }
-.undecided, .no-claim { color: #8a5a00; font-weight: 600; }
-footer { margin-top: 3rem; font-size: .85rem; color: #555; }
+nav a { margin-right: .9rem; }
+a { color: var(--link); }
 """
 
 
 def write_report(
     comparison: Comparison, cells: Path, folder: str | Path
 ) -> list[Path]:
-    """Write ``report.html``, ``report.md`` and its figures, ``results.csv``.
+    """Write ``report.html``, ``report.md`` and its figures.
 
     Args:
         comparison: The finished cells of a suite.
@@ -57,9 +82,10 @@ def write_report(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    folders = Folders(comparison, cells)
     parts = [
-        *sections(comparison),
-        *folder_sections(comparison, Path(cells)),
+        *sections(comparison, folders),
+        *folder_sections(comparison, folders),
         _versions(comparison),
     ]
     done = len(comparison.finished), len(comparison.suite.cells)
@@ -71,7 +97,7 @@ def write_report(
     for part in parts:
         for block in part.blocks:
             if isinstance(block, Figure):
-                pages[f'{block.name}.svg'] = block.svg
+                pages[_file_of(block)] = block.svg
     for name, content in pages.items():
         with atomic_write(folder / name) as file:
             file.write(content.encode())
@@ -94,7 +120,7 @@ def _versions(comparison: Comparison) -> Section:
         ['A key is the hash of all that decides the result of a cell.'],
         [
             Table(('cells', 'ran with'), rows),
-            Table(('cell', 'key'), cells, folded=True),
+            Table(('cell', 'key'), cells, folded='Every cell and its key'),
         ],
     )
 
@@ -104,13 +130,14 @@ def _html(title: str, done: tuple[int, int], parts: Sequence[Section]) -> str:
         f'<a href="#s{i}">{html.escape(part.title)}</a> '
         for i, part in enumerate(parts)
     )
-    body = ''.join(_html_section(i, part) for i, part in enumerate(parts))
+    first, *rest = (_html_section(i, part) for i, part in enumerate(parts))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head>'
         f'<body><h1>{html.escape(title)}</h1>'
-        f'<p>{_progress(done)}</p><nav>{links}</nav>{body}</body></html>\n'
+        f'<p>{_progress(done)}</p>{first}<nav>{links}</nav>'
+        f'{"".join(rest)}</body></html>\n'
     )
 
 
@@ -139,21 +166,21 @@ def _html_block(block: Table | Figure) -> str:
         f'<tbody>{rows}</tbody></table></div>'
     )
     if block.folded:
-        table = (
-            f'<details><summary>{len(block.rows)} rows</summary>{table}'
-            '</details>'
-        )
+        title = html.escape(block.folded)
+        table = f'<details><summary>{title}</summary>{table}</details>'
     return table
 
 
 def _html_cell(text: str) -> str:
-    verdicts = ('supported', 'not supported', 'undecided', 'no claim')
     kind = ''
-    if text in verdicts:
-        kind = f' class="{text.replace(" ", "-")}"'
-    elif _NUMBER.match(text):
-        kind = ' class="number"'
-    return f'<td{kind}>{html.escape(text)}</td>'
+    verdict = next((v for v in _VERDICTS if text.startswith(v)), None)
+    if verdict is not None:
+        kind = f'verdict {_VERDICTS[verdict]}'
+    elif _NUMBER.match(text) and len(text) < _LONG:
+        kind = 'number'
+    elif len(text) > _LONG:
+        kind = 'long'
+    return f'<td class="{kind}">{html.escape(text)}</td>'
 
 
 def _markdown(
@@ -171,9 +198,15 @@ def _markdown(
 
 def _markdown_block(block: Table | Figure) -> Iterable[str]:
     if isinstance(block, Figure):
-        yield f'![{block.caption}]({block.name}.svg)'
+        yield f'![{block.caption}]({_file_of(block)})'
         return
+    if block.folded:
+        yield from (f'**{block.folded}**', '')
     yield markdown_table(block.headings, block.rows).rstrip()
+
+
+def _file_of(figure: Figure) -> str:
+    return re.sub(r'[^\w.-]+', '_', figure.name) + '.svg'
 
 
 def _progress(done: tuple[int, int]) -> str:

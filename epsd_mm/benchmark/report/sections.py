@@ -3,23 +3,33 @@
 import math
 from collections.abc import Iterator
 
-from ..comparison import Arm, Comparison
-from ..statistics import FEWEST_PAIRS, Difference, Summary
+from epsd_mm.engine.variants import VARIANTS
+
+from ..comparison import Arm, Comparison, Verdict
+from ..costs import epoch_seconds, relative, scoring_images, training_images
+from ..folders import Folders
+from ..statistics import FEWEST_PAIRS, Summary
 from . import figures
-from .blocks import Figure, Section, Table
+from .blocks import Block, Figure, Section, Table
+from .claims import CLAIMS
+from .evidence import Evidence, Finding, overall
+from .published import published_table
+from .text import difference_unit, interval, pairs, spread
 
 _CALIBRATION = {
     'metric/calibration/ece': 'expected calibration error',
     'metric/calibration/nll': 'negative log-likelihood',
     'metric/calibration/aurc': 'area under risk-coverage',
 }
+# So many findings are beside a claim; all of them are in the table below.
+_SHOWN = 3
 
 
-def sections(comparison: Comparison) -> Iterator[Section]:
-    """The parts of a report that the store alone can tell."""
-    yield _claims(comparison)
+def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
+    """The parts of a report but for masks and first steps."""
+    yield _in_short(comparison)
+    yield _catalogue(comparison, folders)
     for setup in comparison.suite.setups:
-        yield _regime(comparison, setup)
         yield _results(comparison, setup)
         yield _differences(comparison, setup)
         yield _costs(comparison, setup)
@@ -28,62 +38,131 @@ def sections(comparison: Comparison) -> Iterator[Section]:
             yield calibration
 
 
-def _claims(comparison: Comparison) -> Section:
+def _in_short(comparison: Comparison) -> Section:
+    """What someone reads who reads nothing else."""
+    rows = [_claimed(comparison, found) for found in comparison.verdicts()]
+    text = [
+        'EPSD removes weights before training starts, by scores in which '
+        'self-distillation takes part. Simple Combination scores without it. '
+        'Both then train what is left with self-distillation.'
+    ]
+    text += [
+        line
+        for setup in comparison.suite.setups
+        for line in _regime(comparison, setup)
+    ]
+    text.append(
+        'Claimed before anything ran, and tested once, by an exact sign-flip '
+        'test over paired seeds; p is two-sided and adjusted for the number '
+        'of claims (Holm). Nothing else in this report was tested.'
+        if rows
+        else 'This suite claims nothing: all below are descriptions.'
+    )
+    headings = ('claim', 'verdict', 'difference, 95 %', 'p', 'why')
+    blocks: list[Block] = [Table(headings, rows)] if rows else []
+    blocks.append(_methods(comparison))
+    return Section('In short', text, blocks)
+
+
+def _methods(comparison: Comparison) -> Table:
+    """What the methods are, whatever they are called."""
     rows = []
-    for found in comparison.verdicts():
-        first, second = comparison.claim_arms(found.claim)
-        unit = comparison.unit(comparison.primary(found.claim.setup))
+    for method in comparison.suite.methods:
+        arm = next(arm for arm in comparison.arms if arm.method == method)
+        traits = comparison.traits(arm)
         rows.append(
             [
-                found.claim.name,
-                f'{first} beats {second} ({found.claim.setup})',
-                found.verdict,
-                _interval(found.difference, unit),
-                '' if found.p is None else f'{found.p:.3g}',
-                found.why,
+                method,
+                VARIANTS.get(traits.role, 'masks of another run'),
+                traits.criterion or '',
+                traits.sd_loss or '',
             ]
         )
-    text = [
-        'Named before anything ran; nothing else in this report was tested. '
-        'P values are of an exact sign-flip test over paired seeds, '
-        'two-sided, adjusted for the number of claims (Holm).'
+    headings = ('method', 'what it is', 'criterion', 'self-distillation')
+    return Table(headings, rows, folded='What the methods are')
+
+
+def _claimed(comparison: Comparison, found: Verdict) -> list[str]:
+    first, second = comparison.claim_arms(found.claim)
+    unit = comparison.unit(comparison.primary(found.claim.setup))
+    return [
+        f'{found.claim.name}: {first.against(second, "beats")}'
+        + comparison.place(found.claim.setup),
+        found.verdict,
+        interval(found.difference, unit),
+        '' if found.p is None else f'{found.p:.3g}',
+        found.why,
     ]
-    if not rows:
-        text = ['This suite claims nothing: all below are descriptions.']
-    headings = ('claim', '', 'verdict', 'difference', 'p', 'why')
-    return Section('Claims', text, [Table(headings, rows)] if rows else [])
 
 
-def _regime(comparison: Comparison, setup: str) -> Section:
-    lines = []
+def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
+    """Whether a set-up can tell anything of EPSD, in a sentence."""
     unit = comparison.unit(comparison.primary(setup))
-    for arm, difference in comparison.dense_benefit(setup):
-        if difference is None or difference.n < FEWEST_PAIRS:
-            pairs = 0 if difference is None else difference.n
-            lines.append(
-                f'{arm}: not known yet ({pairs} pairs of seeds). Until it is, '
-                'nothing below can speak for or against EPSD.'
+    benefits = comparison.dense_benefit(setup)
+    if not benefits:
+        yield (
+            f'{setup} cannot test EPSD: it has no dense network trained with '
+            'and without self-distillation, so that nobody knows whether '
+            'that helps there at all.'
+        )
+    for arm, found in benefits:
+        if found is None or found.n < FEWEST_PAIRS:
+            n = 0 if found is None else found.n
+            yield (
+                f'Whether {setup} can test EPSD is not known yet: whether '
+                f'self-distillation ({arm}) helps the dense network takes '
+                f'{FEWEST_PAIRS} pairs of seeds, and there are {n}.'
             )
             continue
-        shown = _interval(difference, unit)
-        if difference.low > 0:
-            lines.append(
-                f'{arm}: yes, {shown} over the dense network without it.'
+        gain = f'{interval(found, unit)}, {pairs(found.n)}'
+        if found.low > 0:
+            yield (
+                f'{setup} can test EPSD: self-distillation ({arm}) helps the '
+                f'dense network there ({gain}).'
             )
         else:
-            lines.append(
-                f'{arm}: not seen ({shown} over the dense network without '
-                'it). Self-distillation is a regulariser: where it does not '
-                'help the dense network, a comparison cannot test EPSD.'
+            yield (
+                f'{setup} cannot test EPSD: self-distillation ({arm}) is not '
+                f'seen to help even the dense network there ({gain}).'
             )
-    if not lines:
-        lines = [
-            'The suite has no dense network trained with and without it, so '
-            'that this cannot be told, and nothing below can test EPSD.'
-        ]
-    return Section(
-        f'Does self-distillation help here at all? ({setup})', lines
+
+
+def _catalogue(comparison: Comparison, folders: Folders) -> Section:
+    evidence = Evidence(comparison, folders)
+    rows, details = [], []
+    for claim in CLAIMS:
+        found = list(claim.find(evidence))
+        shown = [f'{each.what}: {each.figures}' for each in found[:_SHOWN]]
+        if not found:
+            shown = [f'It takes {claim.needs}.']
+        elif len(found) > _SHOWN:
+            shown.append(f'and {len(found) - _SHOWN} more below')
+        rows.append(
+            [f'{claim.name}. {claim.says}', overall(found), '; '.join(shown)]
+        )
+        details += [[claim.name, *_detail(comparison, f)] for f in found]
+    text = [
+        'Where a comparison is one of those above, its verdict is that of '
+        'the test; every other is a description, read from the 95 % interval '
+        'of the paired difference, and with so many of them some intervals '
+        'miss zero by chance.'
+    ]
+    blocks = [Table(('claim', 'verdict', 'figures'), rows)]
+    if details:
+        headings = ('claim', 'compared', 'figures', 'verdict', 'cells')
+        blocks.append(
+            Table(headings, details, folded='Every comparison and its cells')
+        )
+    return Section('What the paper claims', text, blocks)
+
+
+def _detail(comparison: Comparison, finding: Finding) -> list[str]:
+    cells = '; '.join(
+        f'{cell.name} {cell.key}'
+        for arm in finding.arms
+        for cell in comparison.cells(arm)
     )
+    return [finding.what, finding.figures, finding.verdict, cells]
 
 
 def _results(comparison: Comparison, setup: str) -> Section:
@@ -94,15 +173,20 @@ def _results(comparison: Comparison, setup: str) -> Section:
     for arm in _arms(comparison, setup):
         summary = comparison.summary(arm, metric)
         shown = '' if arm.sparsity is None else f'{arm.sparsity:.6g}'
-        rows.append([arm.method, shown, _spread(summary, unit), _n(summary)])
+        seeds = '0' if summary is None else str(summary.n)
+        if lost := comparison.lost(arm, metric):
+            seeds += f' ({len(lost)} without a result)'
+        rows.append([arm.method, shown, spread(summary, unit), seeds])
         if summary is None:
             continue
-        ends = summary.mean, *summary.interval()
+        ends = _ends(summary)
         if arm.sparsity is None:
             levels[arm.method] = ends
         else:
             curves.setdefault(arm.method, {})[arm.sparsity] = ends
-    blocks: list = [Table(('method', 'sparsity', about.metric, 'seeds'), rows)]
+    blocks: list[Block] = [
+        Table(('method', 'sparsity', about.metric, 'seeds'), rows)
+    ]
     if curves or levels:
         blocks.append(
             Figure(
@@ -110,7 +194,8 @@ def _results(comparison: Comparison, setup: str) -> Section:
                 figures.against_sparsity(
                     curves, levels, f'{about.metric}{unit}'
                 ),
-                'Means over seeds with 95 % intervals (Student). They '
+                'Means over seeds with 95 % intervals (Student), from three '
+                'seeds on. They '
                 'include what all methods of a seed have in common: for '
                 'comparisons read the paired differences below.',
             )
@@ -119,12 +204,20 @@ def _results(comparison: Comparison, setup: str) -> Section:
     text.append(
         'The last epoch, never the best one; mean ± standard deviation.'
     )
-    return Section(f'{about.metric} ({setup})', text, blocks)
+    known = published_table(comparison, setup)
+    if known is not None:
+        blocks.append(known)
+        text.append(
+            'Published figures are of the same data set, network and '
+            'sparsity, trained by the recipe of their authors.'
+        )
+    return Section(f'{about.metric}{comparison.place(setup)}', text, blocks)
 
 
 def _differences(comparison: Comparison, setup: str) -> Section:
     metric = comparison.primary(setup)
     unit = comparison.unit(metric)
+    apart = difference_unit(unit)
     arms = _arms(comparison, setup)
     rows, drawn = [], {}
     for reference in _references(comparison, setup):
@@ -135,21 +228,20 @@ def _differences(comparison: Comparison, setup: str) -> Section:
             found = comparison.difference(reference, arm, metric)
             if found is None:
                 continue
+            seen = found.seen_from
             rows.append(
                 [
-                    f'{reference} − {arm}',
-                    _interval(found, unit),
+                    reference.against(arm),
+                    interval(found, unit),
                     f'{found.improvement:.2f}',
                     f'{found.p:.3g}',
                     f'{found.smallest_p:.3g}',
-                    ''
-                    if math.isnan(found.seen_from)
-                    else (f'{found.seen_from:.2g}{unit}'),
+                    '' if math.isnan(seen) else f'{seen:.2g}{apart}',
                     str(found.n),
                 ]
             )
             if found.n > 1:
-                drawn[f'{reference} − {arm}'] = found
+                drawn[reference.against(arm)] = found
     headings = (
         'difference',
         'mean and 95 % interval',
@@ -159,67 +251,106 @@ def _differences(comparison: Comparison, setup: str) -> Section:
         'would have been seen',
         'pairs',
     )
-    blocks: list = [Table(headings, rows)] if rows else []
+    blocks: list[Block] = [Table(headings, rows)] if rows else []
     if drawn:
         blocks.append(
             Figure(
                 f'{setup}_differences',
-                figures.forest(drawn, f'difference in {metric}{unit}'),
+                figures.forest(drawn, _axis(comparison, setup, 'difference')),
                 'Seed by seed, with 95 % intervals.',
             )
         )
     text = [
         'Runs of one seed share initialisation and data order. Descriptive '
-        'but for the claims above: with so many comparisons some intervals '
-        'miss zero by chance. “Would have been seen”: the difference that a '
-        'paired t-test finds four times in five at this spread.'
+        'but for the claims above, p included. “Would have been seen”: the '
+        'difference that a paired t-test finds four times in five at this '
+        'spread.'
     ]
-    return Section(f'Paired differences ({setup})', text, blocks)
+    return Section(
+        f'Paired differences{comparison.place(setup)}', text, blocks
+    )
 
 
 def _costs(comparison: Comparison, setup: str) -> Section:
-    arms = _arms(comparison, setup)
-    dense = [
-        arm
-        for arm in arms
-        if comparison.suite.methods[arm.method].variant == 'dense'
-    ]
-    base = comparison.available(dense[0], 'training/seconds') if dense else {}
+    dense = comparison.with_role(setup, 'dense')[:1]
+    seconds = [_total_seconds(comparison, arm) for arm in dense]
+    images = [_total_images(comparison, arm) for arm in dense]
     rows = []
-    for arm in arms:
-        total = comparison.available(arm, 'training/seconds')
-        common = total.keys() & base.keys()
-        relative = ''
-        if common:
-            share = sum(total[s] for s in common) / sum(
-                base[s] for s in common
-            )
-            relative = f'{share:.2f}'
+    for arm in _arms(comparison, setup):
+        scoring = comparison.available(arm, 'scoring/time')
         rows.append(
             [
                 str(arm),
-                _number(comparison, arm, 'scoring/time', ' s'),
-                _number(comparison, arm, 'training/iteration_time', ' s'),
-                _number(comparison, arm, 'training/seconds', ' s'),
-                relative,
-                _number(comparison, arm, 'training/iterations', ''),
-                _number(comparison, arm, 'scoring/peak_memory', ' GiB', 2**30),
+                _mean(scoring, ' s'),
+                _mean(epoch_seconds(comparison, arm), ' s'),
+                _mean(_total_seconds(comparison, arm), ' s'),
+                _times(_total_seconds(comparison, arm), *seconds),
+                _mean(scoring_images(comparison, arm)),
+                _mean(training_images(comparison, arm)),
+                _times(_total_images(comparison, arm), *images),
+                _peak(comparison, arm),
             ]
         )
     headings = (
         'method',
         'scoring',
-        'an iteration',
-        'whole training',
-        'x dense',
-        'iterations',
-        'peak memory until scored',
+        'an epoch',
+        'all',
+        '× dense, time',
+        'images scored',
+        'images trained',
+        '× dense, images',
+        'peak memory',
     )
     text = [
-        'Wall time of the machines that ran the cells, with whatever else '
-        'they did: an upper bound. Zeros make no iteration faster.'
+        'Times are measured, on machines with whatever else they did: upper '
+        'bounds. Zeros make no iteration faster. Images are counted from '
+        'steps and batch sizes: every image that is looked at, partners of '
+        'CS-KD and repeated halves of DLB included. “× dense” is the mean of '
+        'ratios at the same seed. Memory is measured, of the GPU where there '
+        'is one, else of the process'
+        f'{_until_scored(comparison, setup)}.'
     ]
-    return Section(f'What it costs ({setup})', text, [Table(headings, rows)])
+    return Section(
+        f'What it costs{comparison.place(setup)}',
+        text,
+        [Table(headings, rows)],
+    )
+
+
+def _total_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    return comparison.available(arm, 'training/seconds')
+
+
+def _total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    scoring = scoring_images(comparison, arm)
+    training = training_images(comparison, arm)
+    return {s: n + scoring.get(s, 0) for s, n in training.items()}
+
+
+_MEMORY = {
+    'training/gpu_memory': 2**20,
+    'training/peak_memory': 1,
+    'scoring/peak_memory': 1,
+}
+
+
+def _peak(comparison: Comparison, arm: Arm) -> str:
+    for metric, unit in _MEMORY.items():
+        if found := comparison.available(arm, metric):
+            return f'{max(found.values()) * unit / 2**30:.2f} GiB'
+    return ''
+
+
+def _until_scored(comparison: Comparison, setup: str) -> str:
+    whole = ('training/gpu_memory', 'training/peak_memory')
+    if any(
+        comparison.available(arm, metric)
+        for arm in _arms(comparison, setup)
+        for metric in whole
+    ):
+        return ''
+    return ' until it had scored'
 
 
 def _calibration(comparison: Comparison, setup: str) -> Section | None:
@@ -227,11 +358,11 @@ def _calibration(comparison: Comparison, setup: str) -> Section | None:
     for arm in _arms(comparison, setup):
         found = [comparison.summary(arm, metric) for metric in _CALIBRATION]
         if any(found):
-            rows.append([str(arm), *(_spread(each, '', 3) for each in found)])
+            rows.append([str(arm), *map(spread, found)])
     if not rows:
         return None
     return Section(
-        f'Calibration and risk-coverage ({setup})',
+        f'Calibration and risk-coverage{comparison.place(setup)}',
         ['Of the last epoch; smaller is better; mean ± standard deviation.'],
         [Table(('method', *_CALIBRATION.values()), rows)],
     )
@@ -239,12 +370,7 @@ def _calibration(comparison: Comparison, setup: str) -> Section | None:
 
 def _references(comparison: Comparison, setup: str) -> list[Arm]:
     """What others are compared with: EPSD as the suite has it, or all."""
-    methods = comparison.suite.methods
-    epsd = [
-        arm
-        for arm in _arms(comparison, setup)
-        if methods[arm.method].variant == 'epsd'
-    ]
+    epsd = comparison.with_role(setup, 'epsd')
     return epsd or _arms(comparison, setup)[:1]
 
 
@@ -252,31 +378,27 @@ def _arms(comparison: Comparison, setup: str) -> list[Arm]:
     return [arm for arm in comparison.arms if arm.setup == setup]
 
 
-def _number(
-    comparison: Comparison, arm: Arm, metric: str, unit: str, by: float = 1
-) -> str:
-    summary = comparison.summary(arm, metric)
-    return '' if summary is None else f'{summary.mean / by:.3g}{unit}'
+def _axis(comparison: Comparison, setup: str, what: str) -> str:
+    metric = comparison.suite.setups[setup].metric
+    unit = difference_unit(comparison.unit(comparison.primary(setup)))
+    return f'{what} in {metric}{"," * bool(unit)}{unit}'
 
 
-def _spread(summary: Summary | None, unit: str, digits: int = 2) -> str:
-    if summary is None:
+def _ends(summary: Summary) -> tuple[float, float, float]:
+    if summary.n < FEWEST_PAIRS:
+        return summary.mean, summary.mean, summary.mean
+    return summary.mean, *summary.interval()
+
+
+def _mean(values: dict[int, float], unit: str = '') -> str:
+    if not values:
         return ''
-    if summary.n == 1:
-        return f'{summary.mean:.{digits}f}{unit}'
-    return f'{summary.mean:.{digits}f} ± {summary.std:.{digits}f}{unit}'
+    mean = sum(values.values()) / len(values)
+    return f'{mean:,.0f}{unit}' if mean >= 1000 else f'{mean:.3g}{unit}'
 
 
-def _n(summary: Summary | None) -> str:
-    return '0' if summary is None else str(summary.n)
-
-
-def _interval(difference: Difference | None, unit: str) -> str:
-    if difference is None:
+def _times(values: dict[int, float], *base: dict[int, float]) -> str:
+    ratios = relative(values, *base) if base else {}
+    if not ratios:
         return ''
-    if difference.n < 2:
-        return f'{difference.mean:+.2f}{unit}'
-    return (
-        f'{difference.mean:+.2f} [{difference.low:+.2f}, '
-        f'{difference.high:+.2f}]{unit}'
-    )
+    return f'{sum(ratios.values()) / len(ratios):.2f}'

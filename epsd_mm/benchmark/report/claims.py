@@ -1,0 +1,301 @@
+"""The claims about EPSD, and where in a suite their evidence is."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from ..comparison import Arm
+from ..costs import epoch_seconds
+from .evidence import AGAINST, FOR, UNCLEAR, Evidence, Finding, by_seed
+from .text import span
+
+_LOSSES = {'CSKDLoss', 'PSKDLoss', 'DLBLoss'}
+_ECE = 'metric/calibration/ece'
+# Scoring that takes less of an epoch is “well under one”: our choice.
+_WELL_UNDER = 0.5
+
+
+@dataclass(frozen=True)
+class PublishedClaim:
+    """A claim of the paper, or one that its method stands or falls with.
+
+    Attributes:
+        name: Its number.
+        says: In plain words.
+        needs: What a suite must have for it to be looked at.
+        find: Finds what cells say of it.
+    """
+
+    name: str
+    says: str
+    needs: str
+    find: Callable[[Evidence], Iterable[Finding]] = lambda evidence: ()
+
+
+def _beats_combination(evidence: Evidence) -> Iterator[Finding]:
+    for epsd, combined in _controlled(evidence):
+        yield from evidence.better(epsd, combined)
+    yield from _growth(evidence)
+
+
+def _growth(evidence: Evidence) -> Iterator[Finding]:
+    """By how much more at the highest than at the lowest sparsity."""
+    sparsities = evidence.comparison.suite.sparsities
+    pairs = list(_controlled(evidence))
+    for epsd, combined in pairs:
+        if len(sparsities) < 2 or epsd.sparsity != max(sparsities):
+            continue
+        metric = evidence.comparison.primary(epsd.setup)
+        low = min(sparsities)
+        lower = tuple(
+            Arm(arm.setup, arm.method, low) for arm in (epsd, combined)
+        )
+        gaps = [
+            _gap(evidence, *pair, metric) for pair in ((epsd, combined), lower)
+        ]
+        yield from evidence.difference(
+            f'{epsd.against(combined)} beyond that at {low:.6g}',
+            by_seed(*gaps),
+            (epsd, combined, *lower),
+            metric,
+        )
+
+
+def _combination_falls(evidence: Evidence) -> Iterator[Finding]:
+    highest = max(evidence.comparison.suite.sparsities, default=None)
+    for combined in dict.fromkeys(c for _, c in _controlled(evidence)):
+        if combined.sparsity == highest:
+            for plain in evidence.beside(combined, 'prune-only', 'scorer'):
+                yield from evidence.better(plain, combined)
+
+
+def _lower_sd_loss(evidence: Evidence) -> Iterator[Finding]:
+    for epsd, combined in _controlled(evidence):
+        yield from evidence.lower(epsd, combined, 'training/first_loss_sd')
+
+
+def _other_mask(evidence: Evidence) -> Iterator[Finding]:
+    """Overlap below the noise floor, by reports or else by masks."""
+    for epsd in evidence.arms('epsd'):
+        overlap, floor = (
+            evidence.comparison.available(epsd, f'scoring/{name}')
+            for name in ('overlap_with_plain', 'noise_floor')
+        )
+        if overlap and floor:
+            yield from evidence.overlap(
+                f'{epsd} and the plain mask',
+                overlap,
+                'two plain masks of other batches',
+                floor,
+                (epsd,),
+            )
+            continue
+        masks = evidence.folders.masks(epsd)
+        halves = evidence.comparison.available(epsd, 'scoring/stability')
+        for plain in _partners(evidence, epsd):
+            others = evidence.folders.masks(plain)
+            overlap = {
+                seed: masks[seed].overlap(others[seed])
+                for seed in masks.keys() & others.keys()
+            }
+            for found in evidence.overlap(
+                epsd.against(plain, 'and'),
+                overlap,
+                'halves of its draws',
+                halves,
+                (epsd, plain),
+            ):
+                # Whole draws agree more than halves do: how much is unknown.
+                against = found.verdict == AGAINST
+                yield replace(found, verdict=UNCLEAR) if against else found
+
+
+def _inner_steps_help(evidence: Evidence) -> Iterator[Finding]:
+    traits = evidence.comparison.traits
+    same = 'scorer_but_steps', 'objective', 'training'
+    for still in evidence.arms('epsd'):
+        if traits(still).steps == 0:
+            for moved in evidence.beside(still, 'epsd', *same):
+                if traits(moved).steps:
+                    yield from evidence.better(moved, still)
+
+
+def _all_losses(evidence: Evidence) -> Iterator[Finding]:
+    pairs = list(_controlled(evidence))
+    found = {evidence.comparison.traits(epsd).sd_loss for epsd, _ in pairs}
+    if found >= _LOSSES:
+        for pair in pairs:
+            yield from evidence.better(*pair)
+
+
+def _beats_baselines(evidence: Evidence) -> Iterator[Finding]:
+    for epsd in evidence.arms('epsd'):
+        controls = set(_partners(evidence, epsd))
+        for other in chain(
+            evidence.beside(epsd, 'prune-only'),
+            evidence.beside(epsd, 'simple-combination', 'training'),
+        ):
+            if other not in controls:
+                yield from evidence.better(epsd, other)
+
+
+def _no_collapse(evidence: Evidence) -> Iterator[Finding]:
+    for magnitude in evidence.arms('prune-only', 'simple-combination'):
+        if evidence.comparison.traits(magnitude).criterion != 'Magnitude':
+            continue
+        fallen = _empty(evidence, magnitude)
+        for epsd in evidence.beside(magnitude, 'epsd'):
+            own = _empty(evidence, epsd)
+            if not own or not fallen:
+                continue
+            verdict = FOR if max(fallen) else UNCLEAR
+            yield evidence.fact(
+                f'empty layers, {epsd.against(magnitude, "and")}',
+                f'{span(own, "{}")} and {span(fallen, "{}")}',
+                AGAINST if max(own) else verdict,
+                *(epsd, magnitude),
+            )
+
+
+def _cheap_scoring(evidence: Evidence) -> Iterator[Finding]:
+    for epsd in evidence.arms('epsd'):
+        seconds = evidence.comparison.available(epsd, 'scoring/time')
+        epoch = epoch_seconds(evidence.comparison, epsd)
+        ratios = [seconds[s] / epoch[s] for s in seconds.keys() & epoch.keys()]
+        if not ratios:
+            continue
+        verdict = FOR if max(ratios) <= _WELL_UNDER else UNCLEAR
+        yield evidence.fact(
+            f'scoring by {epsd}, in epochs',
+            span(ratios),
+            AGAINST if min(ratios) >= 1 else verdict,
+            epsd,
+        )
+
+
+def _calibrates(evidence: Evidence) -> Iterator[Finding]:
+    for arm in evidence.arms('simple-combination', 'epsd'):
+        for plain in evidence.beside(arm, 'prune-only', 'scorer'):
+            yield from evidence.lower(arm, plain, _ECE)
+
+
+#: In the order in which they are asked.
+CLAIMS = (
+    PublishedClaim(
+        'C1',
+        'EPSD does better than Simple Combination, and by more at higher '
+        'sparsity.',
+        'EPSD and Simple Combination with one criterion and one loss',
+        _beats_combination,
+    ),
+    PublishedClaim(
+        'C2',
+        'At high sparsity Simple Combination falls below the same pruning '
+        'without self-distillation.',
+        'EPSD, Simple Combination and their criterion followed by plain '
+        'training',
+        _combination_falls,
+    ),
+    PublishedClaim(
+        'C3',
+        'Early in training the self-distillation loss is lower under the '
+        'mask of EPSD than under that of Simple Combination (first logged '
+        'value).',
+        'EPSD and Simple Combination with one criterion and one loss',
+        _lower_sd_loss,
+    ),
+    PublishedClaim(
+        'C4',
+        'The mask of EPSD is another one than that of the plain loss, by '
+        'more than other batches would change.',
+        'EPSD with compare_plain, or masks of EPSD and of Simple Combination',
+        _other_mask,
+    ),
+    PublishedClaim(
+        'C5',
+        'Inner steps help the scores.',
+        'EPSD with and without inner steps',
+        _inner_steps_help,
+    ),
+    PublishedClaim(
+        'C6',
+        'C1 holds for all three self-distillation losses.',
+        'EPSD and Simple Combination with each of CS-KD, PS-KD and DLB',
+        _all_losses,
+    ),
+    PublishedClaim(
+        'C7',
+        'A mask that was scored for the loss it is trained with does better '
+        'than one scored for another.',
+        'masks of another run, which no suite can ask for yet',
+    ),
+    PublishedClaim(
+        'C8',
+        'EPSD does better than each early-pruning baseline, trained without '
+        'self-distillation and, the fair control, with it.',
+        'EPSD and another criterion',
+        _beats_baselines,
+    ),
+    PublishedClaim(
+        'C9',
+        'EPSD empties no layer where magnitude pruning does.',
+        'EPSD and Magnitude at one sparsity, with their masks',
+        _no_collapse,
+    ),
+    PublishedClaim(
+        'C10',
+        'Scoring costs well under one epoch of training (half of one, '
+        'measured).',
+        'EPSD, with training told in epochs',
+        _cheap_scoring,
+    ),
+    PublishedClaim(
+        'C11',
+        'EPSD is far cheaper than to prune a trained network and then distil.',
+        'a method that prunes after training, which there is none yet',
+    ),
+    PublishedClaim(
+        'C12',
+        'Self-distillation lowers the calibration error of pruned networks '
+        'too.',
+        'one criterion trained with and without self-distillation, and the '
+        'metric Calibration',
+        _calibrates,
+    ),
+    PublishedClaim(
+        'C13',
+        'Shuffling the mask inside each layer does harm.',
+        'shuffled masks, which no suite can ask for yet',
+    ),
+    PublishedClaim(
+        'C14',
+        'What EPSD finds on one task transfers to fine-grained '
+        'classification and to detection.',
+        'masks of another run, which no suite can ask for yet',
+    ),
+)
+
+
+def _controlled(evidence: Evidence) -> Iterator[tuple[Arm, Arm]]:
+    """EPSD and what differs from it in the scored objective alone."""
+    for epsd in evidence.arms('epsd'):
+        for combined in _partners(evidence, epsd):
+            yield epsd, combined
+
+
+def _partners(evidence: Evidence, epsd: Arm) -> Iterator[Arm]:
+    yield from evidence.beside(
+        epsd, 'simple-combination', 'scorer', 'training'
+    )
+
+
+def _gap(
+    evidence: Evidence, first: Arm, second: Arm, metric: str
+) -> dict[int, float]:
+    a, b = (evidence.comparison.available(x, metric) for x in (first, second))
+    return {seed: a[seed] - b[seed] for seed in a.keys() & b.keys()}
+
+
+def _empty(evidence: Evidence, arm: Arm) -> list[int]:
+    masks = evidence.folders.masks(arm).values()
+    return [len(each.empty_layers()) for each in masks]

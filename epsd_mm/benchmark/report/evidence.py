@@ -1,0 +1,173 @@
+"""What cells say of a claim: findings, and a verdict over them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from ..comparison import Arm, Comparison, Verdict
+from ..folders import Folders
+from ..statistics import FEWEST_PAIRS, Difference, paired_difference
+from .text import interval, pairs
+
+FOR = 'descriptive: points to it'
+AGAINST = 'descriptive: points against it'
+UNCLEAR = 'descriptive: not told apart'
+NO_CLAIM = 'no claim'
+NOT_TESTED = 'not tested here'
+_TESTED = ('supported', 'not supported', 'undecided')
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison, or one fact, that speaks of a claim.
+
+    Attributes:
+        what: What is compared.
+        figures: What came out.
+        verdict: That of a test that the suite has named before it ran, or
+            a description.
+        arms: Those behind it.
+    """
+
+    what: str
+    figures: str
+    verdict: str
+    arms: tuple[Arm, ...]
+
+
+def overall(findings: Sequence[Finding]) -> str:
+    """One verdict over all findings; tests count, where there are any."""
+    verdicts = [finding.verdict for finding in findings]
+    verdicts = [v for v in verdicts if v in _TESTED] or verdicts
+    if not verdicts:
+        return NOT_TESTED
+    counts = Counter(v.removeprefix('descriptive: ') for v in verdicts)
+    if len(counts) == 1:
+        return verdicts[0]
+    mixed = ', '.join(f'{verdict} {n}' for verdict, n in counts.items())
+    tested = verdicts[0] in _TESTED
+    return f'mixed: {mixed}' if tested else f'descriptive: {mixed}'
+
+
+class Evidence:
+    """Finds what is compared, by what methods are, and describes it.
+
+    Args:
+        comparison: The finished cells.
+        folders: What else they have left.
+    """
+
+    def __init__(self, comparison: Comparison, folders: Folders) -> None:
+        self.comparison, self.folders = comparison, folders
+        self._tested: dict[tuple[Arm, Arm], Verdict] = {
+            comparison.claim_arms(verdict.claim): verdict
+            for verdict in comparison.verdicts()
+        }
+
+    def arms(self, *roles: str) -> Iterator[Arm]:
+        """Arms of all set-ups by what they are."""
+        for setup in self.comparison.suite.setups:
+            yield from self.comparison.with_role(setup, *roles)
+
+    def beside(self, arm: Arm, role: str, *same: str) -> Iterator[Arm]:
+        """Arms to compare with: another role, and these traits the same."""
+        own = self.comparison.traits(arm)
+        for other in self.comparison.with_role(arm.setup, role):
+            traits = self.comparison.traits(other)
+            if other.sparsity == arm.sparsity and all(
+                getattr(traits, name) == getattr(own, name) for name in same
+            ):
+                yield other
+
+    def better(self, first: Arm, second: Arm) -> Iterator[Finding]:
+        """That the first does better than the second."""
+        metric = self.comparison.primary(first.setup)
+        difference = self.comparison.difference(first, second, metric)
+        tested = self._tested.get((first, second))
+        if tested is None:
+            yield from self.difference(
+                first.against(second), difference, (first, second), metric
+            )
+            return
+        unit = self.comparison.unit(metric)
+        figures = [interval(difference, unit), tested.why]
+        yield Finding(
+            self._placed(first.against(second), first),
+            '; '.join(text for text in figures if text),
+            tested.verdict,
+            (first, second),
+        )
+
+    def lower(self, first: Arm, second: Arm, metric: str) -> Iterator[Finding]:
+        """That the first has less of something than the second."""
+        yield from self.difference(
+            second.against(first),
+            self.comparison.difference(second, first, metric),
+            (first, second),
+            metric,
+        )
+
+    def difference(
+        self,
+        what: str,
+        difference: Difference | None,
+        arms: tuple[Arm, ...],
+        metric: str,
+    ) -> Iterator[Finding]:
+        """That a difference is above zero; nothing without pairs."""
+        if difference is None:
+            return
+        if difference.n < FEWEST_PAIRS:
+            verdict = NO_CLAIM
+        elif difference.low > 0:
+            verdict = FOR
+        else:
+            verdict = AGAINST if difference.high < 0 else UNCLEAR
+        shown = interval(difference, self.comparison.unit(metric))
+        yield Finding(
+            self._placed(what, arms[0]),
+            f'{shown}, {pairs(difference.n)}',
+            verdict,
+            arms,
+        )
+
+    def overlap(
+        self,
+        what: str,
+        shared: Mapping[int, float],
+        beside: str,
+        floor: Mapping[int, float],
+        arms: tuple[Arm, ...],
+    ) -> Iterator[Finding]:
+        """That two masks share less than a noise floor."""
+        seeds = shared.keys() & floor.keys()
+        if not seeds:
+            return
+        means = [fmean(x[seed] for seed in seeds) for x in (shared, floor)]
+        for found in self.difference(
+            f'shared by {what}; by {beside}',
+            by_seed(floor, shared),
+            arms,
+            'scoring/stability',
+        ):
+            figures = f'{means[0]:.3f}; {means[1]:.3f}, {pairs(len(seeds))}'
+            yield replace(found, figures=figures)
+
+    def fact(
+        self, what: str, figures: str, verdict: str, *arms: Arm
+    ) -> Finding:
+        """Something that was counted or measured once and for all."""
+        return Finding(self._placed(what, arms[0]), figures, verdict, arms)
+
+    def _placed(self, what: str, arm: Arm) -> str:
+        return what + self.comparison.place(arm.setup)
+
+
+def by_seed(
+    first: Mapping[int, float], second: Mapping[int, float]
+) -> Difference | None:
+    """First minus second over common seeds; None where there is none."""
+    if not first.keys() & second.keys():
+        return None
+    return paired_difference(first, second)

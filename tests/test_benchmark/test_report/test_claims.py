@@ -1,0 +1,280 @@
+"""What is said of the paper's claims, and of nothing else."""
+
+import pytest
+
+from epsd_mm.benchmark.comparison import Arm
+from epsd_mm.benchmark.folders import Folders
+from epsd_mm.benchmark.report.claims import CLAIMS
+from epsd_mm.benchmark.report.evidence import (
+    AGAINST,
+    FOR,
+    NO_CLAIM,
+    NOT_TESTED,
+    UNCLEAR,
+    Evidence,
+    Finding,
+    overall,
+)
+from tests.helpers.suites import METRIC, compared, lay_masks, suite_of
+
+METHODS = {
+    'EPSD': dict(),
+    'combination': dict(variant='simple-combination'),
+    'plain': dict(variant='prune-only'),
+    'random': dict(variant='prune-only', criterion='Random'),
+    'random, then SD': dict(criterion='Random'),
+    'magnitude': dict(variant='prune-only', criterion='Magnitude'),
+    'no steps': dict(criterion=dict(type='ProsPr', steps=0)),
+}
+TOP1 = {
+    'EPSD': 60.0,
+    'combination': 59.0,
+    'plain': 58.0,
+    'random': 50.0,
+    'random, then SD': 61.0,
+    'magnitude': 40.0,
+    'no steps': 60.0,
+}
+# Seeds differ more than methods do; methods by a little of their own.
+NOISE = [0.00, 0.03, -0.02, 0.01]
+
+
+def metrics(cell, names=None):
+    """Effects that every seed shows, but for the inner steps."""
+    name = (names or {}).get(cell.method.name, cell.method.name)
+    own = NOISE[cell.seed % 4] * (1 + list(TOP1).index(name))
+    # EPSD gains 1 at the low sparsity and 3 at the high one.
+    gain = 2.0 if name == 'EPSD' and cell.sparsity == 0.98 else 0.0
+    if name == 'no steps':
+        gain += 0.5 * (-1) ** cell.seed
+    sd = {'EPSD': 0.2, 'combination': 0.3}.get(name, 0.4)
+    found = {
+        METRIC: TOP1[name] + gain + 3 * cell.seed + own,
+        'metric/calibration/ece': 0.1 + own / 100 - 0.05 * ('SD' in name),
+        'training/first_loss_sd': sd + own / 100,
+        'training/iterations': 400.0,
+        'training/iteration_time': 1.0,  # epochs of two iterations
+        'scoring/time': 0.5 + 0.1 * cell.seed,
+    }
+    if name == 'EPSD':
+        found['scoring/overlap_with_plain'] = 0.90 + own / 100
+        found['scoring/noise_floor'] = 0.80
+    return found
+
+
+def answers(comparison, cells='nowhere'):
+    evidence = Evidence(comparison, Folders(comparison, cells))
+    return {claim.name: list(claim.find(evidence)) for claim in CLAIMS}
+
+
+@pytest.fixture(scope='module')
+def make(tmp_path_factory):
+    def made(methods=METHODS, metrics=metrics, **options):
+        folder = tmp_path_factory.mktemp('suite')
+        return compared(suite_of(folder, methods, **options), metrics)
+
+    return made
+
+
+@pytest.fixture(scope='module')
+def found(make):
+    return answers(make(sparsities=(0.9, 0.98)))
+
+
+def said(findings):
+    return {finding.what: finding.verdict for finding in findings}
+
+
+def test_every_claim_is_asked_once_and_says_what_it_takes():
+    assert [claim.name for claim in CLAIMS] == [f'C{i}' for i in range(1, 15)]
+    assert all(claim.says and claim.needs for claim in CLAIMS)
+
+
+def test_epsd_is_compared_with_its_own_combination(found):
+    assert said(found['C1']) == {
+        'EPSD − combination at 0.9': FOR,
+        'EPSD − combination at 0.98': FOR,
+        'EPSD − combination at 0.98 beyond that at 0.9': FOR,
+    }
+    growth = found['C1'][-1]
+    assert growth.figures.startswith('+2.00 [') and '4 pairs' in growth.figures
+
+
+def test_the_plain_twin_is_compared_at_the_highest_sparsity(found):
+    assert said(found['C2']) == {'plain − combination at 0.98': AGAINST}
+
+
+def test_a_lower_loss_points_to_the_claim(found):
+    assert said(found['C3']) == {
+        f'combination − EPSD at {s}': FOR for s in (0.9, 0.98)
+    }
+
+
+def test_a_mask_that_shares_more_than_the_floor_is_the_same(found):
+    assert set(said(found['C4']).values()) == {AGAINST}
+    assert found['C4'][0].figures.startswith('0.9')
+
+
+def test_steps_are_compared_with_the_fewest(found):
+    what = 'EPSD − no steps at 0.9'
+    assert said(found['C5'])[what] == UNCLEAR
+
+
+def test_baselines_are_those_of_other_criteria_and_the_plain_twin(found):
+    at = {w: v for w, v in said(found['C8']).items() if w.endswith('0.9')}
+    epsd = {w: v for w, v in at.items() if w.startswith('EPSD')}
+    assert epsd == {
+        'EPSD − plain at 0.9': FOR,
+        'EPSD − random at 0.9': FOR,
+        'EPSD − magnitude at 0.9': FOR,
+        'EPSD − random, then SD at 0.9': AGAINST,
+    }
+
+
+def test_scoring_is_told_in_epochs(found):
+    (first, *_) = found['C10']
+    assert (first.figures, first.verdict) == ('0.25 – 0.4', FOR)
+
+
+def test_calibration_is_compared_with_the_plain_twin(found):
+    assert said(found['C12'])['random − random, then SD at 0.9'] == FOR
+
+
+@pytest.mark.parametrize('name', ['C6', 'C7', 'C9', 'C11', 'C13', 'C14'])
+def test_what_a_suite_lacks_is_not_tested(name, found):
+    assert found[name] == [] and overall(found[name]) == NOT_TESTED
+
+
+def test_nothing_is_supported_that_was_not_named_before(found):
+    verdicts = {f.verdict for findings in found.values() for f in findings}
+    assert verdicts <= {FOR, AGAINST, UNCLEAR, NO_CLAIM}
+
+
+def test_what_was_named_before_has_the_verdict_of_its_test(make):
+    claim = dict(setup='a', first='EPSD', second='combination', sparsity=0.98)
+    comparison = make(
+        seeds=6,
+        sparsities=(0.9, 0.98),
+        claims=[dict(claim, name='ours')],
+    )
+    c1 = answers(comparison)['C1']
+    assert said(c1) == {
+        'EPSD − combination at 0.9': FOR,
+        'EPSD − combination at 0.98': 'supported',
+        'EPSD − combination at 0.98 beyond that at 0.9': FOR,
+    }
+    assert overall(c1) == 'supported'
+    (tested,) = (f for f in c1 if f.verdict == 'supported')
+    assert 'p = 0.0312' in tested.figures
+    assert tested.arms == comparison.claim_arms(comparison.suite.claims[0])
+
+
+def test_names_of_methods_decide_nothing(make):
+    names = {f'm{i}': name for i, name in enumerate(METHODS)}
+    renamed = {new: METHODS[old] for new, old in names.items()}
+    other = answers(
+        make(renamed, lambda cell: metrics(cell, names), sparsities=(0.9,))
+    )
+    same = answers(make(sparsities=(0.9,)))
+    for name, findings in same.items():
+        assert [(f.figures, f.verdict) for f in findings] == [
+            (f.figures, f.verdict) for f in other[name]
+        ]
+
+
+def test_two_pairs_claim_nothing(make):
+    compared_ = answers(make(seeds=2))
+    for name in ('C1', 'C2', 'C3', 'C4', 'C5', 'C8', 'C12'):
+        assert {f.verdict for f in compared_[name]} == {NO_CLAIM}
+
+
+def test_all_three_losses_are_needed(make):
+    losses = ('CSKDLoss', 'PSKDLoss', 'DLBLoss')
+    methods = {}
+    for loss in losses:
+        methods[loss] = dict(sd_loss=loss)
+        methods[f'{loss}, combined'] = dict(
+            sd_loss=loss, variant='simple-combination'
+        )
+
+    def value(cell):
+        better = 1.0 * ('combined' not in cell.method.name)
+        return {METRIC: 50.0 + 3 * cell.seed + better}
+
+    c6 = answers(make(methods, value))['C6']
+    assert said(c6) == {
+        f'{loss} − {loss}, combined at 0.9': FOR for loss in losses
+    }
+    del methods['DLBLoss']
+    assert answers(make(methods, value))['C6'] == []
+
+
+class TestMasks:
+    """Claims that take the masks of the cells."""
+
+    @pytest.fixture
+    def comparison(self, make):
+        methods = {n: METHODS[n] for n in ('EPSD', 'combination', 'magnitude')}
+        return make(
+            methods, lambda cell: {'scoring/stability': 0.7 + NOISE[cell.seed]}
+        )
+
+    def lay(self, comparison, cells, shift):
+        for cell, _ in comparison.finished:
+            name = cell.method.name
+            start = shift if name == 'EPSD' else 0
+            kept = dict(conv=range(start, start + 10), fc=range(3))
+            if name == 'magnitude':
+                kept.pop('fc')
+            lay_masks(cells, cell, kept)
+
+    def test_a_mask_is_another_one_where_halves_agree_more(
+        self, comparison, tmp_path
+    ):
+        self.lay(comparison, tmp_path, shift=6)
+        (found,) = answers(comparison, tmp_path)['C4']
+        # 4 of 10 in one layer and 3 of 3 in the other
+        assert found.figures.startswith(f'{7 / 13:.3f}; 0.705')
+        assert found.verdict == FOR
+
+    def test_halves_cannot_say_that_masks_are_the_same(
+        self, comparison, tmp_path
+    ):
+        """Whole draws agree more than halves do."""
+        self.lay(comparison, tmp_path, shift=0)
+        (found,) = answers(comparison, tmp_path)['C4']
+        assert found.figures.startswith('1.000; 0.705')
+        assert found.verdict == UNCLEAR
+
+    def test_empty_layers_are_counted(self, comparison, tmp_path):
+        self.lay(comparison, tmp_path, shift=0)
+        (found,) = answers(comparison, tmp_path)['C9']
+        assert (found.figures, found.verdict) == ('0 and 1', FOR)
+
+    def test_empty_layers_of_epsd_speak_against_it(self, comparison, tmp_path):
+        self.lay(comparison, tmp_path, shift=0)
+        cell = next(
+            c for c, _ in comparison.finished if c.method.name == 'EPSD'
+        )
+        lay_masks(tmp_path, cell, dict(conv=range(3)))
+        (found,) = answers(comparison, tmp_path)['C9']
+        assert (found.figures, found.verdict) == ('0 – 1 and 1', AGAINST)
+
+
+ARM = Arm('a', 'm', None)
+
+
+@pytest.mark.parametrize(
+    'verdicts, expected',
+    [
+        ([], NOT_TESTED),
+        ([FOR, FOR], FOR),
+        ([UNCLEAR, FOR], 'descriptive: not told apart 1, points to it 1'),
+        ([FOR, 'undecided', AGAINST], 'undecided'),
+        (['supported', 'undecided'], 'mixed: supported 1, undecided 1'),
+        ([NO_CLAIM], NO_CLAIM),
+    ],
+)
+def test_tests_count_before_descriptions(verdicts, expected):
+    findings = [Finding('', '', verdict, (ARM,)) for verdict in verdicts]
+    assert overall(findings) == expected

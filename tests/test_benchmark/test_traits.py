@@ -1,0 +1,77 @@
+"""What a method is does not depend on what it is called, nor how made."""
+
+import pytest
+from mmengine.config import Config
+
+from epsd_mm.benchmark.traits import traits_of
+from epsd_mm.engine.variants import VARIANTS
+from epsd_mm.runs import Run
+from tests.helpers.suites import CONFIG
+
+BASE = Config.fromfile(CONFIG)
+
+
+def traits(**options):
+    return traits_of(Run(CONFIG, **options).resolve(BASE))
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_variants_are_told_from_their_configs(variant):
+    assert traits(variant=variant).role == variant
+
+
+@pytest.mark.parametrize(
+    'options, role',
+    [
+        (dict(score_weights=dict(task=1, sd=0)), 'simple-combination'),
+        (dict(score_weights=dict(task=0, sd=1)), 'epsd'),
+        (dict(criterion='Random'), 'simple-combination'),
+        (dict(criterion='SynFlow', variant='prune-only'), 'prune-only'),
+        (dict(options={'default_hooks.epsd.sd_loss': None}), 'prune-only'),
+        (dict(options={'default_hooks.epsd.masks': 'masks.pth'}), 'given'),
+    ],
+)
+def test_a_role_is_what_is_done(options, role):
+    assert traits(**options).role == role
+
+
+def test_the_scorer_is_all_but_the_objective():
+    epsd, combined, plain, weighted, other = (
+        traits(),
+        traits(variant='simple-combination'),
+        traits(variant='prune-only'),
+        traits(score_weights=dict(task=1, sd=10)),
+        traits(options={'default_hooks.epsd.draws': 2}),
+    )
+    assert epsd.scorer == combined.scorer == plain.scorer == weighted.scorer
+    assert epsd.scorer != other.scorer
+    assert epsd.objective != weighted.objective
+    assert epsd.training == combined.training != plain.training
+
+
+def test_steps_are_told_however_they_are_set():
+    by_criterion = traits(criterion=dict(type='ProsPr', steps=1))
+    by_option = traits(options={'default_hooks.epsd.criterion.steps': 1})
+    assert by_criterion.steps == by_option.steps == 1
+    three = traits(criterion=dict(type='ProsPr', steps=3))
+    assert three.scorer != by_criterion.scorer
+    assert three.scorer_but_steps == by_criterion.scorer_but_steps
+
+
+def test_what_only_costs_time_makes_no_other_scorer():
+    slow = traits(criterion=dict(type='ProsPr', offload=True))
+    assert slow.scorer == traits(criterion='ProsPr').scorer
+
+
+@pytest.mark.parametrize(
+    'options, images',
+    [
+        (dict(), 256),  # CS-KD: a partner beside each of 128
+        (dict(variant='dense'), 128),
+        (dict(sd_loss='PSKDLoss'), 128),
+        (dict(sd_loss='DLBLoss'), 128),  # 64 fresh ones and 64 again
+        (dict(sd_loss='DLBLoss', variant='dense'), 64),
+    ],
+)
+def test_images_of_a_step_are_all_that_are_looked_at(options, images):
+    assert traits(**options).images_per_step == images
