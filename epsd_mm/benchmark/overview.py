@@ -32,7 +32,8 @@ def sentence(driver: Driver, jobs: int) -> str:
 def overview(driver: Driver, jobs: int) -> Group:
     """A table of methods by sparsity, and the cells that run or failed."""
     entries = _of_suite(driver)
-    table = Table(title=driver.suite.title)
+    # As Text, since a name is neither markup nor an emoji.
+    table = Table(title=Text(driver.suite.title, 'table.title'))
     for header in ('set-up', 'method', 'sparsity', 'done', 'last result'):
         table.add_column(header, justify='right' if header == 'done' else None)
     rows: dict[tuple, list[Entry]] = {}
@@ -43,9 +44,9 @@ def overview(driver: Driver, jobs: int) -> Group:
     for (setup, method, sparsity), cells in rows.items():
         done = [cell for cell in cells if cell.state == 'finished']
         shown = '' if sparsity is None else f'{sparsity:.6g}'
-        table.add_row(
-            setup, method, shown, f'{len(done)}/{len(cells)}', _last(done)
-        )
+        share = f'{len(done)}/{len(cells)}'
+        row = setup, method, shown, share, _last(done)
+        table.add_row(*map(Text, row))
     lines = [Text(sentence(driver, jobs))]
     for entry in entries:
         if entry.state == 'running' and entry.started:

@@ -148,7 +148,7 @@ def test_cells_of_an_edited_suite_are_stale_and_can_be_deleted(driver):
 def test_progress_says_what_is_done_and_what_failed(driver):
     from rich.console import Console
 
-    made = driver()
+    made = driver(CONTENT.replace("'dense': d", "'[b] :x: dense': d"))
     made.run(
         Fake(lambda s: JobError('status 1: boom') if s['seed'] else None), 1
     )
@@ -158,6 +158,7 @@ def test_progress_says_what_is_done_and_what_failed(driver):
     text = console.export_text()
     assert 'a/epsd/0.9/seed 2: status 1: boom' in text
     assert '50 %' in text and '1/3' in text
+    assert '│ [b] :x: dense │' in text
 
 
 def test_time_left_is_that_of_cells_like_those_finished(driver):
