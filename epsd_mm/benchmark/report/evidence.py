@@ -10,9 +10,10 @@ from ..folders import Folders
 from ..statistics import FEWEST_PAIRS, Difference, paired_difference
 from .text import interval, pairs
 
-FOR = 'descriptive: points to it'
-AGAINST = 'descriptive: points against it'
-UNCLEAR = 'descriptive: not told apart'
+_DESCRIBED = 'descriptive: '
+FOR = _DESCRIBED + 'points to it'
+AGAINST = _DESCRIBED + 'points against it'
+UNCLEAR = _DESCRIBED + 'not told apart'
 NO_CLAIM = 'no claim'
 NOT_TESTED = 'not tested here'
 _TESTED = ('supported', 'not supported', 'undecided')
@@ -37,17 +38,31 @@ class Finding:
 
 
 def overall(findings: Sequence[Finding]) -> str:
-    """One verdict over all findings; tests count, where there are any."""
-    verdicts = [finding.verdict for finding in findings]
-    verdicts = [v for v in verdicts if v in _TESTED] or verdicts
-    if not verdicts:
+    """One verdict over all findings.
+
+    A test of some comparisons says nothing of the others, so that a claim is
+    supported as a whole only where all of it was tested.
+    """
+    counts = Counter(finding.verdict for finding in findings)
+    if not counts:
         return NOT_TESTED
-    counts = Counter(v.removeprefix('descriptive: ') for v in verdicts)
     if len(counts) == 1:
-        return verdicts[0]
-    mixed = ', '.join(f'{verdict} {n}' for verdict, n in counts.items())
-    tested = verdicts[0] in _TESTED
-    return f'mixed: {mixed}' if tested else f'descriptive: {mixed}'
+        return findings[0].verdict
+    tested = [v for v in counts if v in _TESTED]
+    others = [v for v in counts if v not in _TESTED]
+    parts = [
+        ', '.join(f'{v.removeprefix(_DESCRIBED)} {counts[v]}' for v in group)
+        for group in (tested, others)
+    ]
+    if not tested:
+        return _DESCRIBED + parts[1]
+    described = f'; {_DESCRIBED}{parts[1]}' if others else ''
+    return f'in part: {parts[0]}{described}'
+
+
+def by_weight(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that were tested first."""
+    return sorted(findings, key=lambda found: found.verdict not in _TESTED)
 
 
 class Evidence:

@@ -13,7 +13,7 @@ from ..statistics import Difference
 _COLOURS = (
     '#3b6ea5 #c0504d #5a8f4a #8064a2 #d08a2e #3f9fa6 #7f7f7f #a0527b'.split()
 )
-_MARKERS = 'osD^vP*X'
+_MARKERS = 'osD^vP*'
 _RC = {'svg.fonttype': 'none', 'svg.hashsalt': 'epsd_mm'}
 
 
@@ -63,21 +63,29 @@ def against_sparsity(
 
 
 def forest(differences: Mapping[str, Difference], label: str) -> str:
-    """Paired differences with their intervals, one a line."""
+    """Paired differences with their intervals, one a line.
+
+    One that would squeeze all others is an arrow at the edge.
+    """
     canvas, axes = _axes(7.0, 0.9 + 0.36 * len(differences))
+    ends = [max(abs(d.low), abs(d.high)) for d in differences.values()]
+    limit = min(max(ends), 5 * float(np.median(ends))) or 1.0
     for row, difference in enumerate(differences.values()):
         axes.plot(
             [difference.low, difference.high], [row, row], color=_COLOURS[0]
         )
-        axes.plot(difference.mean, row, 'o', color=_COLOURS[0], markersize=6)
+        shown = min(max(difference.mean, -limit), limit)
+        marker = 'o' if shown == difference.mean else '<>'[shown > 0]
+        axes.plot(shown, row, marker, color=_COLOURS[0], markersize=6)
         axes.annotate(
-            f'n = {difference.n}, p = {difference.p:.2g}',
+            f'{difference.mean:+.3g}, n = {difference.n}'.replace('-', '−'),
             (1.01, row),
             xycoords=('axes fraction', 'data'),
             va='center',
             fontsize=8,
         )
     axes.axvline(0, color='#444444', lw=1)
+    axes.set_xlim(-1.08 * limit, 1.08 * limit)
     axes.set_yticks(range(len(differences)), list(differences), fontsize=8)
     axes.set_ylim(len(differences) - 0.4, -0.6)
     axes.set_xlabel(label)

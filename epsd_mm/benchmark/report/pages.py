@@ -15,17 +15,15 @@ from .from_folders import folder_sections
 from .sections import sections
 
 _NUMBER = re.compile(r'[+\-−]?\d[\d.,]*(e[+\-]?\d+)?(\s|$)')
+# Colours of verdicts; of those that are mixed by how they begin.
 _VERDICTS = {
     'supported': 'for',
     'not supported': 'against',
     'descriptive: points to it': 'for',
     'descriptive: points against it': 'against',
-    'undecided': 'open',
-    'no claim': 'open',
-    'descriptive': 'open',
-    'mixed': 'open',
     'not tested here': 'idle',
 }
+_OPEN = ('undecided', 'no claim', 'descriptive: ', 'in part: ')
 # Text that is longer gets a column that is wide enough to read it.
 _LONG = 32
 _STYLE = """
@@ -173,14 +171,16 @@ def _html_block(block: Table | Figure) -> str:
 
 def _html_cell(text: str) -> str:
     kind = ''
-    verdict = next((v for v in _VERDICTS if text.startswith(v)), None)
-    if verdict is not None:
-        kind = f'verdict {_VERDICTS[verdict]}'
+    if text in _VERDICTS:
+        kind = f'verdict {_VERDICTS[text]}'
+    elif text.startswith(_OPEN):
+        kind = 'verdict open'
     elif _NUMBER.match(text) and len(text) < _LONG:
         kind = 'number'
     elif len(text) > _LONG:
         kind = 'long'
-    return f'<td class="{kind}">{html.escape(text)}</td>'
+    shown = html.escape(text).replace('\n', '<br>')
+    return f'<td class="{kind}">{shown}</td>'
 
 
 def _markdown(

@@ -8,11 +8,11 @@ from epsd_mm.engine.variants import VARIANTS
 from ..comparison import Arm, Comparison, Verdict
 from ..costs import epoch_seconds, relative, scoring_images, training_images
 from ..folders import Folders
-from ..statistics import FEWEST_PAIRS, Summary
+from ..statistics import FEWEST_PAIRS, Difference, Summary
 from . import figures
 from .blocks import Block, Figure, Section, Table
 from .claims import CLAIMS
-from .evidence import Evidence, Finding, overall
+from .evidence import Evidence, Finding, by_weight, overall
 from .published import published_table
 from .text import difference_unit, interval, pairs, spread
 
@@ -23,6 +23,8 @@ _CALIBRATION = {
 }
 # So many findings are beside a claim; all of them are in the table below.
 _SHOWN = 3
+# Longer tables are folded.
+_FEW_ROWS = 12
 
 
 def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
@@ -58,7 +60,7 @@ def _in_short(comparison: Comparison) -> Section:
         if rows
         else 'This suite claims nothing: all below are descriptions.'
     )
-    headings = ('claim', 'verdict', 'difference, 95 %', 'p', 'why')
+    headings = ('claim', 'verdict', 'difference, 95 % interval', 'why')
     blocks: list[Block] = [Table(headings, rows)] if rows else []
     blocks.append(_methods(comparison))
     return Section('In short', text, blocks)
@@ -90,7 +92,6 @@ def _claimed(comparison: Comparison, found: Verdict) -> list[str]:
         + comparison.place(found.claim.setup),
         found.verdict,
         interval(found.difference, unit),
-        '' if found.p is None else f'{found.p:.3g}',
         found.why,
     ]
 
@@ -101,29 +102,28 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
     benefits = comparison.dense_benefit(setup)
     if not benefits:
         yield (
-            f'{setup} cannot test EPSD: it has no dense network trained with '
-            'and without self-distillation, so that nobody knows whether '
-            'that helps there at all.'
+            f'“{setup}” cannot test EPSD: it has no dense network trained '
+            'with and without self-distillation, so that nobody knows '
+            'whether that helps there at all.'
         )
     for arm, found in benefits:
-        if found is None or found.n < FEWEST_PAIRS:
-            n = 0 if found is None else found.n
+        n = 0 if found is None else found.n
+        gain = f'{interval(found, unit)}, {pairs(n)}'
+        if n < FEWEST_PAIRS:
             yield (
-                f'Whether {setup} can test EPSD is not known yet: whether '
+                f'Whether “{setup}” can test EPSD is not known yet: whether '
                 f'self-distillation ({arm}) helps the dense network takes '
                 f'{FEWEST_PAIRS} pairs of seeds, and there are {n}.'
             )
-            continue
-        gain = f'{interval(found, unit)}, {pairs(found.n)}'
-        if found.low > 0:
+        elif found.low > 0:
             yield (
-                f'{setup} can test EPSD: self-distillation ({arm}) helps the '
-                f'dense network there ({gain}).'
+                f'“{setup}” can test EPSD: self-distillation ({arm}) helps '
+                f'the dense network there ({gain}).'
             )
         else:
             yield (
-                f'{setup} cannot test EPSD: self-distillation ({arm}) is not '
-                f'seen to help even the dense network there ({gain}).'
+                f'“{setup}” cannot test EPSD: self-distillation ({arm}) is '
+                f'not seen to help even the dense network there ({gain}).'
             )
 
 
@@ -131,14 +131,14 @@ def _catalogue(comparison: Comparison, folders: Folders) -> Section:
     evidence = Evidence(comparison, folders)
     rows, details = [], []
     for claim in CLAIMS:
-        found = list(claim.find(evidence))
+        found = by_weight(list(claim.find(evidence)))
         shown = [f'{each.what}: {each.figures}' for each in found[:_SHOWN]]
         if not found:
             shown = [f'It takes {claim.needs}.']
         elif len(found) > _SHOWN:
             shown.append(f'and {len(found) - _SHOWN} more below')
         rows.append(
-            [f'{claim.name}. {claim.says}', overall(found), '; '.join(shown)]
+            [f'{claim.name}. {claim.says}', overall(found), ';\n'.join(shown)]
         )
         details += [[claim.name, *_detail(comparison, f)] for f in found]
     text = [
@@ -169,23 +169,34 @@ def _results(comparison: Comparison, setup: str) -> Section:
     about = comparison.suite.setups[setup]
     metric = comparison.primary(setup)
     unit = comparison.unit(metric)
-    rows, curves, levels = [], {}, {}
+    curves: dict = {}
+    levels: dict = {}
+    table: dict[str, dict] = {}
+    lost = 0
     for arm in _arms(comparison, setup):
+        lost += len(comparison.lost(arm, metric))
         summary = comparison.summary(arm, metric)
-        shown = '' if arm.sparsity is None else f'{arm.sparsity:.6g}'
-        seeds = '0' if summary is None else str(summary.n)
-        if lost := comparison.lost(arm, metric):
-            seeds += f' ({len(lost)} without a result)'
-        rows.append([arm.method, shown, spread(summary, unit), seeds])
         if summary is None:
             continue
+        shown = f'{spread(summary, unit)} ({summary.n})'
+        table.setdefault(arm.method, {})[arm.sparsity] = shown
         ends = _ends(summary)
         if arm.sparsity is None:
             levels[arm.method] = ends
         else:
             curves.setdefault(arm.method, {})[arm.sparsity] = ends
+    columns = list(dict.fromkeys(a.sparsity for a in _arms(comparison, setup)))
     blocks: list[Block] = [
-        Table(('method', 'sparsity', about.metric, 'seeds'), rows)
+        Table(
+            (
+                'method',
+                *('dense' if s is None else f'at {s:.6g}' for s in columns),
+            ),
+            [
+                [name, *(cells.get(s, '') for s in columns)]
+                for name, cells in table.items()
+            ],
+        )
     ]
     if curves or levels:
         blocks.append(
@@ -202,8 +213,14 @@ def _results(comparison: Comparison, setup: str) -> Section:
         )
     text = [about.about] if about.about else []
     text.append(
-        'The last epoch, never the best one; mean ± standard deviation.'
+        'The last epoch, never the best one; mean ± standard deviation '
+        '(number of seeds).'
     )
+    if lost:
+        text.append(
+            f'{lost} cells failed, or ended without a number: what is left '
+            'is not a fair sample of their methods.'
+        )
     known = published_table(comparison, setup)
     if known is not None:
         blocks.append(known)
@@ -216,59 +233,71 @@ def _results(comparison: Comparison, setup: str) -> Section:
 
 def _differences(comparison: Comparison, setup: str) -> Section:
     metric = comparison.primary(setup)
-    unit = comparison.unit(metric)
-    apart = difference_unit(unit)
-    arms = _arms(comparison, setup)
-    rows, drawn = [], {}
-    for reference in _references(comparison, setup):
-        for arm in arms:
+    references = _references(comparison, setup)
+    rows = []
+    drawn: dict[Arm, dict[str, Difference]] = {}
+    for reference in references:
+        for arm in _arms(comparison, setup):
             comparable = arm.sparsity in (None, reference.sparsity)
             if arm == reference or not comparable:
                 continue
             found = comparison.difference(reference, arm, metric)
             if found is None:
                 continue
-            seen = found.seen_from
-            rows.append(
-                [
-                    reference.against(arm),
-                    interval(found, unit),
-                    f'{found.improvement:.2f}',
-                    f'{found.p:.3g}',
-                    f'{found.smallest_p:.3g}',
-                    '' if math.isnan(seen) else f'{seen:.2g}{apart}',
-                    str(found.n),
-                ]
-            )
-            if found.n > 1:
-                drawn[reference.against(arm)] = found
-    headings = (
-        'difference',
-        'mean and 95 % interval',
-        'probability of improvement',
-        'p',
-        'smallest p of so many pairs',
-        'would have been seen',
-        'pairs',
-    )
-    blocks: list[Block] = [Table(headings, rows)] if rows else []
-    if drawn:
-        blocks.append(
-            Figure(
-                f'{setup}_differences',
-                figures.forest(drawn, _axis(comparison, setup, 'difference')),
-                'Seed by seed, with 95 % intervals.',
-            )
+            rows.append(_difference_row(comparison, reference, arm, found))
+            # One method, and what has a sparsity: the table has the others.
+            first = reference.method == references[0].method
+            if first and found.n > 1 and arm.sparsity is not None:
+                drawn.setdefault(reference, {})[arm.method] = found
+    blocks: list[Block] = [
+        Figure(
+            f'{setup}_{reference.sparsity}_differences',
+            figures.forest(
+                differences, _axis(comparison, setup, f'{reference} − other')
+            ),
+            f'{reference}: to the right of the line it does better than '
+            'the other. Seed by seed, with 95 % intervals.',
         )
+        for reference, differences in drawn.items()
+    ]
+    if rows:
+        folded = 'Every difference' if len(rows) > _FEW_ROWS else ''
+        blocks.append(Table(_OF_DIFFERENCES, rows, folded))
     text = [
         'Runs of one seed share initialisation and data order. Descriptive '
         'but for the claims above, p included. “Would have been seen”: the '
         'difference that a paired t-test finds four times in five at this '
         'spread.'
     ]
-    return Section(
-        f'Paired differences{comparison.place(setup)}', text, blocks
-    )
+    place = comparison.place(setup)
+    return Section(f'Paired differences{place}', text, blocks)
+
+
+_OF_DIFFERENCES = (
+    'difference',
+    'mean and 95 % interval',
+    'probability of improvement',
+    'p',
+    'smallest p of so many pairs',
+    'would have been seen',
+    'pairs',
+)
+
+
+def _difference_row(
+    comparison: Comparison, first: Arm, second: Arm, found: Difference
+) -> list[str]:
+    unit = comparison.unit(comparison.primary(first.setup))
+    seen = found.seen_from
+    return [
+        first.against(second),
+        interval(found, unit),
+        f'{found.improvement:.2f}',
+        f'{found.p:.3g}',
+        f'{found.smallest_p:.3g}',
+        '' if math.isnan(seen) else f'{seen:.2g}{difference_unit(unit)}',
+        str(found.n),
+    ]
 
 
 def _costs(comparison: Comparison, setup: str) -> Section:

@@ -163,7 +163,7 @@ def test_what_was_named_before_has_the_verdict_of_its_test(make):
         'EPSD − combination at 0.98': 'supported',
         'EPSD − combination at 0.98 beyond that at 0.9': FOR,
     }
-    assert overall(c1) == 'supported'
+    assert overall(c1) == 'in part: supported 1; descriptive: points to it 2'
     (tested,) = (f for f in c1 if f.verdict == 'supported')
     assert 'p = 0.0312' in tested.figures
     assert tested.arms == comparison.claim_arms(comparison.suite.claims[0])
@@ -270,11 +270,16 @@ ARM = Arm('a', 'm', None)
         ([], NOT_TESTED),
         ([FOR, FOR], FOR),
         ([UNCLEAR, FOR], 'descriptive: not told apart 1, points to it 1'),
-        ([FOR, 'undecided', AGAINST], 'undecided'),
-        (['supported', 'undecided'], 'mixed: supported 1, undecided 1'),
+        (['supported', 'supported'], 'supported'),
+        (['supported', 'undecided'], 'in part: supported 1, undecided 1'),
+        (
+            [FOR, 'undecided', AGAINST],
+            'in part: undecided 1; descriptive: points to it 1, '
+            'points against it 1',
+        ),
         ([NO_CLAIM], NO_CLAIM),
     ],
 )
-def test_tests_count_before_descriptions(verdicts, expected):
+def test_a_test_of_a_part_does_not_support_the_whole(verdicts, expected):
     findings = [Finding('', '', verdict, (ARM,)) for verdict in verdicts]
     assert overall(findings) == expected

@@ -116,7 +116,7 @@ def test_drawings_are_whole_and_their_text_is_text(pages):
     assert set(drawings) == {
         f'a_{name}.svg'
         for name in (
-            *('results', 'differences', 'first_steps'),
+            *('results', '0.9_differences', 'first_steps'),
             *('0.9_overlap', '0.9_density'),
         )
     }
