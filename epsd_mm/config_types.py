@@ -33,6 +33,16 @@ def scope_of(cfg: Config) -> str | None:
     return scope or (package if package in _FAMILIES else None)
 
 
+def is_mmdet(cfg: Config) -> bool:
+    """Whether its names are mmdet's."""
+    return scope_of(cfg) == 'mmdet'
+
+
+def is_mmpretrain(cfg: Config) -> bool:
+    """Whether its names are mmpretrain's."""
+    return scope_of(cfg) == 'mmpretrain'
+
+
 def find_hook(cfg: Config, name: str) -> tuple[Any, Any] | None:
     """Where a hook's config is: its container, and its place there."""
     default = cfg.get('default_hooks') or {}

@@ -3,8 +3,9 @@
 import copy
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,52 @@ class Run:
             apply_variant(cfg, self.variant)
         return cfg
 
+    def check_effects(self, base: Config | None = None) -> None:
+        """Refuse a loss and options without which the config is the same.
+
+        Args:
+            base: As of :meth:`resolve`.
+
+        Raises:
+            ValueError: Names what has no effect.
+        """
+        base = base or Config.fromfile(self.config)
+        cfg = self.resolve(base)
+        if self.sd_loss is not None:
+            without = replace(self, sd_loss=None).resolve(base)
+            if without.to_dict() == cfg.to_dict():
+                raise ValueError(
+                    f'sd_loss={self.sd_loss!r} changes nothing of this run: '
+                    'leave it out'
+                )
+        for name, asked in self.options.items():
+            found = _setting(cfg, name)
+            if found == asked:
+                continue
+            others = {k: v for k, v in self.options.items() if k != name}
+            without = replace(self, options=others).resolve(base)
+            if found == _setting(without, name):
+                raise ValueError(
+                    f'the option {name}={asked} has no effect beside '
+                    f'variant={self.variant!r}: leave it out'
+                )
+
+    def work_dir(self, cfg: Config) -> str:
+        """Where it leaves its files unless it is told.
+
+        That is where the config says, or ``work_dirs/`` with its name, and
+        the loss and the variant that are asked for.
+
+        Args:
+            cfg: Of this run, resolved.
+        """
+        folder = cfg.get('work_dir')
+        if folder is None:
+            folder = os.path.join('./work_dirs', Path(self.config).stem)
+        asked = (self.sd_loss, self.variant)
+        names = [name for name in asked if name not in (None, 'epsd')]
+        return '_'.join([folder, *names])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that :class:`Run` takes again."""
         return asdict(self)
@@ -122,6 +169,17 @@ def key_of(cfg: Config) -> str:
     content['recipe_version'] = RECIPE_VERSION
     text = json.dumps(content, sort_keys=True, default=_named)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _setting(cfg: Config, name: str) -> Any:
+    """What a config has under a name such as ``a.b.0``; None for nothing."""
+    part = cfg
+    for key in name.split('.'):
+        if isinstance(part, (list, tuple)):
+            part = part[int(key)] if int(key) < len(part) else None
+        else:
+            part = (part or {}).get(key)
+    return part
 
 
 def _named(value: Any) -> Any:

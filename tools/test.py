@@ -20,15 +20,15 @@ from mmengine.runner import Runner
 
 from common import (
     add_arguments,
-    build_runner,
     careful_loading,
-    is_mmdet,
-    is_mmpretrain,
-    load_config,
     one_sentence,
+    resolve,
+    run_of,
 )
+from epsd_mm.config_types import is_mmdet, is_mmpretrain
 from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.checkpoints import loaded_file_named, look_before_loading
+from epsd_mm.engine.runner import build_runner
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.evaluation.sparsity import sparsity_table
 from epsd_mm.preparation import require_data
@@ -61,7 +61,7 @@ def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out {args.out} must end in .pkl or .pickle')
-    cfg = load_config(args)
+    cfg = resolve(args, run_of(args))
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:

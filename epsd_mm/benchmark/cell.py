@@ -10,7 +10,6 @@ checkpoint.
 import json
 import os
 import platform
-import runpy
 import subprocess
 import sys
 import threading
@@ -27,11 +26,17 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from epsd_mm.engine.safe_loading import load_values
+from epsd_mm.engine.runner import complete
+from epsd_mm.engine.safe_loading import (
+    CheckpointError,
+    code_refused,
+    load_values,
+)
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.files import atomic_write
 from epsd_mm.results import Log, Quantity, read_result
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
+from epsd_mm.training import StartError, train
 
 SPEC, RESULT, LOG = 'cell.json', 'result.json', 'log.txt'
 _PACKAGES = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet')
@@ -45,11 +50,28 @@ class UnfairError(RuntimeError):
 def main() -> None:
     work_dir = Path(sys.argv[1])
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        run(work_dir)
+    except (UnfairError, StartError, CheckpointError) as error:
+        raise SystemExit(f'error: {error}') from None
+
+
+def run(work_dir: Path) -> None:
+    """Run the cell of a folder to its end, from where it was.
+
+    Raises:
+        UnfairError: Its result must not be compared.
+        StartError: It cannot start; see :func:`~epsd_mm.training.train`.
+        CheckpointError: What it starts from cannot be loaded.
+    """
     spec = json.loads((work_dir / SPEC).read_text())
     cfg = config_of(spec)
-    cfg.work_dir = str(work_dir)
+    cfg.work_dir, cfg.launcher = str(work_dir), 'none'
+    if any(work_dir.glob('*.pth')):
+        cfg.resume, cfg.load_from = True, None
     started = time.perf_counter()
-    train(cfg)
+    with code_refused():
+        train(complete(cfg))
     seconds = time.perf_counter() - started
     write_result(work_dir, measured(cfg, seconds), environment())
 
@@ -68,23 +90,6 @@ def config_of(spec: dict[str, Any]) -> Config:
             f'{key_of(cfg)}. Start the suite again, which makes a new cell'
         )
     return cfg
-
-
-def train(cfg: Config) -> None:
-    """Train as ``tools/train.py`` does, since it is what does it.
-
-    It goes on where there is a checkpoint.
-    """
-    work_dir = Path(cfg.work_dir)
-    config = work_dir / 'config.py'
-    cfg.dump(config)
-    tools = epsd_mm.shipped('tools')
-    arguments = [str(config), '--work-dir', str(work_dir)]
-    if any(work_dir.glob('*.pth')):
-        arguments.append('--resume')
-    sys.argv[1:] = arguments
-    sys.path.insert(0, str(tools))
-    runpy.run_path(str(tools / 'train.py'), run_name='__main__')
 
 
 def measured(cfg: Config, seconds: float) -> dict[str, Quantity]:

@@ -4,8 +4,12 @@ import json
 import re
 
 import pytest
+import torch
 from mmengine.config import Config
 
+from epsd_mm.benchmark.cell import run as run_cell
+from epsd_mm.benchmark.suite import Suite
+from epsd_mm.engine.safe_loading import load_values
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import tiny_classifier_cfg
 
@@ -18,6 +22,7 @@ EPSD = dict(
     draws=1,
     allow_empty_layers=True,
 )
+SPARSE = ['default_hooks.epsd.sparsity=0.5']
 SUITE = """
 title = 'A suite of two cells'
 setups = dict(pictures=dict(config='config.py', metric='accuracy/top1'))
@@ -67,6 +72,29 @@ def test_a_suite_runs_goes_on_and_reports(suite, run, capsys):
     assert not re.search('(src|href)="http', page)
     run('benchmark', 'export', *where)
     assert (work_dir / 'export' / 'results.csv').read_text().count('EPSD')
+
+
+@pytest.mark.parametrize('method, options', [('dense', []), ('EPSD', SPARSE)])
+def test_a_cell_ends_as_the_same_run_by_the_training_tool(
+    suite, run, tmp_path, method, options
+):
+    path, _ = suite
+    (cell,) = [c for c in Suite.load(path).cells if c.method.name == method]
+    spec = dict(cell.spec(), key=cell.key, name=cell.name)
+    (tmp_path / 'cell').mkdir()
+    (tmp_path / 'cell' / 'cell.json').write_text(json.dumps(spec))
+    run_cell(tmp_path / 'cell')
+    run(
+        *('train', tmp_path / 'config.py'),
+        *('--variant', cell.method.variant, '--work-dir', tmp_path / 'tool'),
+        *('--cfg-options', 'randomness.seed=0', *options),
+    )
+    ours, theirs = (
+        load_values(tmp_path / name / 'epoch_1.pth')['state_dict']
+        for name in ('cell', 'tool')
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):

@@ -1,0 +1,97 @@
+"""One training, from a resolved config to its end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.config import Config
+from mmengine.dist import is_distributed
+
+from .config_types import find_hook, is_mmdet
+from .datasets.annotations import check_configured_annotations
+from .datasets.class_names import check_configured_class_names
+from .engine.checkpoints import look_before_loading
+from .engine.hooks import RevivalHook
+from .engine.launch import join_without_accelerator
+from .engine.loaders import check_loader_config
+from .engine.pretrained import fetch_pretrained
+from .engine.runner import build_runner
+from .engine.settings import Settings
+from .engine.work_dir import claim_work_dir, release_work_dir
+from .preparation import require_data
+
+
+class StartError(RuntimeError):
+    """A training cannot start; says what would let it."""
+
+
+def train(cfg: Config) -> None:
+    """Look at what a training starts from, and let it run to its end.
+
+    Args:
+        cfg: A complete config, see :func:`~epsd_mm.engine.runner.complete`,
+            with a ``work_dir``.
+
+    Raises:
+        StartError: Data, masks, weights or the work dir are not as the
+            config says; whatever can be seen before it is built is.
+    """
+    with _told():
+        check(cfg)
+        join_without_accelerator(cfg)
+        if cfg.launcher == 'none' or is_distributed():
+            # The runner writes its config there as soon as it is built.
+            claim_work_dir(cfg.work_dir)
+    try:
+        _run(cfg)
+    finally:
+        release_work_dir(cfg.work_dir)
+
+
+def check(cfg: Config) -> None:
+    """Look at all that can be seen before anything is built.
+
+    Raises:
+        OSError: A file or a data set is not there.
+        ValueError: It is not what the config says, or the config is wrong.
+    """
+    check_loader_config(cfg)
+    _check_masks(cfg)
+    loaders = ['train_dataloader']
+    if cfg.get('val_cfg') is not None:
+        loaders.append('val_dataloader')
+    require_data(cfg, loaders)
+    check_configured_class_names(cfg, loaders)
+    if is_mmdet(cfg):
+        check_configured_annotations(cfg)
+
+
+def _run(cfg: Config) -> None:
+    runner = build_runner(cfg)
+    with _told():
+        # In a distributed job one process looks, now that they are joined.
+        claim_work_dir(runner.work_dir)
+        look_before_loading(runner)
+        fetch_pretrained(cfg.model)
+    if not any(isinstance(hook, RevivalHook) for hook in runner.hooks):
+        runner.register_hook(RevivalHook())
+    runner.train()
+
+
+def _check_masks(cfg: Config) -> None:
+    """Miss a file of masks that the run starts from before it is built."""
+    found = find_hook(cfg, 'EPSDHook')
+    if found is None or cfg.get('resume'):
+        return
+    hook = found[0][found[1]]
+    if hook.get('masks') is not None:
+        names = {name: hook.get(name) for name in ('masks', 'prefix')}
+        Settings.build(**names).read_masks()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What a user can put right has no traceback; what fails later has."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise StartError(str(error)) from error

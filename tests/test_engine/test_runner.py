@@ -1,0 +1,29 @@
+"""Configs as the tools of mmdet and mmpretrain give them to a runner."""
+
+from mmengine.config import Config
+
+from epsd_mm.engine.runner import complete
+
+
+def test_mmpretrain_loaders_stack_their_samples():
+    cfg = complete(
+        Config(
+            dict(
+                default_scope='mmpretrain',
+                train_dataloader=dict(batch_size=2, num_workers=0),
+                val_dataloader=None,
+                test_dataloader=dict(num_workers=1, pin_memory=False),
+            )
+        )
+    )
+    assert cfg.train_dataloader.collate_fn.type == 'default_collate'
+    # torch refuses persistent workers where there are none.
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.test_dataloader.persistent_workers is True
+    assert cfg.test_dataloader.pin_memory is False
+
+
+def test_mmdet_loaders_stay_as_they_are():
+    loader = dict(batch_size=2, num_workers=0)
+    cfg = complete(Config(dict(default_scope='mmdet', val_dataloader=loader)))
+    assert cfg.val_dataloader == loader and cfg.launcher == 'none'
