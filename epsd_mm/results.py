@@ -2,9 +2,11 @@
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from .analysis import read_report
 
 #: Units by the end of a metric's name in the logs; '1' for the rest.
 _UNITS = {'accuracy/top1': '%', 'accuracy/top5': '%'}
@@ -86,7 +88,7 @@ def read_result(work_dir: str | Path) -> dict[str, Quantity]:
     result |= _of_training(log.training)
     report = Path(work_dir) / 'epsd' / 'report.json'
     if report.is_file():
-        result |= _of_scoring(json.loads(report.read_text()))
+        result |= _of_scoring(read_report(report))
     return result
 
 
@@ -109,9 +111,9 @@ def _of_training(lines: list[dict]) -> dict[str, Quantity]:
     return found
 
 
-def _of_scoring(report: dict) -> dict[str, Quantity]:
+def _of_scoring(report: Mapping) -> dict[str, Quantity]:
     growth = [n['growth'] for n in report['steps'] if 'growth' in n]
-    terms = report.get('terms', [])
+    terms = report['terms']
     sd = [abs(each['sd']) for each in terms if 'sd' in each]
     found = {
         'sparsity': (report['sparsity'], '1'),
@@ -119,7 +121,7 @@ def _of_scoring(report: dict) -> dict[str, Quantity]:
         'time': (report['seconds'], 's'),
         'peak_memory': (report['peak_memory'], 'B'),
         'evaluations': (len(terms), '1'),
-        'stability': (report.get('stability'), '1'),
+        'stability': (report['stability'], '1'),
         'largest_growth': (max(growth, default=None), '1'),
         'size_of_sd': (statistics.mean(sd) if sd else None, '1'),
         'overlap_with_plain': (report.get('overlap_with_plain'), '1'),

@@ -7,6 +7,7 @@ from .parts import (
     part_table,
     summed,
 )
+from .report_file import ReportError, read_report
 from .scoring_report import (
     Written,
     density_figure,
@@ -17,12 +18,14 @@ from .scoring_report import (
 )
 
 __all__ = [
+    'ReportError',
     'Written',
     'by_part',
     'density_figure',
     'layer_figures',
     'multiply_adds',
     'part_table',
+    'read_report',
     'report_text',
     'require_folder',
     'summed',

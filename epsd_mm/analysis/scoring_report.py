@@ -1,7 +1,6 @@
 """The report of a scoring: a table, a figure, files."""
 
 import io
-import json
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from epsd_mm.files import atomic_write
 from epsd_mm.pruning import Masks
 
 from .parts import part_table
+from .report_file import report_json
 
 
 def report_text(report: dict) -> str:
@@ -157,7 +157,7 @@ def write_report(folder: Path, masks: Masks, report: dict) -> Written:
     folder = Path(folder)
     written = write_masks(folder, masks)
     for name, content in (
-        ('report.json', _report_json),
+        ('report.json', report_json),
         ('density.png', _density_png),
     ):
         path = folder / name
@@ -169,10 +169,6 @@ def write_report(folder: Path, masks: Masks, report: dict) -> Written:
             with suppress(OSError):
                 path.unlink()  # an earlier one would be of other masks
     return written
-
-
-def _report_json(report: dict) -> bytes:
-    return (json.dumps(report, indent=2, default=str) + '\n').encode()
 
 
 def _density_png(report: dict) -> bytes:

@@ -26,6 +26,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
+from epsd_mm.analysis import read_report
 from epsd_mm.engine.runner import complete
 from epsd_mm.engine.safe_loading import (
     CheckpointError,
@@ -159,7 +160,7 @@ def _saved_sparsity(work_dir: Path) -> dict[str, Quantity]:
         raise UnfairError(
             f'{revived:,} removed weights are not zero in {path}'
         )
-    report = json.loads((work_dir / 'epsd' / 'report.json').read_text())
+    report = read_report(work_dir / 'epsd' / 'report.json')
     if masks.kept != report['kept']:
         raise UnfairError(
             f'{path} keeps {masks.kept:,} weights, scoring had kept '

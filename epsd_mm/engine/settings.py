@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from epsd_mm.datasets.bad_boxes import check_bad_boxes
+from epsd_mm.digest import digest
 from epsd_mm.distillation.losses import SelfDistillationLoss
+from epsd_mm.json_values import is_plain
 from epsd_mm.pruning import (
     Allocation,
     Criterion,
@@ -281,7 +283,12 @@ def _plain(part: Any) -> dict:
     settings = {k: v for k, v in own if k[0] != '_' and k != 'training'}
     if isinstance(settings.get('schedule'), Schedule):
         settings['schedule'] = asdict(settings['schedule'])
-    return settings
+    return {k: v if is_plain(v) else _named(v) for k, v in settings.items()}
+
+
+def _named(value: Any) -> dict:
+    """What stands for a value that JSON has no form for."""
+    return dict(type=type(value).__name__, digest=digest(value))
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}

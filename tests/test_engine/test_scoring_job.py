@@ -1,12 +1,13 @@
 """Scoring of a runner's model, where it does not go as usual."""
 
-import json
-
 import pytest
 import torch
 
+from epsd_mm.analysis import read_report
 from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.scoring_job import scoring_copy
+from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import SNIP, Criterion
 from epsd_mm.pruning.second_order import SecondOrderError
 from tests.helpers.models import tiny_faster_rcnn
@@ -35,7 +36,7 @@ def scored(runner, criterion=None):
 
 
 def report_of(folder):
-    return json.loads((folder / 'epsd' / 'report.json').read_text())
+    return read_report(folder / 'epsd' / 'report.json')
 
 
 class Noting(Criterion):
@@ -54,8 +55,21 @@ def test_reports_what_any_criterion_notes(data_root, tmp_path):
     runner = prepared(tiny_detector_cfg(data_root, tmp_path))
     scored(runner, Noting())
     report = report_of(tmp_path)
+    assert report['version'] == 1
     assert report['steps'] == [dict(temperature=3.0)]
     assert report['criterion'] == 'Noting'
+    # What JSON has no form for is said to be such.
+    assert report['settings']['table']['type'] == 'Tensor'
+
+
+def test_a_run_goes_on_with_tensors_in_its_settings_but_not_with_others():
+    first, again, other = (
+        Settings.build(sparsity=0.5, criterion=Noting()) for _ in range(3)
+    )
+    other.criterion.table += 1
+    check_identity(again, identity(first))
+    with pytest.raises(ValueError, match='trained with settings='):
+        check_identity(other, identity(first))
 
 
 class Interrupted(SNIP):

@@ -1,5 +1,7 @@
 """ProsPr, and EPSD when the objective distils."""
 
+import math
+
 from ..meta_gradient import meta_gradient
 from .base import Criterion, masked
 
@@ -99,7 +101,9 @@ class ProsPr(Criterion):
             offload=self.offload,
             kept_graphs=self.kept_graphs,
         )
-        objective.note(losses=result.losses, growth=result.growth)
+        objective.note(losses=result.losses)
+        if not math.isnan(result.growth):
+            objective.note(growth=result.growth)
         return {
             name: (weights[name] * result.gradient[name]).abs_()
             for name in masks
