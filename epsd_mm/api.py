@@ -162,6 +162,7 @@ def _score_module(
         {n: p for n, p in model.named_parameters() if p.requires_grad},
         Masks.ones_like(prunable),
         stream,
+        settings.target(prunable),
         **settings.search,
     )
     warn_left_dense(found, MMLogger.get_current_instance())

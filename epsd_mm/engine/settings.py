@@ -1,10 +1,12 @@
 """The settings of a job, checked when they are given."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from epsd_mm.datasets.bad_boxes import check_bad_boxes
 from epsd_mm.digest import digest
@@ -16,6 +18,7 @@ from epsd_mm.pruning import (
     Masks,
     Pattern,
     Schedule,
+    Target,
 )
 from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.pruning.selection import check_combination
@@ -214,13 +217,16 @@ class Settings:
         one_shot = self.criterion and self.criterion.schedule.rounds == 1
         return DEFAULT_DRAWS if one_shot and not self.data_free else 1
 
+    def target(self, prunable: Mapping[str, Tensor]) -> Target:
+        """What is asked of the masks of these weights."""
+        return Target.over(
+            prunable, self.sparsity, self.allocation, self.pattern
+        )
+
     @property
     def search(self) -> dict[str, Any]:
         """What :func:`~epsd_mm.pruning.find_masks` is told of them."""
         return dict(
-            sparsity=self.sparsity,
-            allocation=self.allocation,
-            pattern=self.pattern,
             draws=self.draw_count,
             batches_per_step=self.batches_per_step,
             seed=self.seed,

@@ -25,6 +25,7 @@ from .schedule import Schedule
 from .scoring import Scoring, score
 from .search import Alone, Found, find_masks
 from .selection import select
+from .target import Target
 
 __all__ = [
     'Allocation',
@@ -56,6 +57,7 @@ __all__ = [
     'Scoring',
     'Step',
     'SynFlow',
+    'Target',
     'Uniform',
     'Weights',
     'check_hessian_product',

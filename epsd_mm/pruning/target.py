@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import torch
+from torch import Tensor
 
-from .allocation import Allocation, ByGlob
-from .patterns import NM, Pattern
-from .schedule import Schedule
+from .allocation import Allocation, ByGlob, Global, Reached
+from .masks import Masks
+from .patterns import NM, Pattern, Weights
 from .selection import select
 
 
@@ -22,12 +21,31 @@ class Target:
         sparsity: Fraction of them to remove.
         allocation: How kept weights are divided among the layers.
         pattern: What is kept together.
+        exact: Otherwise the nearest number that can be kept will do.
     """
 
     shapes: Mapping[str, torch.Size]
     sparsity: float
     allocation: Allocation
     pattern: Pattern
+    exact: bool = True
+
+    @classmethod
+    def over(
+        cls,
+        prunable: Mapping[str, Tensor],
+        sparsity: float,
+        allocation: Allocation | None = None,
+        pattern: Pattern | None = None,
+    ) -> 'Target':
+        """A target for weights, or for masks of them.
+
+        By default all layers are ranked together, weight by weight.
+        """
+        shapes = {name: tensor.shape for name, tensor in prunable.items()}
+        return cls(
+            shapes, sparsity, allocation or Global(), pattern or Weights()
+        )
 
     def check(self) -> None:
         """Raise where it cannot be reached, before anything is scored.
@@ -35,31 +53,40 @@ class Target:
         Raises:
             ValueError: As :func:`select`.
         """
-        select(
-            {name: torch.ones(shape) for name, shape in self.shapes.items()},
+        self.select(
+            {name: torch.ones(shape) for name, shape in self.shapes.items()}
+        )
+
+    def select(
+        self, scores: Mapping[str, Tensor], within: Masks | None = None
+    ) -> Masks:
+        """The masks of the highest scores, see :func:`select`.
+
+        Args:
+            scores: Scores by parameter name.
+            within: Keep only weights that these masks keep.
+        """
+        return select(
+            scores,
             self.sparsity,
             self.allocation,
             self.pattern,
+            within,
+            self.exact,
         )
 
-    def at(self, schedule: Schedule, k: int) -> dict[str, Any]:
-        """What :func:`select` is told in round ``k`` of a schedule."""
-        if k == schedule.rounds:
-            return dict(
-                sparsity=self.sparsity,
-                allocation=self.allocation,
-                pattern=self.pattern,
-            )
-        reached = partial(schedule.sparsity, k=k)
+    def at(self, reached: Reached) -> 'Target':
+        """What is asked on the way there.
+
+        Args:
+            reached: How far a final sparsity has been reached, such as
+                ``lambda final: schedule.sparsity(final, k)``.
+        """
         allocation, sparsity = self.allocation.on_the_way(
             reached, self.sparsity, self.shapes, self._units()
         )
-        return dict(
-            sparsity=sparsity,
-            allocation=allocation,
-            pattern=self.pattern.relaxed(1 - reached(self.sparsity)),
-            exact=False,
-        )
+        pattern = self.pattern.relaxed(1 - reached(self.sparsity))
+        return Target(self.shapes, sparsity, allocation, pattern, exact=False)
 
     def without(self, names: Collection[str]) -> 'Target':
         """What is asked of the other layers where some stay whole.

@@ -6,6 +6,8 @@ from fractions import Fraction
 import torch
 from hypothesis import strategies as st
 
+from epsd_mm import pruning
+
 #: Sides of the blocks that divide every layer of :func:`any_layers`.
 BLOCKS = (2, 4)
 
@@ -103,3 +105,16 @@ def erdos_renyi_kernel(shapes, keep):
     return {
         name: 1.0 if name in dense else epsilon * raw[name] for name in shapes
     }
+
+
+def find_masks(objective, criterion, params, prunable, batches, **options):
+    """The masks of a target whose parts stand among the other options."""
+    asked = {
+        name: options.pop(name)
+        for name in ('sparsity', 'allocation', 'pattern')
+        if name in options
+    }
+    target = pruning.Target.over(prunable, **asked)
+    return pruning.find_masks(
+        objective, criterion, params, prunable, batches, target, **options
+    )

@@ -30,11 +30,11 @@ from epsd_mm.pruning import (
     Scoring,
     SynFlow,
     Uniform,
-    find_masks,
     prunable_parameters,
 )
 from tests.helpers.nets import Net, cross_entropy
 from tests.helpers.oracles import best, normalised_sum
+from tests.helpers.selections import find_masks
 
 CRITERIA = [
     Random(),

@@ -24,11 +24,11 @@ from epsd_mm.pruning import (
     ProsPr,
     SynFlow,
     Uniform,
-    find_masks,
     prunable_parameters,
 )
 from epsd_mm.pruning.zero_layers import check_zero_layers, find_zero_layers
 from tests.helpers.nets import cross_entropy
+from tests.helpers.selections import find_masks
 
 OFFSET, CUT, APART = 'offset.weight', 'cut.weight', 'apart.weight'
 DEAD = [OFFSET, CUT, APART]
