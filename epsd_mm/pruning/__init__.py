@@ -19,12 +19,12 @@ from .mask_keeper import MaskKeeper
 from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
 from .objective import ModuleObjective, Objective, Step
-from .patterns import NM, Blocks, Channels, Pattern, Weights
 from .prunable import Prunability, prunable_parameters, weight_count
 from .schedule import Schedule
 from .scoring import Scoring, score
 from .search import Alone, Found, find_masks
 from .selection import select
+from .structures import NM, Blocks, LayerStructure, Rows, Weights
 from .target import Target
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     'Alone',
     'Blocks',
     'ByGlob',
-    'Channels',
+    'Rows',
     'Criterion',
     'ERK',
     'FORCE',
@@ -48,7 +48,7 @@ __all__ = [
     'ModuleObjective',
     'NM',
     'Objective',
-    'Pattern',
+    'LayerStructure',
     'ProsPr',
     'Prunability',
     'Random',

@@ -8,26 +8,26 @@ from torch import Tensor
 
 from .allocation import Allocation, ByGlob, Global, Reached
 from .masks import Masks
-from .patterns import NM, Pattern, Weights
 from .selection import select
+from .structures import NM, LayerStructure, Weights
 
 
 @dataclass(frozen=True)
 class Target:
-    """Sparsity, allocation and pattern of masks of given shapes.
+    """Sparsity, allocation and structure of masks of given shapes.
 
     Attributes:
         shapes: Shapes of the prunable weights, in the model's order.
         sparsity: Fraction of them to remove.
         allocation: How kept weights are divided among the layers.
-        pattern: What is kept together.
+        structure: What is kept together.
         exact: Otherwise the nearest number that can be kept will do.
     """
 
     shapes: Mapping[str, torch.Size]
     sparsity: float
     allocation: Allocation
-    pattern: Pattern
+    structure: LayerStructure
     exact: bool = True
 
     @classmethod
@@ -36,7 +36,7 @@ class Target:
         prunable: Mapping[str, Tensor],
         sparsity: float,
         allocation: Allocation | None = None,
-        pattern: Pattern | None = None,
+        structure: LayerStructure | None = None,
     ) -> 'Target':
         """A target for weights, or for masks of them.
 
@@ -44,7 +44,7 @@ class Target:
         """
         shapes = {name: tensor.shape for name, tensor in prunable.items()}
         return cls(
-            shapes, sparsity, allocation or Global(), pattern or Weights()
+            shapes, sparsity, allocation or Global(), structure or Weights()
         )
 
     def check(self) -> None:
@@ -70,7 +70,7 @@ class Target:
             scores,
             self.sparsity,
             self.allocation,
-            self.pattern,
+            self.structure,
             within,
             self.exact,
         )
@@ -85,8 +85,10 @@ class Target:
         allocation, sparsity = self.allocation.on_the_way(
             reached, self.sparsity, self.shapes, self._units()
         )
-        pattern = self.pattern.relaxed(1 - reached(self.sparsity))
-        return Target(self.shapes, sparsity, allocation, pattern, exact=False)
+        structure = self.structure.relaxed(1 - reached(self.sparsity))
+        return Target(
+            self.shapes, sparsity, allocation, structure, exact=False
+        )
 
     def without(self, names: Collection[str]) -> 'Target':
         """What is asked of the other layers where some stay whole.
@@ -107,7 +109,7 @@ class Target:
         """Weights a unit, of all layers."""
         dense = self.allocation.dense(self.shapes)
         return {
-            name: 1 if name in dense else self.pattern.unit_size(name, shape)
+            name: 1 if name in dense else self.structure.unit_size(name, shape)
             for name, shape in self.shapes.items()
         }
 
@@ -115,9 +117,9 @@ class Target:
         """The sparsity, where that of each layer is settled."""
         dense = self.allocation.dense(self.shapes)
         ranked = [name for name in self.shapes if name not in dense]
-        if isinstance(self.pattern, NM):
+        if isinstance(self.structure, NM):
             removed = dict.fromkeys(
-                ranked, 1 - self.pattern.n / self.pattern.m
+                ranked, 1 - self.structure.n / self.structure.m
             )
         elif isinstance(self.allocation, ByGlob):
             removed = self.allocation.matching(ranked)
