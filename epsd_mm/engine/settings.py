@@ -12,6 +12,7 @@ from epsd_mm.datasets.bad_boxes import check_bad_boxes
 from epsd_mm.digest import digest
 from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.json_values import is_plain
+from epsd_mm.old_spellings import in_present_words
 from epsd_mm.pruning import (
     Allocation,
     Criterion,
@@ -29,8 +30,6 @@ from epsd_mm.registry import (
     build_sd_loss,
     build_structure,
 )
-
-from .old_spellings import in_present_words
 
 DEFAULT_DRAWS = 8
 _BUILDERS = dict(

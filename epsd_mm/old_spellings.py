@@ -36,13 +36,13 @@ def in_present_words(options: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def identity_in_present_words(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint of an earlier version says of its run."""
-    identity = dict(identity)
-    if 'pattern' in identity:
-        old = identity.pop('pattern')
-        identity['structure'] = _renamed(old, _CLASSES)
-    return identity
+def described_in_present_words(description: Mapping[str, Any]) -> dict:
+    """What a checkpoint or report of an earlier version says of its run."""
+    description = dict(description)
+    if 'pattern' in description:
+        old = description.pop('pattern')
+        description['structure'] = _renamed(old, _CLASSES)
+    return description
 
 
 def _renamed(spec: Any, names: Mapping[str, str]) -> Any:

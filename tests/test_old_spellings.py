@@ -1,13 +1,17 @@
 """Configs and checkpoints of earlier versions."""
 
+import json
 import logging
 
 import pytest
 from mmengine.logging import MMLogger
 
+from epsd_mm.analysis import read_report
+from epsd_mm.analysis.report_file import report_json
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import NM, Blocks, Rows
+from tests.helpers.reports import REPORT
 
 
 @pytest.fixture
@@ -64,3 +68,11 @@ def test_a_checkpoint_of_an_earlier_version_resumes(structure, before):
     with pytest.raises(ValueError, match='trained with structure='):
         other = dict(type='Blocks', rows=1, columns=1)
         check_identity(settings, dict(saved, pattern=other))
+
+
+def test_a_report_of_an_earlier_version_is_read(tmp_path):
+    report = json.loads(report_json(REPORT))
+    structure = report.pop('structure')
+    path = tmp_path / 'report.json'
+    path.write_text(json.dumps(dict(report, pattern=structure)))
+    assert read_report(path) == dict(REPORT, version=1)
