@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 # The package repairs broken environments, so it is imported first.
-import epsd_mm  # noqa: F401
+import epsd_mm
 
 # isort: split
 from mmengine.config import DictAction
@@ -30,7 +30,11 @@ from epsd_mm.benchmark.executors import (
 )
 from epsd_mm.benchmark.export import export_csv, export_json, import_json
 from epsd_mm.benchmark.overview import overview, sentence
-from epsd_mm.benchmark.report import write_report
+from epsd_mm.benchmark.report import (
+    add_to_index,
+    write_metafile,
+    write_report,
+)
 from epsd_mm.benchmark.store import StoreError
 from epsd_mm.benchmark.suite import Suite
 
@@ -71,6 +75,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         ('report', 'write a page with tables, figures and verdicts'),
         ('export', 'write finished cells to results.csv and results.json'),
         ('import', 'take finished cells of a results.json'),
+        ('metafile', 'write results as a metafile.yml'),
         ('clean', 'delete cells that the suite has no longer'),
     ):
         commands.add_parser(name, help=what)
@@ -85,6 +90,11 @@ def parse_args(argv=None) -> argparse.Namespace:
         commands.choices[name].add_argument(
             '--out', help=f'folder for it; WORK_DIR/{name} by default'
         )
+    metafile = commands.choices['metafile']
+    metafile.add_argument('out', help='the file to write')
+    metafile.add_argument(
+        '--index', help='a model-index.yml that shall name it'
+    )
     commands.choices['import'].add_argument('file', help='a results.json')
     return parser.parse_args(argv)
 
@@ -175,6 +185,15 @@ def export(args: argparse.Namespace, driver: Driver) -> None:
     print(folder)
 
 
+def metafile(args: argparse.Namespace, driver: Driver) -> None:
+    comparison = Comparison(driver.suite, driver.store.entries())
+    root = epsd_mm.shipped('configs').parent
+    write_metafile(comparison, args.out, root)
+    if args.index is not None:
+        add_to_index(args.out, args.index, root)
+    print(args.out)
+
+
 def take(args: argparse.Namespace, driver: Driver) -> None:
     count = import_json(driver.store, args.file, driver.owner)
     print(f'{count} finished cells taken')
@@ -191,6 +210,7 @@ COMMANDS = {
     'report': report,
     'export': export,
     'import': take,
+    'metafile': metafile,
     'clean': remove,
 }
 

@@ -70,6 +70,9 @@ def test_a_suite_runs_goes_on_and_reports(suite, run, capsys):
     page = (work_dir / 'report' / 'report.html').read_text()
     assert 'A suite of two cells' in page and 'All 2 cells' in page
     assert not re.search('(src|href)="http', page)
+    # of the run's own files: masks, and the self-distillation term
+    assert 'Masks at 0.5' in page and 'first steps after pruning' in page
+    assert 'images scored' in page
     run('benchmark', 'export', *where)
     assert (work_dir / 'export' / 'results.csv').read_text().count('EPSD')
 
@@ -95,6 +98,13 @@ def test_a_cell_ends_as_the_same_run_by_the_training_tool(
     )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_suite_without_results_makes_no_metafile(suite, run):
+    path, work_dir = suite
+    where = (path, '--work-dir', str(work_dir))
+    with pytest.raises(SystemExit, match='no cell is finished'):
+        run('benchmark', 'metafile', *where, str(work_dir / 'metafile.yml'))
 
 
 def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):
