@@ -1,6 +1,7 @@
 """Run a suite of comparisons, look at it, report on it.
 
 python tools/benchmark.py run configs/benchmarks/micro.py
+python tools/benchmark.py run configs/benchmarks/micro.py --dry-run
 python tools/benchmark.py status configs/benchmarks/micro.py
 python tools/benchmark.py report configs/benchmarks/micro.py
 python tools/benchmark.py clean configs/benchmarks/micro.py
@@ -9,10 +10,11 @@ python tools/benchmark.py clean configs/benchmarks/micro.py
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # The package repairs broken environments, so it is imported first.
-import epsd_mm
+import epsd_mm  # noqa: F401
 
 # isort: split
 from mmengine.config import DictAction
@@ -20,23 +22,25 @@ from rich.console import Console
 from rich.live import Live
 
 from common import one_sentence
-from epsd_mm.benchmark.comparison import Comparison
-from epsd_mm.benchmark.driver import Driver, clean
+from epsd_mm.benchmark.checks import check_data, check_metrics
+from epsd_mm.benchmark.driver import STORE, Driver, SuiteError, clean
 from epsd_mm.benchmark.executors import (
     Executor,
     LocalExecutor,
     RayExecutor,
     SlurmExecutor,
 )
-from epsd_mm.benchmark.export import export_csv, export_json, import_json
-from epsd_mm.benchmark.overview import overview, sentence
-from epsd_mm.benchmark.report import (
-    add_to_index,
-    write_metafile,
-    write_report,
+from epsd_mm.benchmark.export import (
+    export_csv,
+    export_json,
+    import_json,
+    read_json,
 )
-from epsd_mm.benchmark.store import StoreError
-from epsd_mm.benchmark.suite import Suite
+from epsd_mm.benchmark.overview import overview, sentence
+from epsd_mm.benchmark.plan import Costs, plan
+from epsd_mm.benchmark.rebuild import rebuild
+from epsd_mm.benchmark.store import Store, StoreError
+from epsd_mm.benchmark.suite import Cell, Suite
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -70,12 +74,24 @@ def parse_args(argv=None) -> argparse.Namespace:
     run.add_argument(
         '--retry', action='store_true', help='run failed cells again'
     )
+    run.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='list the cells that would run, and what such cells have cost',
+    )
+    run.add_argument(
+        '--costs',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='with --dry-run: results.json of other runs whose costs count',
+    )
     for name, what in (
         ('status', 'say what is done, runs and failed'),
         ('report', 'write a page with tables, figures and verdicts'),
         ('export', 'write finished cells to results.csv and results.json'),
         ('import', 'take finished cells of a results.json'),
-        ('metafile', 'write results as a metafile.yml'),
+        ('rebuild', "set the store aside; make one from the cells' folders"),
         ('clean', 'delete cells that the suite has no longer'),
     ):
         commands.add_parser(name, help=what)
@@ -90,43 +106,75 @@ def parse_args(argv=None) -> argparse.Namespace:
         commands.choices[name].add_argument(
             '--out', help=f'folder for it; WORK_DIR/{name} by default'
         )
-    metafile = commands.choices['metafile']
-    metafile.add_argument('out', help='the file to write')
-    metafile.add_argument(
-        '--index', help='a model-index.yml that shall name it'
-    )
     commands.choices['import'].add_argument('file', help='a results.json')
     return parser.parse_args(argv)
 
 
 def main() -> None:
     args = parse_args()
+    name = Path(args.suite).stem
+    folder = args.work_dir or Path('work_dirs', 'benchmarks', name)
     try:
         with one_sentence():
-            name = Path(args.suite).stem
-            folder = args.work_dir or Path('work_dirs', 'benchmarks', name)
             driver = Driver(Suite.load(args.suite), folder)
+            if args.command in LATER:
+                driver.store = Store.existing(driver.folder / STORE)
             COMMANDS[args.command](args, driver)
-    except (StoreError, ImportError) as error:
+    except (StoreError, SuiteError, ImportError) as error:
         raise SystemExit(f'error: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit(
+            'interrupted: the same command goes on where it was'
+        ) from None
 
 
 def run(args: argparse.Namespace, driver: Driver) -> None:
+    if args.dry_run:
+        print(planned(args, driver))
+        return
+    if args.costs:
+        raise ValueError('--costs has no effect without --dry-run')
+    check_metrics(driver.suite)
+    if args.executor == 'local':  # other machines may have other disks
+        check_data(unfinished(driver))
     executor = EXECUTORS[args.executor](args, driver)
     jobs = args.jobs or getattr(executor, 'workers', 16)
     console = Console()
     with executor:
         if console.is_terminal:
             with Live(console=console, refresh_per_second=1) as live:
-                driver.run(
-                    executor,
-                    jobs,
-                    lambda: live.update(overview(driver, jobs)),
-                    args.retry,
+                view = NowAndThen(
+                    2, lambda: live.update(overview(driver, jobs))
                 )
+                driver.run(executor, jobs, view, args.retry)
+                live.update(overview(driver, jobs))
         else:
-            driver.run(executor, jobs, Minutely(driver, jobs), args.retry)
+            view = NowAndThen(
+                60, lambda: print(sentence(driver, jobs), flush=True)
+            )
+            driver.run(executor, jobs, view, args.retry)
     print(sentence(driver, jobs))
+
+
+def planned(args: argparse.Namespace, driver: Driver) -> str:
+    """What would run, as a table."""
+    known, here = {}, {}
+    for path in args.costs:
+        known |= read_json(path)
+    if (driver.folder / STORE).is_file():
+        here = Store.existing(driver.folder / STORE).entries()
+    done = {key for key, entry in here.items() if entry.state == 'finished'}
+    costs = Costs((known | here).values())
+    return plan(driver.suite.cells, done, costs)
+
+
+def unfinished(driver: Driver) -> list[Cell]:
+    entries = driver.store.entries()
+    return [
+        cell
+        for cell in driver.suite.cells
+        if cell.key not in entries or entries[cell.key].state != 'finished'
+    ]
 
 
 def local(args: argparse.Namespace, driver: Driver) -> LocalExecutor:
@@ -148,17 +196,17 @@ def _built(kind: type, **options) -> Executor:
         raise ValueError(f'--option: {error}') from error
 
 
-class Minutely:
-    """Prints a line a minute."""
+class NowAndThen:
+    """Calls something, so many seconds apart at least."""
 
-    def __init__(self, driver: Driver, jobs: int) -> None:
-        self.driver, self.jobs = driver, jobs
-        self.last = 0.0
+    def __init__(self, pause: float, what: Callable[[], None]) -> None:
+        self.pause, self.what = pause, what
+        self.last = -pause
 
     def __call__(self) -> None:
-        if time.monotonic() - self.last >= 60:
+        if time.monotonic() - self.last >= self.pause:
             self.last = time.monotonic()
-            print(sentence(self.driver, self.jobs), flush=True)
+            self.what()
 
 
 def status(args: argparse.Namespace, driver: Driver) -> None:
@@ -168,6 +216,14 @@ def status(args: argparse.Namespace, driver: Driver) -> None:
 
 
 def report(args: argparse.Namespace, driver: Driver) -> None:
+    try:
+        from epsd_mm.benchmark.comparison import Comparison
+        from epsd_mm.benchmark.report import write_report
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'a report needs {error.name}: '
+            f'`{sys.executable} -m pip install {error.name}`'
+        ) from error
     comparison = Comparison(driver.suite, driver.store.entries())
     folder = args.out or driver.folder / 'report'
     for page in write_report(comparison, driver.folder / 'cells', folder):
@@ -185,24 +241,27 @@ def export(args: argparse.Namespace, driver: Driver) -> None:
     print(folder)
 
 
-def metafile(args: argparse.Namespace, driver: Driver) -> None:
-    comparison = Comparison(driver.suite, driver.store.entries())
-    root = epsd_mm.shipped('configs').parent
-    write_metafile(comparison, args.out, root)
-    if args.index is not None:
-        add_to_index(args.out, args.index, root)
-    print(args.out)
-
-
 def take(args: argparse.Namespace, driver: Driver) -> None:
-    count = import_json(driver.store, args.file, driver.owner)
+    count = import_json(driver.store, args.file)
     print(f'{count} finished cells taken')
 
 
+def renew(args: argparse.Namespace, driver: Driver) -> None:
+    made = rebuild(driver.folder)
+    print(
+        f'{made.cells} cells, {made.finished} of them finished and '
+        f'{made.failed} failed; what was there before: '
+        + (', '.join(map(str, made.aside)) or 'nothing')
+    )
+
+
 def remove(args: argparse.Namespace, driver: Driver) -> None:
-    print(f'{clean(driver)} cells deleted')
+    for entry in clean(driver):
+        print(f'deleted {entry.key}: {entry.name}')
 
 
+#: Commands that need what an earlier one has made.
+LATER = ('status', 'report', 'export', 'clean')
 EXECUTORS = dict(local=local, ray=ray, slurm=slurm)
 COMMANDS = {
     'run': run,
@@ -210,7 +269,7 @@ COMMANDS = {
     'report': report,
     'export': export,
     'import': take,
-    'metafile': metafile,
+    'rebuild': renew,
     'clean': remove,
 }
 

@@ -4,12 +4,13 @@
 
 ``WORK_DIR/cell.json`` says what to run; ``WORK_DIR/result.json`` is written
 when all of it is done. A run that was interrupted goes on from its last
-checkpoint.
+checkpoint. One process at a time works on a cell; another waits for a while,
+and finds it done, or says that it is not.
 """
 
 import json
-import os
 import platform
+import resource
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ import epsd_mm
 # isort: split
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from epsd_mm.analysis import read_report
@@ -35,11 +37,16 @@ from epsd_mm.engine.safe_loading import (
 )
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.files import atomic_write
+from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
 from epsd_mm.results import Log, Quantity, read_result
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
 from epsd_mm.training import StartError, train
 
+from .executors import BUSY, end_with_parent
+
 SPEC, RESULT, LOG = 'cell.json', 'result.json', 'log.txt'
+#: Seconds that a process waits for another one at the same cell.
+_PATIENCE = 60.0
 _PACKAGES = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet')
 _PACKAGES += ('mmpretrain',)
 
@@ -50,11 +57,20 @@ class UnfairError(RuntimeError):
 
 def main() -> None:
     work_dir = Path(sys.argv[1])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        run(work_dir)
+        lock = _lock(work_dir)
+    except LockedError as error:
+        print_log(f'{error} still works on this cell')
+        sys.exit(BUSY)
+    try:
+        if not is_done(work_dir):
+            run(work_dir)
     except (UnfairError, StartError, CheckpointError) as error:
         raise SystemExit(f'error: {error}') from None
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def run(work_dir: Path) -> None:
@@ -68,13 +84,53 @@ def run(work_dir: Path) -> None:
     spec = json.loads((work_dir / SPEC).read_text())
     cfg = config_of(spec)
     cfg.work_dir, cfg.launcher = str(work_dir), 'none'
+    _forget_unevaluated_end(cfg)
     if any(work_dir.glob('*.pth')):
         cfg.resume, cfg.load_from = True, None
+    whole = not any(work_dir.glob('*/vis_data'))
     started = time.perf_counter()
     with code_refused():
         train(complete(cfg))
     seconds = time.perf_counter() - started
-    write_result(work_dir, measured(cfg, seconds), environment())
+    result = measured(cfg)
+    if whole:  # of a run that goes on nobody knows what it has cost
+        result['training/seconds'] = Quantity(seconds, 's')
+    write_result(work_dir, result, environment())
+    _remove_earlier_checkpoints(work_dir)
+
+
+def is_done(work_dir: Path) -> bool:
+    """Whether a cell has a result; one that is damaged is set aside."""
+    try:
+        read_result_file(work_dir)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        print_log(f'{error}: set aside, and the cell goes on')
+        (work_dir / RESULT).replace(work_dir / f'{RESULT}.damaged')
+        return False
+    return True
+
+
+def read_result_file(work_dir: Path) -> tuple[dict, dict]:
+    """Metrics, value and unit by name, and environment of a finished cell.
+
+    Raises:
+        FileNotFoundError: It has none.
+        ValueError: The file is damaged.
+    """
+    path = work_dir / RESULT
+    try:
+        content = json.loads(path.read_text())
+        metrics = {
+            str(name): (float(value), str(unit))
+            for name, (value, unit) in content['metrics'].items()
+        }
+        return metrics, dict(content['environment'])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is damaged ({type(error).__name__}: {error})'
+        ) from error
 
 
 def config_of(spec: dict[str, Any]) -> Config:
@@ -93,7 +149,7 @@ def config_of(spec: dict[str, Any]) -> Config:
     return cfg
 
 
-def measured(cfg: Config, seconds: float) -> dict[str, Quantity]:
+def measured(cfg: Config) -> dict[str, Quantity]:
     """The result of a finished cell, once it is known to be fair.
 
     Raises:
@@ -103,7 +159,7 @@ def measured(cfg: Config, seconds: float) -> dict[str, Quantity]:
     work_dir = Path(cfg.work_dir)
     _check_last_step_was_evaluated(cfg, Log.of(work_dir))
     result = read_result(work_dir)
-    result['training/seconds'] = Quantity(seconds, 's')
+    result['training/peak_memory'] = Quantity(peak_memory(), 'B')
     result |= _saved_sparsity(work_dir)
     return result
 
@@ -136,10 +192,68 @@ def write_result(
         file.write(json.dumps(content, indent=2).encode())
 
 
-def _check_last_step_was_evaluated(cfg: Config, log: Log) -> None:
+def peak_memory() -> int:
+    """Most memory that this process has had, and its largest worker."""
+    own, workers = (
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return 1024 * (own + workers)
+
+
+def _lock(work_dir: Path) -> FileLock | None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return FileLock(work_dir / '.cell.lock')
+        except LocksUnsupportedError:
+            return None
+        except LockedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+def _steps(cfg: Config) -> tuple[str, int]:
+    """What is counted, and its last number."""
     by_epoch = cfg.train_cfg.get('by_epoch', True)
-    last = cfg.train_cfg.get('max_epochs' if by_epoch else 'max_iters')
-    seen = log.evaluations[-1].get('step') if log.evaluations else None
+    unit = 'epoch' if by_epoch else 'iter'
+    return unit, cfg.train_cfg.get(f'max_{unit}s')
+
+
+def _last_evaluation(log: Log) -> int | None:
+    return log.evaluations[-1].get('step') if log.evaluations else None
+
+
+def _forget_unevaluated_end(cfg: Config) -> None:
+    """Repeat the last epoch of a run that was killed while it evaluated.
+
+    It would go on from its end otherwise, and never be evaluated.
+    """
+    unit, last = _steps(cfg)
+    path = Path(cfg.work_dir, f'{unit}_{last}.pth')
+    if path.is_file() and _last_evaluation(_log(cfg.work_dir)) != last:
+        path.unlink()
+
+
+def _log(work_dir: str) -> Log:
+    try:
+        return Log.of(work_dir)
+    except FileNotFoundError:
+        return Log([], [])
+
+
+def _remove_earlier_checkpoints(work_dir: Path) -> None:
+    """A suite has many cells: what resuming would have needed can go."""
+    last = find_latest_checkpoint(str(work_dir))
+    for path in work_dir.glob('*.pth'):
+        if path.name != Path(last).name:
+            path.unlink()
+
+
+def _check_last_step_was_evaluated(cfg: Config, log: Log) -> None:
+    _, last = _steps(cfg)
+    seen = _last_evaluation(log)
     if seen != last:
         raise UnfairError(
             f'the last evaluation was at step {seen} of {last}: only the '
@@ -191,14 +305,6 @@ def _commit() -> str | None:
     except OSError:
         return None
     return found.stdout.strip() or None
-
-
-def _end_with_parent() -> None:
-    """A job whose owner is gone would be in the way of its next owner."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 if __name__ == '__main__':

@@ -5,20 +5,38 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 
 from epsd_mm.files import atomic_write
 
-from .cell import LOG, RESULT, SPEC
-from .executors import Executor, Job
-from .store import Entry, Store, StoreError, dead_owners, this_process
+from .cell import LOG, RESULT, SPEC, read_result_file
+from .executors import Executor, InterruptedJobError, Job, PlaceError
+from .store import (
+    Entry,
+    Store,
+    StoreError,
+    TakenError,
+    dead_owners,
+    this_process,
+)
 from .suite import Cell, Suite
 
+STORE, ERROR = 'store.sqlite', 'error.txt'
+#: How often a cell that is killed is begun before it counts as failed.
+MOST_ATTEMPTS = 3
+#: Bytes that must be free where a cell begins.
+LEAST_FREE = 200 * 2**20
+_HOPELESS = 3  # so many first cells that fail alike end a suite
 _HEARTBEAT = 20.0  # seconds
 _LOOK = 1.0
+
+
+class SuiteError(RuntimeError):
+    """A suite cannot go on; says what to do. What has finished is kept."""
 
 
 class Driver:
@@ -35,9 +53,15 @@ class Driver:
     def __init__(self, suite: Suite, folder: str | Path) -> None:
         self.suite = suite
         self.folder = Path(folder)
-        self.store = Store(self.folder / 'store.sqlite')
         self.owner = this_process()
         self._running: dict[Future, Cell] = {}
+        self._finished = 0
+        self._failures: list[str] = []
+
+    @cached_property
+    def store(self) -> Store:
+        """The state of the suite; made where there is none."""
+        return Store(self.folder / STORE)
 
     def run(
         self,
@@ -53,7 +77,12 @@ class Driver:
             jobs: Cells that are given to it at a time.
             watch: Called about once a second.
             retry: Run failed cells again.
+
+        Raises:
+            SuiteError: It makes no sense to go on.
+            StoreError: The store is damaged or cannot be written.
         """
+        self.store.check()
         cells = {cell.key: cell for cell in self.suite.cells}
         self.store.add((c.key, c.name, c.spec()) for c in cells.values())
         self._take_over_finished(cells)
@@ -70,7 +99,7 @@ class Driver:
                     watch()
             finally:
                 for cell in self._running.values():
-                    self.store.release(cell.key, self.owner)
+                    self._give_up(cell)
 
     def _fill(
         self, cells: dict[str, Cell], executor: Executor, jobs: int
@@ -82,13 +111,20 @@ class Driver:
             key = self.store.claim(cells, self.owner, dead)
             if key is None:
                 break
-            self._running[self._submit(cells[key], executor)] = cells[key]
+            try:
+                self._check_disk()
+                future = self._submit(cells[key], executor)
+            except BaseException:
+                self._give_up(cells[key])
+                raise
+            self._running[future] = cells[key]
             claimed = True
         return claimed
 
     def _submit(self, cell: Cell, executor: Executor) -> Future:
         folder = self.work_dir(cell.key)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / ERROR).unlink(missing_ok=True)
         spec = dict(cell.spec(), key=cell.key, name=cell.name)
         with atomic_write(folder / SPEC) as file:
             file.write(json.dumps(spec, indent=2).encode())
@@ -97,27 +133,66 @@ class Driver:
 
     def _end(self, cell: Cell, future: Future) -> None:
         error = future.exception()
-        try:
-            if error is not None:
-                self.store.fail(cell.key, self.owner, str(error))
+        # Where another driver has it, this one was silent for too long.
+        with suppress(TakenError):
+            if isinstance(error, PlaceError):
+                self.store.release(cell.key, self.owner)
+                raise SuiteError(str(error))
+            if isinstance(error, InterruptedJobError) and self._again(cell):
+                self.store.release(cell.key, self.owner)
+            elif error is not None:
+                self._fail(cell, str(error))
             else:
-                self._finish(cell.key)
-        except StoreError:
-            # Another driver has it: this one was silent for too long.
-            pass
+                self._finish(cell)
 
-    def _finish(self, key: str) -> None:
-        content = json.loads((self.work_dir(key) / RESULT).read_text())
-        metrics = {n: (v, unit) for n, (v, unit) in content['metrics'].items()}
-        self.store.finish(key, self.owner, metrics, content['environment'])
+    def _again(self, cell: Cell) -> bool:
+        """Whether a cell that was killed is begun once more by itself."""
+        return self.store.entries()[cell.key].attempts < MOST_ATTEMPTS
 
-    def _take_over_finished(self, cells: Iterable[str]) -> None:
+    def _fail(self, cell: Cell, error: str) -> None:
+        self.store.fail(cell.key, self.owner, error)
+        # So that a store that is rebuilt knows of it.
+        with (
+            suppress(OSError),
+            atomic_write(self.work_dir(cell.key) / ERROR) as file,
+        ):
+            file.write(error.encode())
+        self._failures.append(error)
+        alike = len(set(self._failures)) == 1
+        if not self._finished and alike and len(self._failures) == _HOPELESS:
+            raise SuiteError(
+                f'the first {_HOPELESS} cells all failed alike ({error}): put '
+                'it right, and go on with --retry'
+            )
+
+    def _finish(self, cell: Cell) -> None:
+        try:
+            metrics, environment = read_result_file(self.work_dir(cell.key))
+        except (OSError, ValueError) as error:
+            self._fail(cell, f'it ended well but left no result: {error}')
+            return
+        self.store.finish(cell.key, self.owner, metrics, environment)
+        self._finished += 1
+        _check_metric(cell, metrics)
+
+    def _take_over_finished(self, cells: Mapping[str, Cell]) -> None:
         """Rebuild from the work dirs what a lost store knew."""
         for key, entry in self.store.entries().items():
-            done = (self.work_dir(key) / RESULT).is_file()
-            if key in cells and entry.state == 'waiting' and done:
-                if self.store.claim([key], self.owner) == key:
-                    self._finish(key)
+            if key in cells and entry.state == 'waiting':
+                take_result(self.store, key, self.work_dir(key))
+
+    def _give_up(self, cell: Cell) -> None:
+        with suppress(StoreError):  # others find out that this one is gone
+            self.store.release(cell.key, self.owner)
+
+    def _check_disk(self) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < LEAST_FREE:
+            raise SuiteError(
+                f'{self.folder} has {free / 1e6:.0f} MB left, and a cell is '
+                f'begun with {LEAST_FREE / 1e6:.0f} MB at least: make room, '
+                'and go on'
+            )
 
     def work_dir(self, key: str) -> Path:
         """Where a cell runs."""
@@ -130,7 +205,8 @@ class Driver:
         def beat() -> None:
             while not stop.wait(_HEARTBEAT):
                 for cell in list(self._running.values()):
-                    self.store.heartbeat(cell.key, self.owner)
+                    with suppress(StoreError):  # the next one may be written
+                        self.store.heartbeat(cell.key, self.owner)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -141,19 +217,43 @@ class Driver:
             thread.join()
 
 
+def take_result(store: Store, key: str, work_dir: Path) -> bool:
+    """Let a store know of a result that lies in a work dir, if one does."""
+    try:
+        metrics, environment = read_result_file(work_dir)
+        started = (work_dir / SPEC).stat().st_mtime
+        ended = (work_dir / RESULT).stat().st_mtime
+    except (OSError, ValueError):  # the cell itself sets a damaged one aside
+        return False
+    return store.take(key, metrics, environment, started, ended)
+
+
+def _check_metric(cell: Cell, metrics: Mapping) -> None:
+    """Raise where a set-up compares what its runs do not report."""
+    wanted = f'metric/{cell.setup.metric}'
+    if wanted not in metrics:
+        names = [n.partition('/')[2] for n in metrics if n[:7] == 'metric/']
+        raise SuiteError(
+            f'set-up {cell.setup.name!r} compares {cell.setup.metric!r}, '
+            f'which {cell.name!r} does not report; it has '
+            f'{", ".join(names)}. Name one of them: finished cells are kept'
+        )
+
+
 def stale(suite: Suite, entries: Iterable[Entry]) -> list[Entry]:
     """Cells of the store that the suite, as it is now, does not have."""
     keys = {cell.key for cell in suite.cells}
     return [entry for entry in entries if entry.key not in keys]
 
 
-def clean(driver: Driver) -> int:
-    """Delete stale cells, results and work dirs; returns their number."""
+def clean(driver: Driver) -> list[Entry]:
+    """Delete stale cells, results and work dirs; returns them."""
     old = stale(driver.suite, driver.store.entries().values())
-    gone = [entry.key for entry in old if entry.state != 'running']
-    for key in gone:
-        shutil.rmtree(driver.work_dir(key), ignore_errors=True)
-    return driver.store.remove(gone)
+    gone = [entry for entry in old if entry.state != 'running']
+    for entry in gone:
+        shutil.rmtree(driver.work_dir(entry.key), ignore_errors=True)
+    driver.store.remove(entry.key for entry in gone)
+    return gone
 
 
 def seconds_left(entries: Iterable[Entry], jobs: int) -> float | None:

@@ -7,6 +7,7 @@ own: it leaves its result in that folder and can be killed without harm.
 
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +16,28 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: A job ends with this status where another process still does its work.
+BUSY = 75
+#: Tells a job the process that it must not outlive.
+PARENT = 'EPSD_MM_JOB_PARENT'
 _THREAD_VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
 _POLL = 0.2  # seconds between looks at a process
 
 
 class JobError(RuntimeError):
     """A job ended otherwise than well."""
+
+
+class InterruptedJobError(JobError):
+    """A job was killed, or had to wait for another: it may begin again."""
+
+
+class PlaceError(JobError):
+    """A machine cannot run any job; says what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -255,11 +269,13 @@ def run_job(
         stop: Ends the job when it is set.
 
     Raises:
+        PlaceError: This machine lacks a folder or the program.
+        InterruptedJobError: It was killed, or another does its work.
         JobError: It ended with another status than 0, or was stopped; with
             the last line of its log.
     """
-    Path(job.log).parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **(variables or {})}
+    _check_place(job)
+    environment = {**os.environ, **(variables or {}), PARENT: str(os.getpid())}
     with open(job.log, 'ab') as log:
         process = subprocess.Popen(
             list(job.command),
@@ -277,11 +293,43 @@ def run_job(
                     raise JobError('interrupted')
                 time.sleep(_POLL)
         finally:
-            if process.poll() is None:
+            # What the job has left behind, too.
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if process.returncode:
-        raise JobError(f'{_ending(process.returncode)}: {_last_line(job.log)}')
+            process.wait()
+    code = process.returncode
+    if code:
+        kind = InterruptedJobError if code < 0 or code == BUSY else JobError
+        raise kind(f'{_ending(code)}: {_last_line(job.log)}')
+
+
+def end_with_parent() -> None:
+    """Watch, in a job, for the end of what has started it, and end then.
+
+    A job whose owner is gone would be in the way of its next owner.
+    """
+    # It may have gone before this process has come so far.
+    parent = int(os.environ.get(PARENT, os.getppid()))
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _check_place(job: Job) -> None:
+    """All machines must see the same files under the same paths."""
+    here = os.uname().nodename
+    for folder in (Path(job.log).parent, Path(job.folder)):
+        if not folder.is_dir():
+            raise PlaceError(
+                f'{here} has no {folder}: all machines must see the folder '
+                'of the suite, and the one that it was started in, under '
+                'the same paths'
+            )
+    if shutil.which(job.command[0]) is None:
+        raise PlaceError(
+            f'{here} has no {job.command[0]}: all machines must see the same '
+            'Python under the same path'
+        )
 
 
 def _ending(code: int) -> str:

@@ -57,41 +57,58 @@ def export_json(entries: dict[str, Entry], path: str | Path) -> None:
     )
 
 
-def import_json(store: Store, path: str | Path, owner: str) -> int:
-    """Add finished cells of a file to a store; returns their number.
-
-    Cells that the store has finished already stay as they are.
+def read_json(path: str | Path) -> dict[str, Entry]:
+    """The finished cells of a file, by key.
 
     Raises:
-        ValueError: The file is no export of this version.
+        OSError: The file cannot be read.
+        ValueError: It is no export of this version.
     """
     try:
         content = json.loads(Path(path).read_text())
         if content['format'] != FORMAT:
             raise ValueError(f'format {content["format"]} instead of {FORMAT}')
-        cells = [
-            (
-                (cell['key'], cell['name'], cell['spec']),
-                {
-                    n: (float(v), unit)
-                    for n, (v, unit) in cell['metrics'].items()
-                },
-                cell['environment'],
-            )
-            for cell in content['cells']
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        return {cell['key']: _entry(cell) for cell in content['cells']}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'{path} is no export of a suite ({type(error).__name__}: '
             f'{error}): name a results.json that `benchmark.py export` wrote'
         ) from error
-    count = 0
-    for cell, metrics, environment in cells:
-        store.add([cell])
-        if store.claim([cell[0]], owner) is not None:
-            store.finish(cell[0], owner, metrics, environment)
-            count += 1
-    return count
+
+
+def import_json(store: Store, path: str | Path) -> int:
+    """Add finished cells of a file to a store; returns their number.
+
+    Cells that the store has finished already stay as they are, and so do
+    those that run.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no export of this version.
+    """
+    entries = read_json(path).values()
+    store.add((entry.key, entry.name, entry.spec) for entry in entries)
+    return sum(
+        store.take(e.key, e.metrics, e.environment, e.started, e.ended)
+        for e in entries
+    )
+
+
+def _entry(cell: dict) -> Entry:
+    metrics = {n: (float(v), unit) for n, (v, unit) in cell['metrics'].items()}
+    return Entry(
+        key=cell['key'],
+        name=cell['name'],
+        spec=dict(cell['spec']),
+        state='finished',
+        owner=None,
+        attempts=1,
+        started=0.0,
+        ended=float(cell['seconds']),
+        error=None,
+        environment=cell['environment'],
+        metrics=metrics,
+    )
 
 
 def _finished(entries: dict[str, Entry]) -> list[Entry]:

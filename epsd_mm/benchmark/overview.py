@@ -62,11 +62,11 @@ def overview(driver: Driver, jobs: int) -> Group:
         lines.append(
             Text(
                 f'{len(old)} cells of the store are not in the suite as it '
-                'is now, and are left out; `clean` deletes them: '
-                + ', '.join(entry.name for entry in old[:5]),
+                'is now, and are left out; `clean` deletes them:',
                 'yellow',
             )
         )
+        lines += [Text(f'  {entry.key} {entry.name}') for entry in old]
     return Group(table, *lines)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -49,6 +51,10 @@ class StoreError(RuntimeError):
     """A store that cannot be read or written; says what to do."""
 
 
+class TakenError(StoreError):
+    """Another process has taken a cell meanwhile."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What a store knows of a cell.
@@ -65,6 +71,7 @@ class Entry:
         error: Why it failed.
         environment: Versions of code and stack that it ran with.
         metrics: Value and unit by name.
+        heartbeat: When its owner was heard of last, seconds since 1970.
     """
 
     key: str
@@ -78,6 +85,7 @@ class Entry:
     error: str | None
     environment: dict | None
     metrics: dict[str, tuple[float, str]]
+    heartbeat: float | None = None
 
 
 class Store:
@@ -91,11 +99,13 @@ class Store:
         path: The file; made where there is none.
 
     Raises:
-        StoreError: The file is damaged, of another version, or no store.
+        StoreError: The file is damaged, of another version, or no store, or
+            cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._copy: TemporaryDirectory | None = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._connected() as db:
             if _is_new(db):
@@ -107,13 +117,36 @@ class Store:
                 for statement in _SCHEMA:
                     db.execute(statement)
                 db.execute(f'PRAGMA user_version = {SCHEMA_VERSION}')
-            version = _version(db)
-            if version != SCHEMA_VERSION:
-                raise StoreError(
-                    f'{self.path} is no store of this version (found '
-                    f'{version}, expected {SCHEMA_VERSION}): name another '
-                    'file, or rebuild it from the work dirs'
-                )
+            self._check(db)
+
+    @classmethod
+    def existing(cls, path: str | Path, copied: bool = False) -> 'Store':
+        """One to look at: nothing is made, and nothing need be writable.
+
+        Args:
+            path: The file.
+            copied: Look at a copy: SQLite tidies up what it opens, which
+                takes from a damaged file what others might still read.
+
+        Raises:
+            StoreError: There is none, or it is damaged.
+        """
+        store = cls.__new__(cls)
+        store.path, store._copy = Path(path), None
+        if not store.path.is_file():
+            raise StoreError(
+                f'there is no {path}: nothing of this suite has run in that '
+                'folder yet; `benchmark.py run` begins'
+            )
+        # SQLite wants to write beside what it reads.
+        if copied or not os.access(store.path.parent, os.W_OK):
+            store._copy = TemporaryDirectory()
+            for each in store.path.parent.glob(f'{store.path.name}*'):
+                shutil.copy(each, store._copy.name)
+            store.path = Path(store._copy.name) / store.path.name
+        with store._connected() as db:
+            store._check(db)
+        return store
 
     def add(self, cells: Iterable[tuple[str, str, Mapping]]) -> int:
         """Add cells that are not there yet; returns their number.
@@ -151,18 +184,23 @@ class Store:
                 "WHERE owner = ? AND state = 'running'",
                 [(each,) for each in dead],
             )
-            for key in keys:
-                taken = db.execute(
+            free = {
+                key
+                for (key,) in db.execute(
+                    "SELECT key FROM cells WHERE state = 'waiting' OR "
+                    "(state = 'running' AND heartbeat < ?)",
+                    (now - LOST_AFTER,),
+                )
+            }
+            key = next((key for key in keys if key in free), None)
+            if key is not None:
+                db.execute(
                     "UPDATE cells SET state = 'running', owner = ?, "
                     'heartbeat = ?, started = ?, ended = NULL, error = NULL, '
-                    'attempts = attempts + 1 WHERE key = ? AND '
-                    "(state = 'waiting' OR "
-                    "(state = 'running' AND heartbeat < ?))",
-                    (owner, now, now, key, now - LOST_AFTER),
+                    'attempts = attempts + 1 WHERE key = ?',
+                    (owner, now, now, key),
                 )
-                if taken.rowcount:
-                    return key
-        return None
+            return key
 
     def heartbeat(self, key: str, owner: str) -> bool:
         """Say that a cell still runs; False where another has taken it."""
@@ -191,25 +229,48 @@ class Store:
             environment: Versions that it ran with.
 
         Raises:
-            StoreError: Another process has taken the cell meanwhile.
+            TakenError: Another process has taken the cell meanwhile.
         """
         with self._writing() as db:
             self._end(db, key, owner, 'finished', None, environment)
-            db.execute('DELETE FROM metrics WHERE key = ?', (key,))
-            db.executemany(
-                'INSERT INTO metrics VALUES (?, ?, ?, ?)',
-                [
-                    # NaN would be NULL: a run that diverged has no result.
-                    (key, m, 'nan' if value != value else value, unit)
-                    for m, (value, unit) in metrics.items()
-                ],
-            )
+            _write_metrics(db, key, metrics)
+
+    def take(
+        self,
+        key: str,
+        metrics: Mapping[str, tuple[float, str]],
+        environment: Mapping[str, Any],
+        started: float,
+        ended: float,
+    ) -> bool:
+        """Store what was run elsewhere, or earlier.
+
+        Args:
+            key: A cell that neither runs nor has finished.
+            metrics: Value and unit by name.
+            environment: Versions that it ran with.
+            started: When it was begun, seconds since 1970.
+            ended: When it ended.
+
+        Returns:
+            Whether it was taken; not where it runs or has finished here.
+        """
+        with self._writing() as db:
+            taken = db.execute(
+                "UPDATE cells SET state = 'finished', error = NULL, "
+                'environment = ?, started = ?, ended = ? WHERE key = ? '
+                "AND state IN ('waiting', 'failed')",
+                (json.dumps(environment), started, ended, key),
+            ).rowcount
+            if taken:
+                _write_metrics(db, key, metrics)
+            return bool(taken)
 
     def fail(self, key: str, owner: str, error: str) -> None:
         """Store why a cell has failed.
 
         Raises:
-            StoreError: Another process has taken the cell meanwhile.
+            TakenError: Another process has taken the cell meanwhile.
         """
         with self._writing() as db:
             self._end(db, key, owner, 'failed', error, None)
@@ -228,8 +289,8 @@ class Store:
         with self._writing() as db:
             return sum(
                 db.execute(
-                    "UPDATE cells SET state = 'waiting', error = NULL "
-                    "WHERE key = ? AND state = 'failed'",
+                    "UPDATE cells SET state = 'waiting', error = NULL, "
+                    "attempts = 0 WHERE key = ? AND state = 'failed'",
                     (key,),
                 ).rowcount
                 for key in keys
@@ -253,19 +314,44 @@ class Store:
                 metrics.setdefault(key, {})[name] = (float(value), unit)
             rows = db.execute(
                 'SELECT key, name, spec, state, owner, attempts, started, '
-                'ended, error, environment FROM cells ORDER BY rowid'
+                'ended, error, environment, heartbeat FROM cells '
+                'ORDER BY rowid'
             ).fetchall()
-        return {
-            key: Entry(
-                key,
-                name,
-                json.loads(spec),
-                *rest,
-                None if environment is None else json.loads(environment),
-                metrics.get(key, {}),
+            return {
+                key: Entry(
+                    key,
+                    name,
+                    json.loads(spec),
+                    *rest,
+                    None if environment is None else json.loads(environment),
+                    metrics.get(key, {}),
+                    heartbeat,
+                )
+                for key, name, spec, *rest, environment, heartbeat in rows
+            }
+
+    def check(self) -> None:
+        """Look at every page of the file.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        with self._connected() as db:
+            ((found,),) = db.execute('PRAGMA quick_check(1)').fetchall()
+            if found != 'ok':
+                found = ' '.join(found.split())
+                raise sqlite3.DatabaseError(f'it is damaged ({found})')
+        self.entries()
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        version = _version(db)
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f'{self.path} is no store of this version (found {version}, '
+                f'expected {SCHEMA_VERSION}): name another folder with '
+                '--work-dir, or `benchmark.py rebuild SUITE` sets it aside '
+                "and makes another from the cells' folders"
             )
-            for key, name, spec, *rest, environment in rows
-        }
 
     def _end(self, db, key, owner, state, error, environment) -> None:
         ended = db.execute(
@@ -282,7 +368,7 @@ class Store:
             ),
         )
         if not ended.rowcount:
-            raise StoreError(
+            raise TakenError(
                 f'cell {key} is no longer run by {owner}: it sent no '
                 f'heartbeat for {LOST_AFTER:.0f} seconds, and another process '
                 'has taken it'
@@ -296,7 +382,8 @@ class Store:
             try:
                 yield db
             except BaseException:
-                db.execute('ROLLBACK')
+                if db.in_transaction:  # a full disk has ended it already
+                    db.execute('ROLLBACK')
                 raise
             db.execute('COMMIT')
 
@@ -310,15 +397,42 @@ class Store:
             )
             db.execute('PRAGMA foreign_keys = ON')
             yield db
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise StoreError(
-                f'{self.path}: {error}. Where the disk is full, make room '
-                'and go on; where the file is damaged, delete it and rebuild '
-                'it from the work dirs'
+                f'{self.path}: {error}; {_remedy(error)}'
             ) from error
         finally:
             if db is not None:
                 db.close()
+
+
+def _write_metrics(db: sqlite3.Connection, key: str, metrics: Mapping) -> None:
+    db.execute('DELETE FROM metrics WHERE key = ?', (key,))
+    db.executemany(
+        'INSERT INTO metrics VALUES (?, ?, ?, ?)',
+        [
+            # NaN would be NULL: a run that diverged has no result.
+            (key, m, 'nan' if value != value else value, unit)
+            for m, (value, unit) in metrics.items()
+        ],
+    )
+
+
+def _remedy(error: Exception) -> str:
+    said = str(error)
+    if 'full' in said:
+        return 'make room on the disk and go on: no finished cell is lost'
+    if 'readonly' in said or 'unable to open' in said:
+        return (
+            'see that the file and its folder can be written, or name '
+            'another folder with --work-dir'
+        )
+    if 'locked' in said:
+        return f'another process has kept it for {_BUSY:.0f} seconds'
+    return (
+        '`benchmark.py rebuild SUITE` sets the file aside and makes another '
+        "from the cells' folders"
+    )
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -332,18 +446,26 @@ def _is_new(db: sqlite3.Connection) -> bool:
 
 def this_process() -> str:
     """A name of this process among those of all machines."""
-    return f'{socket.gethostname()}:{os.getpid()}'
+    return f'{_machine()}:{os.getpid()}'
 
 
 def dead_owners(entries: Iterable[Entry]) -> set[str]:
     """Owners of running cells that were processes of this machine."""
-    host = socket.gethostname()
+    here = _machine()
     owners = {e.owner for e in entries if e.state == 'running' and e.owner}
     return {
         owner
         for owner in owners
-        if owner.rpartition(':')[0] == host and not _alive(owner)
+        if owner.rpartition(':')[0] == here and not _alive(owner)
     }
+
+
+def _machine() -> str:
+    """Where numbers of processes mean the same: containers count anew."""
+    with suppress(OSError):
+        space = os.stat('/proc/self/ns/pid').st_ino
+        return f'{socket.gethostname()}/{space}'
+    return socket.gethostname()
 
 
 def _alive(owner: str) -> bool:

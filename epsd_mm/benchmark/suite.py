@@ -1,5 +1,6 @@
 """A suite: which runs are compared, and what is claimed before they run."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,8 +9,13 @@ from typing import Any
 
 from mmengine.config import Config
 
+from epsd_mm.config_types import find_hook
+from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.variants import VARIANTS
+from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.runs import Run, key_of
+
+from .suite_file import read_suite_file
 
 #: So many claims may be tested; everything else is descriptive.
 MOST_CLAIMS = 3
@@ -108,10 +114,26 @@ class Cell:
             options={**self.setup.options, **self.method.options},
         )
 
+    @property
+    def config(self) -> Config:
+        """The config of the run.
+
+        Raises:
+            ValueError: The method does not fit the config.
+            TypeError: The hook has no such option.
+        """
+        cfg = self.run.resolve(self.setup.base)
+        if (found := find_hook(cfg, 'EPSDHook')) is not None:
+            hook = dict(found[0][found[1]])
+            for name in ('type', 'priority'):
+                hook.pop(name, None)
+            Settings.build(**hook)
+        return cfg
+
     @cached_property
     def key(self) -> str:
         """Hash of all that decides the result."""
-        return key_of(self.run.resolve(self.setup.base))
+        return key_of(self.config)
 
     def spec(self) -> dict[str, Any]:
         """Plain values that say what the cell is."""
@@ -160,12 +182,7 @@ class Suite:
                 effect; says what.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f'no suite {path}: configs/benchmarks/ has those that are '
-                'shipped'
-            )
-        content = Config.fromfile(path).to_dict()
+        content = read_suite_file(path)
         unknown = [key for key in content if key not in _KEYS]
         missing = [key for key in _KEYS[:-1] if key not in content]
         if unknown or missing:
@@ -200,16 +217,29 @@ class Suite:
         """All cells: seed by seed, so that a part of them is paired.
 
         Raises:
-            ValueError: Two methods are the same run.
+            ValueError: A method does not fit a set-up, or two cells are the
+                same run or have the same name.
         """
         cells = list(self._grid())
         names: dict[str, str] = {}
         for cell in cells:
-            other = names.setdefault(cell.key, cell.name)
+            try:
+                other = names.setdefault(cell.key, cell.name)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f'{self.path}: {cell.name!r} cannot run: {error}'
+                ) from error
             if other != cell.name:
                 raise ValueError(
                     f'{self.path}: {other!r} and {cell.name!r} are the same '
                     'run: leave one of them out'
+                )
+        for name, count in Counter(cell.name for cell in cells).items():
+            if count > 1:
+                raise ValueError(
+                    f'{self.path}: {count} cells have the name {name!r}: '
+                    'name set-ups and methods without "/", and sparsities '
+                    'that differ in the first six digits'
                 )
         return cells
 
@@ -232,6 +262,17 @@ class Suite:
                 raise ValueError(
                     f'{self.path}: {name} has {sorted(twice)} twice'
                 )
+        for seed in self.seeds:
+            if not isinstance(seed, int) or seed < 0:
+                raise ValueError(
+                    f'{self.path}: the seed {seed!r} must be a whole number, '
+                    'not below 0'
+                )
+        for sparsity in self.sparsities:
+            try:
+                check_sparsity(sparsity)
+            except ValueError as error:
+                raise ValueError(f'{self.path}: {error}') from error
         if len(self.claims) > MOST_CLAIMS:
             raise ValueError(
                 f'{self.path}: {len(self.claims)} claims, but at most '

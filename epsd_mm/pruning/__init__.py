@@ -19,20 +19,19 @@ from .mask_keeper import MaskKeeper
 from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
 from .objective import ModuleObjective, Objective, Step
+from .patterns import NM, Blocks, Channels, Pattern, Weights
 from .prunable import Prunability, prunable_parameters, weight_count
 from .schedule import Schedule
 from .scoring import Scoring, score
 from .search import Alone, Found, find_masks
 from .selection import select
-from .structures import NM, Blocks, LayerStructure, Rows, Weights
-from .target import Target
 
 __all__ = [
     'Allocation',
     'Alone',
     'Blocks',
     'ByGlob',
-    'Rows',
+    'Channels',
     'Criterion',
     'ERK',
     'FORCE',
@@ -48,7 +47,7 @@ __all__ = [
     'ModuleObjective',
     'NM',
     'Objective',
-    'LayerStructure',
+    'Pattern',
     'ProsPr',
     'Prunability',
     'Random',
@@ -57,7 +56,6 @@ __all__ = [
     'Scoring',
     'Step',
     'SynFlow',
-    'Target',
     'Uniform',
     'Weights',
     'check_hessian_product',

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 from torch import multiprocessing
@@ -71,3 +72,9 @@ def training_in(folder):
     )
     assert process.stdout.readline() == b'held\n'
     return process
+
+
+def gone(pid):
+    """Whether a process of this number has ended."""
+    status = Path('/proc', str(pid), 'stat')
+    return not status.exists() or status.read_text().split()[2] == 'Z'

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,9 +14,22 @@ import pytest
 
 import epsd_mm
 from epsd_mm.benchmark.cell import RESULT, SPEC
-from epsd_mm.benchmark.driver import Driver, clean, seconds_left, stale
-from epsd_mm.benchmark.executors import Executor, JobError
+from epsd_mm.benchmark.driver import (
+    MOST_ATTEMPTS,
+    Driver,
+    SuiteError,
+    clean,
+    seconds_left,
+    stale,
+)
+from epsd_mm.benchmark.executors import (
+    Executor,
+    InterruptedJobError,
+    JobError,
+    PlaceError,
+)
 from epsd_mm.benchmark.overview import overview, sentence
+from epsd_mm.benchmark.store import StoreError
 from epsd_mm.benchmark.suite import Suite
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
@@ -140,7 +155,7 @@ def test_cells_of_an_edited_suite_are_stale_and_can_be_deleted(driver):
     ran = Fake()
     edited.run(ran, jobs=1)
     assert ran.ran == [f'a/epsd/0.8/seed {i}' for i in range(3)]
-    assert clean(edited) == 3
+    assert clean(edited) == old
     assert not edited.work_dir(old[0].key).exists()
     assert len(edited.store.entries()) == 6
 
@@ -174,3 +189,126 @@ def test_time_left_is_that_of_cells_like_those_finished(driver):
     object.__setattr__(entries[3], 'state', 'running')
     object.__setattr__(entries[3], 'started', time.time() - 20)
     assert seconds_left(entries, 2) == pytest.approx((180 + 40) / 2, abs=1)
+
+
+def test_a_killed_cell_begins_again_but_not_for_ever(driver):
+    broken = Fake(
+        lambda spec: (
+            InterruptedJobError('killed by SIGKILL')
+            if spec['name'] == 'a/epsd/0.9/seed 1'
+            else None
+        )
+    )
+    driver().run(broken, jobs=1)
+    assert broken.ran.count('a/epsd/0.9/seed 1') == MOST_ATTEMPTS
+    entries = driver().store.entries().values()
+    (failed,) = (e for e in entries if e.state == 'failed')
+    assert failed.error == 'killed by SIGKILL'
+    assert sum(e.state == 'finished' for e in entries) == 5
+    driver().run(Fake(), jobs=1, retry=True)
+    assert driver().store.entries()[failed.key].state == 'finished'
+
+
+def test_a_machine_that_cannot_run_cells_ends_the_run(driver):
+    broken = Fake(lambda spec: PlaceError('node7 has no /data/suite'))
+    with pytest.raises(SuiteError, match='node7 has no /data/suite'):
+        driver().run(broken, jobs=1)
+    assert len(broken.ran) == 1
+    driver().run(Fake(), jobs=1)
+    assert {e.state for e in driver().store.entries().values()} == {'finished'}
+
+
+def test_first_cells_that_all_fail_alike_end_the_run(driver):
+    broken = Fake(lambda spec: JobError('status 1: no data'))
+    with pytest.raises(SuiteError, match='failed alike .*no data.*--retry'):
+        driver().run(broken, jobs=1)
+    assert len(broken.ran) == 3
+    different = Fake(lambda spec: JobError(f'lr of {spec["name"]}'))
+    driver().run(different, jobs=1, retry=True)
+    assert len(different.ran) == 6
+
+
+def test_no_cell_begins_on_a_full_disk(driver, monkeypatch):
+    made = driver()
+    with monkeypatch.context() as patch:
+        free = shutil.disk_usage('.')._replace(free=5_000_000)
+        patch.setattr(shutil, 'disk_usage', lambda folder: free)
+        with pytest.raises(SuiteError, match='has 5 MB left'):
+            made.run(Fake(), jobs=2)
+    states = {e.state for e in made.store.entries().values()}
+    assert states == {'waiting'}
+    driver().run(Fake(), jobs=2)
+
+
+def test_a_metric_that_is_not_reported_ends_the_run_with_what_there_is(
+    driver,
+):
+    wrong = driver(CONTENT.replace('accuracy/top1', 'accuracy/top3'))
+    ran = Fake()
+    with pytest.raises(SuiteError, match="'accuracy/top3'.*has accuracy/top1"):
+        wrong.run(ran, jobs=1)
+    assert len(ran.ran) == 1
+    others = Fake()
+    driver().run(others, jobs=1)
+    assert len(others.ran) == 5
+
+
+@pytest.mark.parametrize('content', ['', '{"metrics": 3}', '[]', None])
+def test_a_cell_without_a_whole_result_has_failed(content, driver):
+    class Careless(Fake):
+        def submit(self, job):
+            future = super().submit(job)
+            path = Path(job.command[-1]) / RESULT
+            path.unlink()
+            if content is not None:
+                path.write_text(content)
+            return future
+
+    made = driver(CONTENT.replace('[0, 1, 2]', '[0]'))
+    made.run(Careless(), jobs=1)
+    for entry in made.store.entries().values():
+        assert entry.state == 'failed'
+        assert 'left no result' in entry.error and RESULT in entry.error
+
+
+def test_a_store_that_cannot_be_written_for_a_moment_loses_no_cell(
+    driver, monkeypatch
+):
+    monkeypatch.setattr('epsd_mm.benchmark.driver._HEARTBEAT', 0.05)
+    made, beats = driver(), []
+
+    def heartbeat(key, owner):
+        beats.append(key)
+        if len(beats) < 3:
+            raise StoreError('the disk is full')
+
+    class Slow(Fake):
+        def submit(self, job):
+            deadline = time.monotonic() + 10
+            while len(beats) < 3 and made._running:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            return super().submit(job)
+
+    monkeypatch.setattr(made.store, 'heartbeat', heartbeat)
+    made.run(Slow(), jobs=2)
+    assert len(beats) >= 3
+
+
+def test_a_cell_that_was_taken_away_is_left_to_its_new_owner(driver):
+    """This driver was silent for too long, as a suspended one is."""
+    made = driver(CONTENT.replace('[0, 1, 2]', '[0]'))
+
+    class TakenAway(Fake):
+        def submit(self, job):
+            key = Path(job.command[-1]).name
+            with sqlite3.connect(made.store.path) as db:
+                db.execute(
+                    "UPDATE cells SET owner = 'other' WHERE key = ?", (key,)
+                )
+            return super().submit(job)
+
+    made.run(TakenAway(), jobs=1)
+    entries = made.store.entries().values()
+    assert {(e.state, e.owner) for e in entries} == {('running', 'other')}
+    assert all(e.metrics == {} for e in entries)

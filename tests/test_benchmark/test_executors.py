@@ -1,13 +1,24 @@
 """Jobs run apart, share what there is, and end when they are told."""
 
 import os
+import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from epsd_mm.benchmark.executors import Job, JobError, LocalExecutor, run_job
+from epsd_mm.benchmark import executors
+from epsd_mm.benchmark.executors import (
+    BUSY,
+    PARENT,
+    InterruptedJobError,
+    Job,
+    JobError,
+    LocalExecutor,
+    PlaceError,
+    run_job,
+)
+from tests.helpers.processes import gone
 
 
 def job(tmp_path, code, log='log.txt'):
@@ -39,11 +50,6 @@ child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
 open('pids', 'w').write(f'{os.getpid()} {child.pid}')
 time.sleep(60)
 """
-
-
-def gone(pid):
-    status = Path('/proc', pid, 'stat')
-    return not status.exists() or status.read_text().split()[2] == 'Z'
 
 
 def test_what_runs_ends_with_its_executor(tmp_path):
@@ -95,3 +101,88 @@ def test_options_that_make_no_sense_are_refused(options, said):
 def test_cores_are_not_shared_by_default():
     with LocalExecutor(threads=1) as executor:
         assert executor.workers == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    'code, again',
+    [
+        ('import os; os.kill(os.getpid(), 9)', True),
+        ('import os; os.kill(os.getpid(), 15)', True),
+        (f'raise SystemExit({BUSY})', True),
+        ('raise SystemExit(1)', False),
+    ],
+)
+def test_a_job_that_was_killed_or_had_to_wait_may_begin_again(
+    code, again, tmp_path
+):
+    with pytest.raises(JobError) as error:
+        run_job(job(tmp_path, code))
+    assert isinstance(error.value, InterruptedJobError) == again
+
+
+def test_a_job_knows_whom_it_must_not_outlive(tmp_path):
+    code = f"import os; print(os.environ['{PARENT}'], os.getppid())"
+    run_job(job(tmp_path, code))
+    named, parent = (tmp_path / 'log.txt').read_text().split()
+    assert named == parent == str(os.getpid())
+
+
+SHORT_LIVED = f"""
+import os, subprocess, sys, time
+os.environ[{PARENT!r}] = str(os.getpid())
+subprocess.Popen([sys.executable, *sys.argv[2:]])
+time.sleep(float(sys.argv[1]))
+"""
+# Comes to watch for its parent only after a while, as what imports much does.
+WATCHING = f"""
+import os, runpy, sys, time
+open(sys.argv[1], 'w').write(str(os.getpid()))
+time.sleep(0.5)
+runpy.run_path({executors.__file__!r})['end_with_parent']()
+"""
+
+
+@pytest.mark.parametrize('seconds', [0.2, 1.5], ids=['early', 'late'])
+def test_a_job_ends_with_its_parent(seconds, tmp_path):
+    """Also where that dies before the job has come to look for it."""
+    told = tmp_path / 'pid'
+    watching = ['-c', WATCHING, str(told)]
+    parent = [sys.executable, '-c', SHORT_LIVED, str(seconds), *watching]
+    subprocess.run(parent, check=True)
+    deadline = time.monotonic() + 20
+    while not told.exists() or not gone(told.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_a_job_leaves_behind_ends_with_it(tmp_path):
+    code = SLEEPER.replace('time.sleep(60)\n', 'raise SystemExit(1)\n')
+    with pytest.raises(JobError):
+        run_job(job(tmp_path, code))
+    _, child = (tmp_path / 'pids').read_text().split()
+    deadline = time.monotonic() + 10
+    while not gone(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (dict(log='absent/log.txt'), 'has no .*absent: all machines must see'),
+        (dict(folder='absent'), 'has no .*absent: all machines must see'),
+        (dict(command=['/opt/python']), 'has no /opt/python: .*same Python'),
+    ],
+)
+def test_a_machine_without_the_files_says_so_and_makes_none(
+    change, said, tmp_path
+):
+    """A Ray or Slurm node, say, that does not share the folder."""
+    parts = dict(command=[sys.executable, '-c', ''], log='log', folder='.')
+    parts |= change
+    wrong = Job(
+        parts['command'], tmp_path / parts['log'], tmp_path / parts['folder']
+    )
+    with pytest.raises(PlaceError, match=said):
+        run_job(wrong)
+    assert not (tmp_path / 'absent').exists()

@@ -11,7 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from epsd_mm.benchmark import store as module
-from epsd_mm.benchmark.store import LOST_AFTER, Store, StoreError
+from epsd_mm.benchmark.store import (
+    LOST_AFTER,
+    Store,
+    StoreError,
+    dead_owners,
+    this_process,
+)
 
 CELLS = [(f'key{i}', f'cell {i}', dict(seed=i)) for i in range(4)]
 KEYS = [key for key, _, _ in CELLS]
@@ -168,3 +174,85 @@ def test_a_store_of_another_version_is_refused_and_left(tmp_path):
         db.execute('PRAGMA user_version = 99')
     with pytest.raises(StoreError, match='found 99, expected 1'):
         Store(path)
+
+
+def test_results_from_elsewhere_replace_no_other(store):
+    assert store.take('key0', RESULT, dict(torch='2'), 100.0, 160.0)
+    entry = store.entries()['key0']
+    assert (entry.state, entry.metrics) == ('finished', RESULT)
+    assert (entry.started, entry.ended) == (100.0, 160.0)
+    store.claim(['key1'], 'p')
+    for key in ('key0', 'key1', 'unknown'):
+        assert not store.take(key, {'accuracy': (0.0, '%')}, {}, 0.0, 1.0)
+    assert store.entries()['key0'].metrics == RESULT
+    assert states(store)['key1'] == 'running'
+
+
+def test_what_is_only_looked_at_is_not_made(tmp_path):
+    path = tmp_path / 'folder' / 'suite.sqlite'
+    with pytest.raises(StoreError, match='nothing of this suite has run'):
+        Store.existing(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_can_be_looked_at(
+    store, tmp_path, monkeypatch
+):
+    holding = sqlite3.connect(store.path)  # keeps what is new in the log
+    holding.execute('SELECT count(*) FROM cells').fetchone()
+    store.claim(['key0'], 'p')
+    before = {path.name for path in tmp_path.iterdir()}
+    assert 'suite.sqlite-wal' in before
+    monkeypatch.setattr(module.os, 'access', lambda *args: False)
+    assert states(Store.existing(store.path))['key0'] == 'running'
+    assert {path.name for path in tmp_path.iterdir()} == before
+    holding.close()
+
+
+def test_a_full_disk_loses_nothing_and_is_said(store, monkeypatch):
+    connect = sqlite3.connect
+
+    def small(*args, **kwargs):
+        db = connect(*args, **kwargs)
+        (pages,) = db.execute('PRAGMA page_count').fetchone()
+        db.execute(f'PRAGMA max_page_count = {pages}')
+        return db
+
+    store.claim(['key0'], 'p')
+    much = {f'metric {i} of many': (1.0, 's') for i in range(500)}
+    with monkeypatch.context() as patch:
+        patch.setattr(module.sqlite3, 'connect', small)
+        with pytest.raises(StoreError, match='full; make room on the disk'):
+            store.finish('key0', 'p', much, {})
+    entry = store.entries()['key0']
+    assert entry.state == 'running' and entry.metrics == {}
+    store.finish('key0', 'p', much, {})
+    assert store.entries()['key0'].metrics == much
+
+
+def test_damage_within_the_file_is_found(store):
+    store.add((f'more {i}', 'x' * 500, {}) for i in range(200))
+    with sqlite3.connect(store.path) as db:
+        db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+    content = bytearray(store.path.read_bytes())
+    content[3 * 4096 : 4 * 4096] = bytes(range(256)) * 16
+    store.path.write_bytes(content)
+    with pytest.raises(StoreError, match='suite.sqlite: .*rebuild SUITE'):
+        store.check()
+
+
+def test_a_spec_that_cannot_be_read_is_damage(store):
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE cells SET spec = '{' WHERE key = 'key1'")
+    with pytest.raises(StoreError, match='rebuild'):
+        store.check()
+
+
+def test_a_process_of_another_space_is_not_taken_for_dead(store):
+    here, _, number = this_process().rpartition(':')
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    store.claim(['key0'], f'{here}:{gone.pid}')
+    store.claim(['key1'], f'{here}0:{gone.pid}')  # another container
+    store.claim(['key2'], f'{here}:{number}')
+    assert dead_owners(store.entries().values()) == {f'{here}:{gone.pid}'}

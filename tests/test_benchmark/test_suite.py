@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import epsd_mm
+from epsd_mm.benchmark.checks import check_data, check_metrics
 from epsd_mm.benchmark.suite import Suite
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
@@ -90,6 +91,12 @@ def test_the_shipped_suites_load(path):
         ("colour = 'red'", 'has besides colour'),
         ('del title', 'lacks title'),
         ('setups = [1]', 'must be a dict by name'),
+        ("methods = {'x': dict(), 'x': dict()}", "'x' is named twice"),
+        ('sparsities = [90]', r'sparsity=90 must be a number in \[0, 1\)'),
+        ("seeds = ['0']", "the seed '0' must be a whole number"),
+        ('seeds = [-1]', 'the seed -1 must be a whole number'),
+        ('title = titel', "NameError: name 'titel' is not defined"),
+        ('title = (', 'cannot be read: SyntaxError'),
     ],
 )
 def test_what_is_wrong_is_said(more, said, suite):
@@ -108,3 +115,59 @@ def test_a_missing_config_is_named(suite):
         suite("setups = dict(a=dict(config='nowhere.py', metric='x'))")
     with pytest.raises(FileNotFoundError, match='no suite'):
         Suite.load('nowhere.py')
+
+
+@pytest.mark.parametrize(
+    'method, said',
+    [
+        ("dict(criterion='SNIPS')", "'a/x/0.9/seed 0' cannot run: .*SNIPS"),
+        ("dict(criterion=dict(type='ProsPr', stepz=3))", 'stepz'),
+        ("dict(sd_loss='CSKD')", 'CSKD'),
+        ("dict(options={'default_hooks.epsd.drawz': 3})", 'option drawz'),
+        ('dict(score_weights=dict(task=1, kd=1))', 'kd'),
+        ("dict(variant='dense', criterion='SNIP')", 'would have no effect'),
+    ],
+)
+def test_a_method_that_cannot_run_is_said_before_it_does(method, said, suite):
+    with pytest.raises(ValueError, match=said) as error:
+        suite(f"methods['x'] = {method}").cells  # noqa: B018
+    assert 'suite.py' in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'more',
+    [
+        'sparsities = [0.9, 0.9000000001]',
+        "setups['a/epsd'] = setups['a']; methods['0.9/epsd'] = dict()",
+    ],
+)
+def test_two_cells_of_one_name_are_refused(more, suite):
+    with pytest.raises(ValueError, match='2 cells have the name|same run'):
+        suite(more).cells  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    'metric, said',
+    [
+        ('coco/bbox_mAP', 'report accuracy/…, calibration/…'),
+        ('top1', 'report accuracy/…'),
+        ('accuracy/top1', None),
+        ('calibration/ece', None),
+    ],
+)
+def test_a_metric_of_no_evaluator_is_said_before_anything_runs(
+    metric, said, suite
+):
+    asked = suite(f"setups['a']['metric'] = {metric!r}")
+    if said is None:
+        check_metrics(asked)
+        return
+    with pytest.raises(ValueError, match=f"'{metric}'.*{said}"):
+        check_metrics(asked)
+
+
+def test_absent_data_is_said_with_what_gets_it(suite, tmp_path):
+    nowhere = {'train_dataloader.dataset.data_root': str(tmp_path / 'none')}
+    asked = suite(f"setups['a']['options'] = {nowhere!r}")
+    with pytest.raises(FileNotFoundError, match='prepare_data.py cifar100'):
+        check_data(asked.cells)

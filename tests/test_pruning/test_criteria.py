@@ -17,6 +17,7 @@ from epsd_mm.pruning import (
     ProsPr,
     Random,
     SynFlow,
+    find_masks,
     meta_gradient,
     prunable_parameters,
 )
@@ -32,7 +33,6 @@ from tests.helpers.oracles import (
     synaptic_flow,
     unrolled_gradient,
 )
-from tests.helpers.selections import find_masks
 
 
 class Net(nn.Sequential):

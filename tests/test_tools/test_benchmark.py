@@ -1,110 +1,227 @@
 """A suite from its config to its report, by the tool."""
 
 import json
+import os
 import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
-from epsd_mm.benchmark.cell import run as run_cell
-from epsd_mm.benchmark.suite import Suite
 from epsd_mm.engine.safe_loading import load_values
-from tests.helpers.datasets import picture_folder
-from tests.helpers.runners import tiny_classifier_cfg
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / 'tools' / 'analysis_tools'))
+
+from damage.killed_suite import KilledSuite, running_cells  # noqa: E402
+from damage.tiny_suite import write_tiny_suite  # noqa: E402
 
 pytestmark = pytest.mark.slow
-EPSD = dict(
-    type='EPSDHook',
-    sparsity=0.5,
-    criterion=dict(type='ProsPr', steps=1, lr=0.01),
-    sd_loss=dict(type='PSKDLoss'),
-    draws=1,
-    allow_empty_layers=True,
-)
-SPARSE = ['default_hooks.epsd.sparsity=0.5']
-SUITE = """
-title = 'A suite of two cells'
-setups = dict(pictures=dict(config='config.py', metric='accuracy/top1'))
-methods = {'dense': dict(variant='dense'), 'EPSD': dict()}
-sparsities = [0.5]
-seeds = [0]
-"""
+
+
+@contextmanager
+def imported_from_here():
+    """Let processes that are started import this package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHONPATH', str(ROOT))
+        patch.setenv('OMP_NUM_THREADS', '1')
+        yield
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """A suite of two cells over drawn pictures, and where it has run."""
+    folder = tmp_path_factory.mktemp('finished')
+    path = write_tiny_suite(folder, 1, 8, ('dense', 'EPSD'))
+    suite = KilledSuite(path, folder / 'work')
+    with imported_from_here():
+        said = suite.tool('run', '--jobs', '2')
+    assert '2 of 2 cells finished' in said
+    return suite
 
 
 @pytest.fixture
-def suite(tmp_path):
-    """A suite over a folder of pictures, and its work dir."""
-    pictures = picture_folder(tmp_path / 'pictures')
-    cfg = tiny_classifier_cfg(pictures, tmp_path / 'unused', EPSD)
-    loader = cfg.train_dataloader.to_dict()
-    cfg.val_dataloader = dict(
-        loader, sampler=dict(type='DefaultSampler', shuffle=False)
-    )
-    cfg.val_evaluator = dict(type='Accuracy')
-    cfg.val_cfg = dict()
-    for name in ('work_dir', 'experiment_name', 'visualizer'):
-        cfg.pop(name)
-    Config(cfg.to_dict()).dump(tmp_path / 'config.py')
-    (tmp_path / 'suite.py').write_text(SUITE)
-    return str(tmp_path / 'suite.py'), tmp_path / 'work'
+def where(finished):
+    return str(finished.suite), '--work-dir', str(finished.folder)
 
 
-def test_a_suite_runs_goes_on_and_reports(suite, run, capsys):
-    path, work_dir = suite
-    where = (path, '--work-dir', str(work_dir))
-    run('benchmark', 'run', *where, '--jobs', '2')
-    assert '2 of 2 cells finished' in capsys.readouterr().out
-    results = sorted(work_dir.glob('cells/*/result.json'))
-    assert len(results) == 2
-    times = [path.stat().st_mtime_ns for path in results]
+@pytest.fixture
+def suite(finished, tmp_path):
+    """A copy of the suite that nothing has run of, and its work dir."""
+    path = finished.suite.with_name(f'{tmp_path.name}.py')
+    path.write_text(finished.suite.read_text())
+    return str(path), tmp_path / 'work'
+
+
+def results_of(suite):
+    paths = sorted(suite.folder.glob('cells/*/result.json'))
+    return {path: json.loads(path.read_text())['metrics'] for path in paths}
+
+
+def test_a_finished_suite_runs_nothing_again(finished, where, run):
+    before = {path: path.stat().st_mtime_ns for path in results_of(finished)}
+    assert len(before) == 2
     run('benchmark', 'run', *where)
-    assert [path.stat().st_mtime_ns for path in results] == times
+    assert all(p.stat().st_mtime_ns == time for p, time in before.items())
 
-    metrics = [json.loads(path.read_text())['metrics'] for path in results]
+
+def test_results_are_measured_reported_and_exported(
+    finished, where, run, tmp_path
+):
+    metrics = results_of(finished).values()
     assert all('metric/accuracy/top1' in each for each in metrics)
+    for each in metrics:
+        assert each['training/seconds'][0] > 0
+        assert each['training/peak_memory'][0] > 2**27
     (pruned,) = (each for each in metrics if 'saved/sparsity' in each)
     assert pruned['saved/sparsity'][0] == pytest.approx(0.5, abs=1e-2)
+    for folder in finished.folder.glob('cells/*'):
+        assert [p.name for p in folder.glob('*.pth')] == ['epoch_8.pth']
 
-    run('benchmark', 'report', *where)
-    page = (work_dir / 'report' / 'report.html').read_text()
-    assert 'A suite of two cells' in page and 'All 2 cells' in page
+    run('benchmark', 'report', *where, '--out', str(tmp_path))
+    page = (tmp_path / 'report.html').read_text()
+    assert 'Drawn pictures' in page and 'All 2 cells' in page
     assert not re.search('(src|href)="http', page)
-    # of the run's own files: masks, and the self-distillation term
-    assert 'Masks at 0.5' in page and 'first steps after pruning' in page
-    assert 'images scored' in page
-    run('benchmark', 'export', *where)
-    assert (work_dir / 'export' / 'results.csv').read_text().count('EPSD')
+    run('benchmark', 'export', *where, '--out', str(tmp_path))
+    assert (tmp_path / 'results.csv').read_text().count('EPSD')
 
 
-@pytest.mark.parametrize('method, options', [('dense', []), ('EPSD', SPARSE)])
+@pytest.mark.parametrize(
+    'method, variant, options',
+    [
+        ('dense', 'dense', []),
+        ('EPSD', 'epsd', ['default_hooks.epsd.sparsity=0.5']),
+    ],
+)
 def test_a_cell_ends_as_the_same_run_by_the_training_tool(
-    suite, run, tmp_path, method, options
+    finished, run, tmp_path, method, variant, options
 ):
-    path, _ = suite
-    (cell,) = [c for c in Suite.load(path).cells if c.method.name == method]
-    spec = dict(cell.spec(), key=cell.key, name=cell.name)
-    (tmp_path / 'cell').mkdir()
-    (tmp_path / 'cell' / 'cell.json').write_text(json.dumps(spec))
-    run_cell(tmp_path / 'cell')
     run(
-        *('train', tmp_path / 'config.py'),
-        *('--variant', cell.method.variant, '--work-dir', tmp_path / 'tool'),
+        *('train', finished.suite.with_name('config.py')),
+        *('--variant', variant, '--work-dir', tmp_path),
         *('--cfg-options', 'randomness.seed=0', *options),
     )
+    (cell,) = (
+        path.parent
+        for path in finished.folder.glob('cells/*/cell.json')
+        if json.loads(path.read_text())['method'] == method
+    )
     ours, theirs = (
-        load_values(tmp_path / name / 'epoch_1.pth')['state_dict']
-        for name in ('cell', 'tool')
+        load_values(folder / 'epoch_8.pth')['state_dict']
+        for folder in (cell, tmp_path)
     )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_suite_without_results_makes_no_metafile(suite, run):
+def trained(folder, name):
+    """Wait for a cell to save its first epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for spec in folder.glob('cells/*/cell.json'):
+            saved = list(spec.parent.glob('epoch_*.pth'))
+            if saved and name in spec.read_text():
+                return spec.parent
+        time.sleep(0.01)
+    raise TimeoutError(name)
+
+
+def test_a_killed_suite_ends_with_the_same_table(finished, tmp_path):
+    """The runner and a cell, both while cells train."""
+    killed = KilledSuite(finished.suite, tmp_path)
+    with imported_from_here(), open(tmp_path / 'runner.txt', 'ab') as log:
+        runner = subprocess.Popen(
+            killed.command('run', '--jobs', '2'), stdout=log, stderr=log
+        )
+        cell = trained(tmp_path, 'EPSD')
+        for pid in running_cells(cell):
+            os.kill(pid, signal.SIGKILL)
+        trained(tmp_path, 'dense')
+        runner.kill()
+        runner.wait()
+        assert not list(cell.glob('result.json'))
+        killed.run(kills=0)
+        assert killed.table() == finished.table()
+    again = [p for p in results_of(killed) if 'EPSD' not in p.parent.name]
+    assert len(again) == 2
+
+
+def test_a_dry_run_says_what_is_known_and_makes_nothing(
+    finished, where, suite, run, capsys, tmp_path
+):
     path, work_dir = suite
-    where = (path, '--work-dir', str(work_dir))
-    with pytest.raises(SystemExit, match='no cell is finished'):
-        run('benchmark', 'metafile', *where, str(work_dir / 'metafile.yml'))
+    run('benchmark', 'run', path, '--work-dir', str(work_dir), '--dry-run')
+    assert (
+        '2 cells to run; 2 cells are not measured' in capsys.readouterr().out
+    )
+    run('benchmark', 'export', *where, '--out', str(tmp_path))
+    known = ('--costs', str(tmp_path / 'results.json'))
+    run(
+        *('benchmark', 'run', path, '--work-dir', str(work_dir)),
+        *('--dry-run', *known),
+    )
+    said = capsys.readouterr().out
+    assert '2 cells to run: 0.0' in said and 'not measured' not in said
+    assert not work_dir.exists()
+    with pytest.raises(SystemExit, match='--costs has no effect'):
+        run('benchmark', 'run', path, '--work-dir', str(work_dir), *known)
+
+
+@pytest.mark.parametrize('command', ['status', 'report', 'export', 'clean'])
+def test_where_nothing_has_run_nothing_is_made(command, suite, run):
+    path, work_dir = suite
+    with pytest.raises(SystemExit, match='nothing of this suite has run'):
+        run('benchmark', command, path, '--work-dir', str(work_dir))
+    assert not work_dir.exists()
+
+
+def test_a_damaged_store_is_named_and_rebuilt(
+    finished, where, run, capsys, tmp_path
+):
+    store = finished.folder / 'store.sqlite'
+    with sqlite3.connect(store) as db:
+        db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+    before = finished.table()
+    store.write_bytes(store.read_bytes()[:5000])
+    for command in ('run', 'status', 'report'):
+        with pytest.raises(SystemExit, match='rebuild SUITE'):
+            run('benchmark', command, *where)
+    run('benchmark', 'rebuild', *where)
+    assert '2 cells, 2 of them finished' in capsys.readouterr().out
+    assert finished.table() == before
+    (aside,) = finished.folder.glob('store.aside_*.sqlite')
+    assert aside.stat().st_size == 5000
+
+
+def test_stale_cells_are_listed_by_key_and_deleted_when_asked(
+    finished, run, capsys, tmp_path
+):
+    where = ('--work-dir', str(tmp_path / 'copy'))
+    subprocess.run(['cp', '-r', finished.folder, where[1]], check=True)
+    edited = finished.suite.with_name('edited.py')
+    edited.write_text(
+        finished.suite.read_text().replace('sparsities = [0.5]', '')
+        + 'sparsities = [0.6]'
+    )
+    run('benchmark', 'status', str(edited), *where)
+    said = ' '.join(capsys.readouterr().out.split())
+    (stale,) = (
+        path.parent
+        for path in Path(where[1]).glob('cells/*/cell.json')
+        if 'EPSD' in path.read_text()
+    )
+    assert f'{stale.name} pictures/EPSD/0.5/seed 0' in said
+    assert stale.exists()
+    run('benchmark', 'clean', str(edited), *where)
+    assert f'deleted {stale.name}' in capsys.readouterr().out
+    assert not stale.exists()
+    assert len(list(stale.parent.iterdir())) == 1
 
 
 def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):

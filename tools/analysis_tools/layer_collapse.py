@@ -29,7 +29,6 @@ from epsd_mm.pruning import (
     ModuleObjective,
     Random,
     SynFlow,
-    Target,
     find_masks,
     prunable_parameters,
 )
@@ -168,7 +167,7 @@ class Trial:
                 dict(self.net.named_parameters()),
                 Masks.ones_like(prunable),
                 lambda draw: iter(lambda: batch, None),
-                Target.over(prunable, 1 - 10**-exponent),
+                sparsity=1 - 10**-exponent,
                 seed=self.seed,
                 allow_empty_layers=True,
             )

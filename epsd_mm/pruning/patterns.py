@@ -11,12 +11,8 @@ from torch import Tensor
 Shape = Sequence[int]
 
 
-class Structure:
-    """What is kept or removed together."""
-
-
-class LayerStructure(Structure, ABC):
-    """Divides the weights of each layer into units of one size.
+class Pattern(ABC):
+    """Divides the weights of a layer into units of one size.
 
     Units are numbered along the weights. The score of a unit is the mean of
     its weights' scores, so that units of different layers compare.
@@ -30,7 +26,7 @@ class LayerStructure(Structure, ABC):
             ValueError: The layer cannot be divided; names it.
         """
 
-    def relaxed(self, density: float) -> 'LayerStructure':
+    def relaxed(self, density: float) -> 'Pattern':
         """What holds in a round that leaves this density, not the last."""
         return self
 
@@ -43,7 +39,7 @@ class LayerStructure(Structure, ABC):
         """The mask of a layer from the 1-D mask of its units."""
 
 
-class Weights(LayerStructure):
+class Weights(Pattern):
     """Single weights: unstructured pruning."""
 
     def unit_size(self, name, shape):
@@ -56,11 +52,8 @@ class Weights(LayerStructure):
         return units.reshape(shape)
 
 
-class Rows(LayerStructure):
-    """Whole rows of a weight: those of an output channel or feature.
-
-    Biases and normalisation stay, so that the channel goes on to emit what
-    they make of nothing.
+class Channels(Pattern):
+    """Whole output channels (of a linear layer: whole output features).
 
     Transposed convolutions store input channels first: there whole input
     channels are kept or removed.
@@ -76,7 +69,7 @@ class Rows(LayerStructure):
         return units.view(-1, *[1] * (len(shape) - 1)).expand(shape)
 
 
-class Blocks(LayerStructure):
+class Blocks(Pattern):
     """Blocks of the matrix (output channels, everything else).
 
     Args:
@@ -114,7 +107,7 @@ class Blocks(LayerStructure):
         return blocks.reshape(shape)
 
 
-class NM(LayerStructure):
+class NM(Pattern):
     """N of every M neighbouring weights along the input channels.
 
     For every output channel and kernel position, so that sparse matrix

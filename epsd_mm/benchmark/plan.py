@@ -1,0 +1,143 @@
+"""What the cells of a suite will cost, from what cells have cost."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from epsd_mm.tables import text_table
+
+from .store import Entry
+from .suite import Cell
+
+_UNKNOWN = 'not measured'
+_HEADINGS = ['set-up', 'method', 'sparsity', 'cells', 'one takes', 'all take']
+_HEADINGS += ['memory', 'GPU memory', 'measured on']
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What finished cells of a kind have cost.
+
+    Attributes:
+        seconds: Of one cell, the mean.
+        memory: Bytes of the process and its largest worker, the most.
+        gpu_memory: Bytes on the GPU, the most; None without one.
+        where: Devices and threads that they ran on.
+        cells: Number of them.
+    """
+
+    seconds: float
+    memory: float | None
+    gpu_memory: float | None
+    where: str
+    cells: int
+
+
+class Costs:
+    """Costs by set-up, method and sparsity.
+
+    Sparsity changes the cost of a run little: where a cell of another one
+    has been measured, that is taken. Nothing else is guessed.
+
+    Args:
+        entries: Finished cells, of this suite or of another with the same
+            names.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = [
+            entry
+            for entry in entries
+            if entry.state == 'finished'
+            and 'training/seconds' in entry.metrics
+        ]
+
+    def of(self, cell: Cell) -> Cost | None:
+        """Cost of a cell; None where none like it was measured."""
+        spec = cell.spec()
+        alike = [
+            entry
+            for entry in self._entries
+            if all(entry.spec[n] == spec[n] for n in ('setup', 'method'))
+        ]
+        same = [e for e in alike if e.spec['sparsity'] == cell.sparsity]
+        found = same or alike
+        return _cost(found) if found else None
+
+
+def _cost(entries: list[Entry]) -> Cost:
+    def values(name: str) -> list[float]:
+        return [e.metrics[name][0] for e in entries if name in e.metrics]
+
+    memory = values('training/peak_memory') + values('scoring/peak_memory')
+    on_gpu = values('training/gpu_memory')
+    return Cost(
+        seconds=statistics.mean(values('training/seconds')),
+        memory=max(memory, default=None),
+        gpu_memory=2**20 * max(on_gpu) if on_gpu else None,
+        where=', '.join(sorted({_machine(entry) for entry in entries})),
+        cells=len(entries),
+    )
+
+
+def _machine(entry: Entry) -> str:
+    environment = entry.environment or {}
+    device = environment.get('device', '?')
+    threads = environment.get('threads', '?')
+    return f'{device}, {threads} threads' if device == 'cpu' else device
+
+
+def plan(cells: Iterable[Cell], done: set[str], costs: Costs) -> str:
+    """A table of what would run.
+
+    Args:
+        cells: All of a suite.
+        done: Keys of those that have finished.
+        costs: What is known.
+    """
+    rows: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        if cell.key not in done:
+            row = cell.setup.name, cell.method.name, cell.sparsity
+            rows.setdefault(row, []).append(cell)
+    known, unknown, lines = 0.0, 0, []
+    for (setup, method, sparsity), alike in rows.items():
+        shown = '' if sparsity is None else f'{sparsity:.6g}'
+        row = [setup, method, shown]
+        cost = costs.of(alike[0])
+        if cost is None:
+            unknown += len(alike)
+            row += [str(len(alike)), '', '', '', '', _UNKNOWN]
+        else:
+            known += cost.seconds * len(alike)
+            row += [
+                str(len(alike)),
+                _time(cost.seconds),
+                _time(cost.seconds * len(alike)),
+                _size(cost.memory),
+                _size(cost.gpu_memory),
+                cost.where,
+            ]
+        lines.append(row)
+    count = sum(map(len, rows.values()))
+    total = f'{count} cells to run'
+    if count > unknown:
+        total += f': {known / 3600:.2f} hours, one after the other'
+    if unknown:
+        total += (
+            f'; {unknown} cells are {_UNKNOWN}: run one of their kind, or '
+            'name a results.json of such a run with --costs'
+        )
+    table = text_table(
+        'What would run', _HEADINGS, lines, align='lllrrrrrl', width=140
+    )
+    return f'{table}{total}'
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _size(size: float | None) -> str:
+    return '' if size is None else f'{size / 2**30:.2f} GiB'

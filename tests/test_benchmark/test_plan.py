@@ -1,0 +1,82 @@
+"""What would run is counted from what has run, and never guessed."""
+
+import pytest
+
+import epsd_mm
+from epsd_mm.benchmark.plan import Costs, plan
+from epsd_mm.benchmark.store import Entry
+from epsd_mm.benchmark.suite import Suite
+
+CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
+CONTENT = f"""
+title = 'test'
+setups = dict(a=dict(config={CONFIG!r}, metric='accuracy/top1'))
+methods = {{'dense': dict(variant='dense'), 'epsd': dict()}}
+sparsities = [0.9, 0.95]
+seeds = [0, 1]
+"""
+
+
+@pytest.fixture(scope='module')
+def suite(tmp_path_factory):
+    path = tmp_path_factory.mktemp('suite') / 'suite.py'
+    path.write_text(CONTENT)
+    return Suite.load(path)
+
+
+def cell_of(suite, name):
+    (found,) = (cell for cell in suite.cells if cell.name == name)
+    return found
+
+
+def entry(cell, seconds, state='finished', **more):
+    metrics = {'training/seconds': (seconds, 's'), **more}
+    if seconds is None:
+        del metrics['training/seconds']
+    return Entry(
+        *(cell.key, cell.name, cell.spec(), state, None, 1, 0, 1, None),
+        *(dict(device='H100', threads=4), metrics),
+    )
+
+
+def test_costs_are_means_of_like_cells(suite):
+    dense = [cell_of(suite, f'a/dense/seed {seed}') for seed in (0, 1)]
+    gib = {'training/peak_memory': (2.0**30, 'B')}
+    on_gpu = {'training/gpu_memory': (512.0, 'MiB')}
+    costs = Costs(
+        [entry(dense[0], 100, **gib), entry(dense[1], 140, **on_gpu)]
+    )
+    cost = costs.of(dense[0])
+    assert (cost.seconds, cost.cells) == (120, 2)
+    assert (cost.memory, cost.gpu_memory) == (2**30, 2**29)
+    assert cost.where == 'H100'
+
+
+def test_another_sparsity_counts_but_its_own_comes_first(suite):
+    at_90 = cell_of(suite, 'a/epsd/0.9/seed 0')
+    at_95 = cell_of(suite, 'a/epsd/0.95/seed 0')
+    assert Costs([entry(at_90, 100)]).of(at_95).seconds == 100
+    both = Costs([entry(at_90, 100), entry(at_95, 80)])
+    assert both.of(at_95).seconds == 80
+
+
+def test_other_methods_and_cells_without_a_cost_tell_nothing(suite):
+    dense = cell_of(suite, 'a/dense/seed 0')
+    epsd = cell_of(suite, 'a/epsd/0.9/seed 0')
+    assert Costs([entry(dense, 100)]).of(epsd) is None
+    # It was resumed, so that nobody knows; it failed.
+    assert Costs([entry(epsd, None)]).of(epsd) is None
+    assert Costs([entry(epsd, 9, 'failed')]).of(epsd) is None
+
+
+def test_the_plan_adds_up_what_is_known_and_names_the_rest(suite):
+    dense = cell_of(suite, 'a/dense/seed 0')
+    costs = Costs([entry(dense, 3600)])
+    text = plan(suite.cells, set(), costs)
+    assert '6 cells to run: 2.00 hours' in text
+    assert '4 cells are not measured' in text
+    rest = plan(suite.cells, {dense.key}, costs)
+    assert '5 cells to run: 1.00 hours' in rest
+    nothing = plan(suite.cells, set(), Costs([]))
+    assert '6 cells to run; 6 cells are not measured' in nothing
+    assert 'hours' not in nothing.splitlines()[-1]
