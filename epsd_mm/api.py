@@ -30,6 +30,7 @@ def prune(
     sd_loss: Any = None,
     score_weights: dict | None = None,
     allocation: Any = None,
+    structure: Any = None,
     pattern: Any = None,
     draws: int | None = None,
     batches_per_step: int = 1,
@@ -63,7 +64,8 @@ def prune(
         score_weights: ``dict(task=1.0, sd=1.0)``, see
             :class:`~epsd_mm.engine.EPSDHook`.
         allocation: How kept weights are divided among the layers.
-        pattern: What is kept together.
+        structure: What is kept together.
+        pattern: The old name of ``structure``.
         draws: Independent draws over which normalised scores are averaged;
             defaults to 8 for criteria that need data and score once.
         batches_per_step: Batches whose losses are averaged into one step.
@@ -87,7 +89,9 @@ def prune(
     """
     if criterion is None:
         raise ValueError('criterion=None prunes nothing: name a criterion')
+    old = {} if pattern is None else dict(pattern=pattern)
     settings = Settings.build(
+        **old,
         sparsity=sparsity,
         criterion=criterion,
         sd_loss=sd_loss,
@@ -97,7 +101,7 @@ def prune(
         include=include,
         exclude=exclude,
         allocation=allocation,
-        pattern=pattern,
+        structure=structure,
         allow_empty_layers=allow_empty_layers,
         zero_layers=zero_layers,
         seed=seed,
@@ -162,6 +166,7 @@ def _score_module(
         {n: p for n, p in model.named_parameters() if p.requires_grad},
         Masks.ones_like(prunable),
         stream,
+        settings.target(prunable),
         **settings.search,
     )
     warn_left_dense(found, MMLogger.get_current_instance())

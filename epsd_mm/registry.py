@@ -25,15 +25,15 @@ from epsd_mm.pruning import (
     Allocation,
     Blocks,
     ByGlob,
-    Channels,
     Criterion,
     Global,
     GraSP,
     IterSNIP,
+    LayerStructure,
     Magnitude,
-    Pattern,
     ProsPr,
     Random,
+    Rows,
     SynFlow,
     Uniform,
     Weights,
@@ -44,7 +44,7 @@ CRITERIA = Registry('criterion')
 #: How kept weights are divided among the layers.
 ALLOCATIONS = Registry('allocation')
 #: What is kept together.
-PATTERNS = Registry('pattern')
+STRUCTURES = Registry('structure')
 
 for _class in (
     FORCE,
@@ -66,11 +66,11 @@ for _name, _class in (
     ALLOCATIONS.register_module(name=_name, module=_class)
 for _name, _class in (
     ('weights', Weights),
-    ('channels', Channels),
+    ('rows', Rows),
     ('blocks', Blocks),
     ('nm', NM),
 ):
-    PATTERNS.register_module(name=_name, module=_class)
+    STRUCTURES.register_module(name=_name, module=_class)
 for _class in (CSKDLoss, DLBLoss, PSKDLoss):
     MODELS.register_module(module=_class)
 
@@ -96,11 +96,11 @@ def build_allocation(spec: Any) -> Allocation | None:
     return _build(spec, ALLOCATIONS, Allocation, 'allocation')
 
 
-def build_pattern(spec: Any) -> Pattern | None:
-    """A pattern, likewise; ``'2:4'`` is one of N:M."""
+def build_structure(spec: Any) -> LayerStructure | None:
+    """A structure, likewise; ``'2:4'`` is one of N:M."""
     if isinstance(spec, str) and (match := re.fullmatch(r'(\d+):(\d+)', spec)):
         spec = dict(type='nm', n=int(match[1]), m=int(match[2]))
-    return _build(spec, PATTERNS, Pattern, 'pattern')
+    return _build(spec, STRUCTURES, LayerStructure, 'structure')
 
 
 def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:

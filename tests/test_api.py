@@ -291,7 +291,7 @@ def test_self_distillation_without_effect_is_refused():
         (dict(score_weights=dict(sd=2.0)), 'there is no sd_loss'),
         (dict(batches=None), 'SNIP needs batches: give a data loader'),
         (
-            dict(allocation={'*': 0.9}, pattern='2:4'),
+            dict(allocation={'*': 0.9}, structure='2:4'),
             r"density 0.5, so that '\*': 0.9 cannot be met",
         ),
     ],
@@ -636,10 +636,10 @@ def test_attention_stays_masked_while_it_trains():
 
 @pytest.mark.parametrize(
     'option',
-    [dict(allocation='erk'), dict(pattern='channels'), dict(pattern='2:4')],
+    [dict(allocation='erk'), dict(structure='rows'), dict(structure='2:4')],
     ids=str,
 )
-def test_attention_takes_allocations_and_patterns(option):
+def test_attention_takes_allocations_and_structures(option):
     model = transformer()
     options = dict(sparsity=0.5, exclude=['conv_proj.*'])
     masks = prune(model, colours(1), 'SNIP', draws=1, **options, **option)
@@ -651,7 +651,7 @@ def test_attention_takes_allocations_and_patterns(option):
         if 'allocation' in option:
             wanted = densities[name] * mask.numel()
             assert abs(int(mask.sum()) - wanted) < 1 + 1e-6
-        elif option['pattern'] == 'channels':
+        elif option['structure'] == 'rows':
             assert torch.equal(mask.all(dim=1), mask.any(dim=1))
         else:
             assert {sum(group) for group in groups(mask, 4)} == {2}

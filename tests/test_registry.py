@@ -12,23 +12,23 @@ from epsd_mm.pruning import (
     Allocation,
     Blocks,
     ByGlob,
-    Channels,
     Criterion,
     Global,
     Magnitude,
     ProsPr,
     Random,
+    Rows,
     Uniform,
     Weights,
 )
 from epsd_mm.registry import (
     ALLOCATIONS,
     CRITERIA,
-    PATTERNS,
+    STRUCTURES,
     build_allocation,
     build_criterion,
-    build_pattern,
     build_sd_loss,
+    build_structure,
 )
 
 
@@ -137,11 +137,11 @@ def test_ones_own_criterion():
         (build_allocation, 'global', Global),
         (build_allocation, 'uniform', Uniform),
         (build_allocation, 'erk', ERK),
-        (build_pattern, 'weights', Weights),
-        (build_pattern, 'channels', Channels),
+        (build_structure, 'weights', Weights),
+        (build_structure, 'rows', Rows),
     ],
 )
-def test_allocations_and_patterns_have_their_names(build, name, cls):
+def test_allocations_and_structures_have_their_names(build, name, cls):
     assert type(build(name)) is cls
     assert type(build(dict(type=name))) is cls
     assert type(build(ConfigDict(type=name))) is cls
@@ -153,12 +153,12 @@ def test_allocations_and_patterns_have_their_names(build, name, cls):
     [
         (build_allocation, ERK()),
         (build_allocation, ByGlob({'*': 0.5})),
-        (build_pattern, NM(2, 4)),
+        (build_structure, NM(2, 4)),
         (build_allocation, None),
-        (build_pattern, None),
+        (build_structure, None),
     ],
 )
-def test_allocations_and_patterns_pass_as_they_are(build, part):
+def test_allocations_and_structures_pass_as_they_are(build, part):
     assert build(part) is part
 
 
@@ -189,14 +189,14 @@ def test_sparsities_by_glob_take_the_options_of_every_allocation():
 
 @pytest.mark.parametrize('text, numbers', [('2:4', (2, 4)), ('1:16', (1, 16))])
 def test_groups_are_written_as_n_of_m(text, numbers):
-    pattern = build_pattern(text)
-    assert type(pattern) is NM and (pattern.n, pattern.m) == numbers
-    same = build_pattern(dict(type='nm', n=numbers[0], m=numbers[1]))
-    assert vars(same) == vars(pattern)
+    structure = build_structure(text)
+    assert type(structure) is NM and (structure.n, structure.m) == numbers
+    same = build_structure(dict(type='nm', n=numbers[0], m=numbers[1]))
+    assert vars(same) == vars(structure)
 
 
 def test_options_of_blocks_arrive():
-    blocks = build_pattern(dict(type='blocks', rows=4, columns=1))
+    blocks = build_structure(dict(type='blocks', rows=4, columns=1))
     assert type(blocks) is Blocks
     assert (blocks.rows, blocks.columns) == (4, 1)
 
@@ -211,19 +211,19 @@ def test_options_of_blocks_arrive():
             'uniform',
         ),
         (
-            build_pattern,
+            build_structure,
             dict(type='2:4'),
-            "unknown pattern '2:4'; known are blocks, channels, nm, weights",
+            "unknown structure '2:4'; known are blocks, nm, rows, weights",
         ),
         (
-            build_pattern,
+            build_structure,
             '2:4:8',
-            "unknown pattern '2:4:8'; known are blocks, channels, nm, weights",
+            "unknown structure '2:4:8'; known are blocks, nm, rows, weights",
         ),
         (
-            build_pattern,
+            build_structure,
             'erk',
-            "unknown pattern 'erk'; known are blocks, channels, nm, weights",
+            "unknown structure 'erk'; known are blocks, nm, rows, weights",
         ),
     ],
 )
@@ -253,14 +253,14 @@ def test_unknown_shapes_of_masks_are_told_the_known_ones(build, spec, message):
             'ByGlob has no option options',
         ),
         (
-            build_pattern,
+            build_structure,
             dict(type='nm', n=2, k=4),
             'NM has no option k; it takes n, m',
         ),
         (
-            build_pattern,
-            dict(type='channels', size=2),
-            'Channels has no option size; it takes none',
+            build_structure,
+            dict(type='rows', size=2),
+            'Rows has no option size; it takes none',
         ),
     ],
 )
@@ -276,8 +276,8 @@ def test_unknown_options_of_shapes_of_masks(build, spec, words):
         (build_allocation, dict(type='erk', min_density=2), 'min_density=2'),
         (build_allocation, {'backbone.*': 1.5}, 'sparsity=1.5'),
         (build_allocation, {}, 'must be a dict from globs'),
-        (build_pattern, '4:2', 'n=4 and m=2'),
-        (build_pattern, dict(type='blocks', rows=0, columns=1), 'rows=0'),
+        (build_structure, '4:2', 'n=4 and m=2'),
+        (build_structure, dict(type='blocks', rows=0, columns=1), 'rows=0'),
     ],
 )
 def test_wrong_values_of_shapes_of_masks_reach_the_user(build, spec, words):
@@ -292,34 +292,34 @@ def test_what_is_no_allocation(spec):
 
 
 @pytest.mark.parametrize('spec', [24, (2, 4), dict(n=2, m=4), ERK()])
-def test_what_is_no_pattern(spec):
-    with pytest.raises(ValueError, match='pattern=.* must be a name'):
-        build_pattern(spec)
+def test_what_is_no_structure(spec):
+    with pytest.raises(ValueError, match='structure=.* must be a name'):
+        build_structure(spec)
 
 
 @pytest.mark.parametrize('spec', ['blocks', 'nm', 'by_glob'])
 def test_options_that_are_missing_are_named(spec):
-    build = build_allocation if spec == 'by_glob' else build_pattern
+    build = build_allocation if spec == 'by_glob' else build_structure
     with pytest.raises((TypeError, ValueError)) as error:
         build(spec)
     first = dict(blocks='rows', nm='n', by_glob='sparsities')[spec]
     assert f"'{first}'" in str(error.value)
 
 
-def test_ones_own_allocation_and_pattern():
+def test_ones_own_allocation_and_structure():
     class Halves(Allocation):
         def counts(self, layers, keep):
             return {n: layer.upper // 2 for n, layer in layers.items()}
 
-    class Rows(Channels):
+    class Pairs(Rows):
         pass
 
     ALLOCATIONS.register_module(name='halves', module=Halves)
-    PATTERNS.register_module(name='rows', module=Rows)
+    STRUCTURES.register_module(name='pairs', module=Pairs)
     try:
         allocation = build_allocation(dict(type='halves', min_density=0.1))
         assert type(allocation) is Halves and allocation.min_density == 0.1
-        assert type(build_pattern('rows')) is Rows
+        assert type(build_structure('pairs')) is Pairs
     finally:
         del ALLOCATIONS.module_dict['halves']
-        del PATTERNS.module_dict['rows']
+        del STRUCTURES.module_dict['pairs']

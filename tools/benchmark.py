@@ -12,9 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # The package repairs broken environments, so it is imported first.
-import epsd_mm  # noqa: F401
+import epsd_mm
 
 # isort: split
 from mmengine.config import DictAction
@@ -91,6 +92,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         ('report', 'write a page with tables, figures and verdicts'),
         ('export', 'write finished cells to results.csv and results.json'),
         ('import', 'take finished cells of a results.json'),
+        ('metafile', 'write results as a metafile.yml'),
         ('rebuild', "set the store aside; make one from the cells' folders"),
         ('clean', 'delete cells that the suite has no longer'),
     ):
@@ -106,6 +108,11 @@ def parse_args(argv=None) -> argparse.Namespace:
         commands.choices[name].add_argument(
             '--out', help=f'folder for it; WORK_DIR/{name} by default'
         )
+    metafile = commands.choices['metafile']
+    metafile.add_argument('out', help='the file to write')
+    metafile.add_argument(
+        '--index', help='a model-index.yml that shall name it'
+    )
     commands.choices['import'].add_argument('file', help='a results.json')
     return parser.parse_args(argv)
 
@@ -216,18 +223,23 @@ def status(args: argparse.Namespace, driver: Driver) -> None:
 
 
 def report(args: argparse.Namespace, driver: Driver) -> None:
+    comparison, pages = reporting()
+    found = comparison.Comparison(driver.suite, driver.store.entries())
+    folder = args.out or driver.folder / 'report'
+    for page in pages.write_report(found, driver.folder / 'cells', folder):
+        print(page)
+
+
+def reporting() -> tuple[ModuleType, ModuleType]:
+    """What only reports need, which other commands do without."""
     try:
-        from epsd_mm.benchmark.comparison import Comparison
-        from epsd_mm.benchmark.report import write_report
+        from epsd_mm.benchmark import comparison, report
     except ModuleNotFoundError as error:
         raise ImportError(
             f'a report needs {error.name}: '
             f'`{sys.executable} -m pip install {error.name}`'
         ) from error
-    comparison = Comparison(driver.suite, driver.store.entries())
-    folder = args.out or driver.folder / 'report'
-    for page in write_report(comparison, driver.folder / 'cells', folder):
-        print(page)
+    return comparison, report
 
 
 def export(args: argparse.Namespace, driver: Driver) -> None:
@@ -239,6 +251,16 @@ def export(args: argparse.Namespace, driver: Driver) -> None:
     export_csv(entries, folder / 'results.csv')
     export_json(entries, folder / 'results.json')
     print(folder)
+
+
+def metafile(args: argparse.Namespace, driver: Driver) -> None:
+    comparison, pages = reporting()
+    found = comparison.Comparison(driver.suite, driver.store.entries())
+    root = epsd_mm.shipped('configs').parent
+    pages.write_metafile(found, args.out, root)
+    if args.index is not None:
+        pages.add_to_index(args.out, args.index, root)
+    print(args.out)
 
 
 def take(args: argparse.Namespace, driver: Driver) -> None:
@@ -261,7 +283,7 @@ def remove(args: argparse.Namespace, driver: Driver) -> None:
 
 
 #: Commands that need what an earlier one has made.
-LATER = ('status', 'report', 'export', 'clean')
+LATER = ('status', 'report', 'export', 'metafile', 'clean')
 EXECUTORS = dict(local=local, ray=ray, slurm=slurm)
 COMMANDS = {
     'run': run,
@@ -269,6 +291,7 @@ COMMANDS = {
     'report': report,
     'export': export,
     'import': take,
+    'metafile': metafile,
     'rebuild': renew,
     'clean': remove,
 }

@@ -14,6 +14,7 @@ from typing import (
 )
 
 from epsd_mm.json_values import check_plain, joined
+from epsd_mm.old_spellings import described_in_present_words
 
 #: Raised by a change after which older readers would misread the file.
 VERSION = 1
@@ -74,7 +75,7 @@ class FirstReport(_Overlaps):
     criterion: str
     settings: dict
     allocation: dict | None
-    pattern: dict | None
+    structure: dict | None
     sd_loss: dict | None
     score_weights: dict[str, float]
     draws: int
@@ -136,6 +137,7 @@ def read_report(path: str | Path) -> Report:
         raise ReportError(f'{path} is no JSON: {error}') from error
     if not isinstance(content, dict):
         raise ReportError(f'{path} holds no report but {content!r:.60}')
+    content = described_in_present_words(content)
     content.setdefault('version', 0)
     version = content['version']
     if version not in range(VERSION + 1):

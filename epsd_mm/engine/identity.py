@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from epsd_mm.old_spellings import described_in_present_words
+
 from .settings import Settings
 
 
@@ -38,6 +40,7 @@ def check_identity(settings: Settings, before: Mapping[str, Any]) -> None:
         ValueError: Names the setting and both values.
     """
     now = identity(settings)
+    before = described_in_present_words(before)
     before = {name: before.get(name, value) for name, value in now.items()}
     before['settings'] = _scoring(settings, before['settings'])
     for name, value in now.items():

@@ -313,6 +313,7 @@ class ScoringJob:
             self.params,
             self.prunable,
             self.draws(objective),
+            self.settings.target(self.prunable),
             repetition=repetition,
             team=self.team,
             on_evaluation=self.progress,

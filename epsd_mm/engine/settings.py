@@ -1,21 +1,25 @@
 """The settings of a job, checked when they are given."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from epsd_mm.datasets.bad_boxes import check_bad_boxes
 from epsd_mm.digest import digest
 from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.json_values import is_plain
+from epsd_mm.old_spellings import in_present_words
 from epsd_mm.pruning import (
     Allocation,
     Criterion,
+    LayerStructure,
     Masks,
-    Pattern,
     Schedule,
+    Target,
 )
 from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.pruning.selection import check_combination
@@ -23,8 +27,8 @@ from epsd_mm.pruning.zero_layers import check_choice
 from epsd_mm.registry import (
     build_allocation,
     build_criterion,
-    build_pattern,
     build_sd_loss,
+    build_structure,
 )
 
 DEFAULT_DRAWS = 8
@@ -32,7 +36,7 @@ _BUILDERS = dict(
     criterion=build_criterion,
     sd_loss=build_sd_loss,
     allocation=build_allocation,
-    pattern=build_pattern,
+    structure=build_structure,
 )
 
 
@@ -63,9 +67,9 @@ class Settings:
             dict from globs of names to sparsities, or a config with
             ``type`` and options (``min_density``, ``dense_first``,
             ``dense_last``).
-        pattern: What is kept together: single weights by default,
-            ``'2:4'`` (which settles the density of each layer),
-            ``'channels'``, or ``dict(type='blocks', rows=4, columns=1)``.
+        structure: What is kept together: single weights by default,
+            ``'2:4'`` (which settles the density of each layer), ``'rows'``
+            of a weight, or ``dict(type='blocks', rows=4, columns=1)``.
         allow_empty_layers: Accept masks that remove a whole layer.
         zero_layers: What is done with layers whose scores are all exactly
             zero at initialisation, or that the objective does not reach:
@@ -98,7 +102,7 @@ class Settings:
     include: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     allocation: Allocation | None = None
-    pattern: Pattern | None = None
+    structure: LayerStructure | None = None
     allow_empty_layers: bool = False
     zero_layers: str = 'error'
     compare_plain: bool = False
@@ -112,11 +116,12 @@ class Settings:
         """Settings whose parts may be names or config dicts.
 
         The criterion is ``'ProsPr'`` unless it is given, or given masks
-        stand alone.
+        stand alone. Old spellings are taken with a warning.
 
         Raises:
             TypeError: There is no such option.
         """
+        options = in_present_words(options)
         unknown = [name for name in options if name not in _DEFAULTS]
         if unknown:
             raise TypeError(
@@ -130,7 +135,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
-        check_combination(self.allocation, self.pattern)
+        check_combination(self.allocation, self.structure)
         _check_score_weights(self.score_weights)
         check_choice(self.zero_layers)
         check_bad_boxes(self.bad_boxes)
@@ -189,7 +194,7 @@ class Settings:
             criterion=self.criterion and type(self.criterion).__name__,
             settings=self.criterion and _plain(self.criterion),
             allocation=_described(self.allocation),
-            pattern=_described(self.pattern),
+            structure=_described(self.structure),
             sd_loss=_described(self.sd_loss),
             score_weights=dict(task=self.task, sd=self.sd),
             draws=self.draw_count,
@@ -214,13 +219,16 @@ class Settings:
         one_shot = self.criterion and self.criterion.schedule.rounds == 1
         return DEFAULT_DRAWS if one_shot and not self.data_free else 1
 
+    def target(self, prunable: Mapping[str, Tensor]) -> Target:
+        """What is asked of the masks of these weights."""
+        return Target.over(
+            prunable, self.sparsity, self.allocation, self.structure
+        )
+
     @property
     def search(self) -> dict[str, Any]:
         """What :func:`~epsd_mm.pruning.find_masks` is told of them."""
         return dict(
-            sparsity=self.sparsity,
-            allocation=self.allocation,
-            pattern=self.pattern,
             draws=self.draw_count,
             batches_per_step=self.batches_per_step,
             seed=self.seed,
@@ -254,7 +262,7 @@ class Settings:
             'include',
             'exclude',
             'allocation',
-            'pattern',
+            'structure',
             'seed',
             'allow_empty_layers',
             'zero_layers',

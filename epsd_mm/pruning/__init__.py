@@ -19,19 +19,20 @@ from .mask_keeper import MaskKeeper
 from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
 from .objective import ModuleObjective, Objective, Step
-from .patterns import NM, Blocks, Channels, Pattern, Weights
 from .prunable import Prunability, prunable_parameters, weight_count
 from .schedule import Schedule
 from .scoring import Scoring, score
 from .search import Alone, Found, find_masks
 from .selection import select
+from .structures import NM, Blocks, LayerStructure, Rows, Weights
+from .target import Target
 
 __all__ = [
     'Allocation',
     'Alone',
     'Blocks',
     'ByGlob',
-    'Channels',
+    'Rows',
     'Criterion',
     'ERK',
     'FORCE',
@@ -47,7 +48,7 @@ __all__ = [
     'ModuleObjective',
     'NM',
     'Objective',
-    'Pattern',
+    'LayerStructure',
     'ProsPr',
     'Prunability',
     'Random',
@@ -56,6 +57,7 @@ __all__ = [
     'Scoring',
     'Step',
     'SynFlow',
+    'Target',
     'Uniform',
     'Weights',
     'check_hessian_product',

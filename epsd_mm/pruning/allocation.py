@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 import torch
 
 from .names import likely
-from .patterns import Shape
+from .structures import Shape
 
 Shapes = Mapping[str, Shape]
 Reached = Callable[[float], float]
@@ -18,7 +18,7 @@ Reached = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Layer:
-    """What an allocation knows of a layer. Units are those of a pattern.
+    """What an allocation knows of a layer. Units are those of a structure.
 
     Attributes:
         shape: Shape of the weight.

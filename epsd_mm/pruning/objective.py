@@ -40,8 +40,9 @@ class RandomState:
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.set_rng_state(self.torch.cpu())
-        if self.cuda:
-            torch.cuda.set_rng_state_all([s.cpu() for s in self.cuda])
+        # It may come from a machine with more devices than this one.
+        for device, state in zip(range(torch.cuda.device_count()), self.cuda):
+            torch.cuda.set_rng_state(state.cpu(), device)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from .allocation import Allocation, Global
 from .criteria import Criterion
 from .ledger import Ledger
 from .masks import Masks
@@ -16,7 +15,6 @@ from .objective import (
     preserved_randomness,
     seed_everything,
 )
-from .patterns import Pattern, Weights
 from .scoring import (
     DrawBatches,
     OnEvaluation,
@@ -25,7 +23,6 @@ from .scoring import (
     score,
     score_mass,
 )
-from .selection import select
 from .target import Target
 from .zero_layers import check_choice, check_zero_layers, find_zero_layers
 
@@ -95,10 +92,8 @@ def find_masks(
     params: Params,
     prunable: Masks,
     batches: DrawBatches,
+    target: Target,
     *,
-    sparsity: float,
-    allocation: Allocation | None = None,
-    pattern: Pattern | None = None,
     draws: int = 1,
     batches_per_step: int = 1,
     seed: int = 0,
@@ -119,9 +114,7 @@ def find_masks(
         prunable: The weights that may go, in the model's order.
         batches: ``batches(r)`` gives the batches of draw ``r``. Round ``k``
             makes the draws ``k * draws`` and following.
-        sparsity: Fraction of the prunable weights to remove.
-        allocation: How kept weights are divided among the layers.
-        pattern: What is kept together.
+        target: What is asked of the masks.
         draws: Independent draws a round.
         batches_per_step: Batches whose losses are averaged into one step.
         seed: Seed of all draws.
@@ -145,12 +138,6 @@ def find_masks(
     """
     check_choice(zero_layers)
     team = team or Alone()
-    target = Target(
-        {name: mask.shape for name, mask in prunable.items()},
-        sparsity,
-        allocation or Global(),
-        pattern or Weights(),
-    )
     target.check()
     schedule = criterion.schedule
     before = repetition * schedule.rounds * draws
@@ -207,17 +194,19 @@ def find_masks(
         ranked, target = _without(ranked, zero), target.without(zero)
         notes = ledger.notes + scoring.draws
         within = None if criterion.regrow else ledger.masks
-        asked = dict(target.at(schedule, k), within=within)
-        masks = select(scoring.scores, **asked)
         last = k == schedule.rounds
+        asked = target
+        if not last:
+            asked = target.at(partial(schedule.sparsity, k=k))
+        masks = asked.select(scoring.scores, within)
         if last or not criterion.regrow:
             _check_not_empty(masks, target.sparsity, allow_empty_layers)
         if not last:
             ledger = Ledger(k + 1, masks, notes)
     scores, stability = scoring.scores, None
     if draws > 1:
-        even = select(scoring.even, **asked)
-        odd = select(scoring.odd, **asked)
+        even = asked.select(scoring.even, within)
+        odd = asked.select(scoring.odd, within)
         stability = even.overlap(odd) if even.kept else None
     return Found(
         masks,

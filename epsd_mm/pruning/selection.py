@@ -16,7 +16,7 @@ from .allocation import (
 )
 from .finite import is_finite
 from .masks import Masks
-from .patterns import NM, Pattern, Weights
+from .structures import NM, LayerStructure, Weights
 
 Scores = Mapping[str, Tensor]
 
@@ -25,7 +25,7 @@ def select(
     scores: Scores,
     sparsity: float,
     allocation: Allocation | None = None,
-    pattern: Pattern | None = None,
+    structure: LayerStructure | None = None,
     within: Masks | None = None,
     exact: bool = True,
 ) -> Masks:
@@ -41,7 +41,7 @@ def select(
         sparsity: Fraction of the weights to remove, in [0, 1).
         allocation: How the kept weights are divided among the layers;
             by default all layers are ranked together.
-        pattern: What is kept together; single weights by default.
+        structure: What is kept together; single weights by default.
         within: Keep only weights that these masks keep; layers that stay
             dense must be whole there.
         exact: Otherwise, where ``within`` or a floor allow no such number,
@@ -53,11 +53,11 @@ def select(
     Raises:
         ValueError: The sparsity is outside [0, 1) or cannot be reached,
             scores are not finite, a layer does not divide into the units
-            of the pattern, or allocation and pattern contradict.
+            of the structure, or allocation and structure contradict.
     """
     check_sparsity(sparsity)
-    check_combination(allocation, pattern)
-    allocation, pattern = allocation or Global(), pattern or Weights()
+    check_combination(allocation, structure)
+    allocation, structure = allocation or Global(), structure or Weights()
     shapes = {name: tuple(s.shape) for name, s in scores.items()}
     dense = allocation.dense(shapes)
     ranked = _comparable({n: s for n, s in scores.items() if n not in dense})
@@ -67,15 +67,15 @@ def select(
         )
     if not ranked:
         raise ValueError('every layer is kept dense: nothing can be removed')
-    if isinstance(pattern, NM):
+    if isinstance(structure, NM):
         chosen = {
-            name: _n_of_m(name, s, pattern, within)
+            name: _n_of_m(name, s, structure, within)
             for name, s in ranked.items()
         }
-        _check_n_of_m(chosen, shapes, sparsity, pattern)
+        _check_n_of_m(chosen, shapes, sparsity, structure)
     else:
         chosen = _chosen(
-            ranked, shapes, sparsity, allocation, pattern, within, exact
+            ranked, shapes, sparsity, allocation, structure, within, exact
         )
     return Masks(
         {
@@ -88,9 +88,9 @@ def select(
 
 
 def check_combination(
-    allocation: Allocation | None, pattern: Pattern | None
+    allocation: Allocation | None, structure: LayerStructure | None
 ) -> None:
-    """Raise where an allocation asks for what a pattern does not leave.
+    """Raise where an allocation asks for what a structure does not leave.
 
     N:M settles the density of every layer, so that the allocations agree;
     a number that says otherwise cannot be met.
@@ -98,9 +98,9 @@ def check_combination(
     Raises:
         ValueError: Sparsities or a floor beside N:M are not its own.
     """
-    if not isinstance(pattern, NM):
+    if not isinstance(structure, NM):
         return
-    density, wrong = pattern.n / pattern.m, ''
+    density, wrong = structure.n / structure.m, ''
     if isinstance(allocation, ByGlob):
         asked = allocation.sparsities.items()
         wrong = ', '.join(
@@ -112,9 +112,9 @@ def check_combination(
         wrong = f'min_density={allocation.min_density}'
     if wrong:
         raise ValueError(
-            f'{pattern.n}:{pattern.m} gives every layer density {density}, '
-            f'so that {wrong} cannot be met: remove it, and name layers to '
-            'leave dense in exclude=[...] or in '
+            f'{structure.n}:{structure.m} gives every layer density '
+            f'{density}, so that {wrong} cannot be met: remove it, and name '
+            'layers to leave dense in exclude=[...] or in '
             'allocation=dict(type="global", dense_first=True)'
         )
 
@@ -124,24 +124,24 @@ def _chosen(
     shapes: dict,
     sparsity: float,
     allocation: Allocation,
-    pattern: Pattern,
+    structure: LayerStructure,
     within: Masks | None,
     exact: bool,
 ) -> dict[str, Tensor]:
     """Masks of the layers that are ranked."""
 
     def pooled(name: str) -> Tensor:
-        units = pattern.pool(scores[name])
+        units = structure.pool(scores[name])
         if within is None or within[name].all():
             return units
-        left = pattern.pool(within[name].to(units.dtype)) > 0
+        left = structure.pool(within[name].to(units.dtype)) > 0
         return units.masked_fill(~left, -math.inf)
 
     total = sum(math.prod(shape) for shape in shapes.values())
     keep = round((1 - sparsity) * total)
     keep -= total - sum(s.numel() for s in scores.values())
     layers = {
-        name: _layer(name, shapes[name], allocation, pattern, within)
+        name: _layer(name, shapes[name], allocation, structure, within)
         for name in scores
     }
     if not exact:
@@ -157,17 +157,19 @@ def _chosen(
     units = _ranked_together(pooled, together, keep)
     for name, count in counts.items():
         units[name] = _top(pooled(name), count)
-    return {name: pattern.expand(units[name], shapes[name]) for name in scores}
+    return {
+        name: structure.expand(units[name], shapes[name]) for name in scores
+    }
 
 
 def _layer(
     name: str,
     shape: tuple,
     allocation: Allocation,
-    pattern: Pattern,
+    structure: LayerStructure,
     within: Masks | None,
 ) -> Layer:
-    size = pattern.unit_size(name, shape)
+    size = structure.unit_size(name, shape)
     left = math.prod(shape) if within is None else int(within[name].sum())
     # Rounding errors must not add a unit.
     floor = allocation.min_density * math.prod(shape) / size
@@ -294,27 +296,28 @@ def _comparable(scores: Scores) -> dict[str, Tensor]:
 
 
 def _n_of_m(
-    name: str, scores: Tensor, pattern: NM, within: Masks | None
+    name: str, scores: Tensor, structure: NM, within: Masks | None
 ) -> Tensor:
-    pattern.unit_size(name, scores.shape)
+    structure.unit_size(name, scores.shape)
     if within is None:
-        return pattern.select(scores)
+        return structure.select(scores)
     left = within[name]
-    return pattern.select(scores.masked_fill(~left, -math.inf)) & left
+    return structure.select(scores.masked_fill(~left, -math.inf)) & left
 
 
 def _check_n_of_m(
     chosen: dict[str, Tensor],
     shapes: dict,
     sparsity: float,
-    pattern: NM,
+    structure: NM,
 ) -> None:
-    if pattern.is_relaxed:
+    if structure.is_relaxed:
         return
     total = sum(math.prod(shape) for shape in shapes.values())
     removed = sum(int((~mask).sum()) for mask in chosen.values()) / total
     if abs(removed - sparsity) > 1e-4:
         raise ValueError(
-            f'{pattern.n}:{pattern.m} removes a fraction of {removed:.10g}: '
-            f'set sparsity={removed:.10g} instead of {sparsity}'
+            f'{structure.n}:{structure.m} removes a fraction of '
+            f'{removed:.10g}: set sparsity={removed:.10g} instead of '
+            f'{sparsity}'
         )

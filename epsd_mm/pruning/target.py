@@ -2,32 +2,50 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import torch
+from torch import Tensor
 
-from .allocation import Allocation, ByGlob
-from .patterns import NM, Pattern
-from .schedule import Schedule
+from .allocation import Allocation, ByGlob, Global, Reached
+from .masks import Masks
 from .selection import select
+from .structures import NM, LayerStructure, Weights
 
 
 @dataclass(frozen=True)
 class Target:
-    """Sparsity, allocation and pattern of masks of given shapes.
+    """Sparsity, allocation and structure of masks of given shapes.
 
     Attributes:
         shapes: Shapes of the prunable weights, in the model's order.
         sparsity: Fraction of them to remove.
         allocation: How kept weights are divided among the layers.
-        pattern: What is kept together.
+        structure: What is kept together.
+        exact: Otherwise the nearest number that can be kept will do.
     """
 
     shapes: Mapping[str, torch.Size]
     sparsity: float
     allocation: Allocation
-    pattern: Pattern
+    structure: LayerStructure
+    exact: bool = True
+
+    @classmethod
+    def over(
+        cls,
+        prunable: Mapping[str, Tensor],
+        sparsity: float,
+        allocation: Allocation | None = None,
+        structure: LayerStructure | None = None,
+    ) -> 'Target':
+        """A target for weights, or for masks of them.
+
+        By default all layers are ranked together, weight by weight.
+        """
+        shapes = {name: tensor.shape for name, tensor in prunable.items()}
+        return cls(
+            shapes, sparsity, allocation or Global(), structure or Weights()
+        )
 
     def check(self) -> None:
         """Raise where it cannot be reached, before anything is scored.
@@ -35,30 +53,41 @@ class Target:
         Raises:
             ValueError: As :func:`select`.
         """
-        select(
-            {name: torch.ones(shape) for name, shape in self.shapes.items()},
-            self.sparsity,
-            self.allocation,
-            self.pattern,
+        self.select(
+            {name: torch.ones(shape) for name, shape in self.shapes.items()}
         )
 
-    def at(self, schedule: Schedule, k: int) -> dict[str, Any]:
-        """What :func:`select` is told in round ``k`` of a schedule."""
-        if k == schedule.rounds:
-            return dict(
-                sparsity=self.sparsity,
-                allocation=self.allocation,
-                pattern=self.pattern,
-            )
-        reached = partial(schedule.sparsity, k=k)
+    def select(
+        self, scores: Mapping[str, Tensor], within: Masks | None = None
+    ) -> Masks:
+        """The masks of the highest scores, see :func:`select`.
+
+        Args:
+            scores: Scores by parameter name.
+            within: Keep only weights that these masks keep.
+        """
+        return select(
+            scores,
+            self.sparsity,
+            self.allocation,
+            self.structure,
+            within,
+            self.exact,
+        )
+
+    def at(self, reached: Reached) -> 'Target':
+        """What is asked on the way there.
+
+        Args:
+            reached: How far a final sparsity has been reached, such as
+                ``lambda final: schedule.sparsity(final, k)``.
+        """
         allocation, sparsity = self.allocation.on_the_way(
             reached, self.sparsity, self.shapes, self._units()
         )
-        return dict(
-            sparsity=sparsity,
-            allocation=allocation,
-            pattern=self.pattern.relaxed(1 - reached(self.sparsity)),
-            exact=False,
+        structure = self.structure.relaxed(1 - reached(self.sparsity))
+        return Target(
+            self.shapes, sparsity, allocation, structure, exact=False
         )
 
     def without(self, names: Collection[str]) -> 'Target':
@@ -80,7 +109,7 @@ class Target:
         """Weights a unit, of all layers."""
         dense = self.allocation.dense(self.shapes)
         return {
-            name: 1 if name in dense else self.pattern.unit_size(name, shape)
+            name: 1 if name in dense else self.structure.unit_size(name, shape)
             for name, shape in self.shapes.items()
         }
 
@@ -88,9 +117,9 @@ class Target:
         """The sparsity, where that of each layer is settled."""
         dense = self.allocation.dense(self.shapes)
         ranked = [name for name in self.shapes if name not in dense]
-        if isinstance(self.pattern, NM):
+        if isinstance(self.structure, NM):
             removed = dict.fromkeys(
-                ranked, 1 - self.pattern.n / self.pattern.m
+                ranked, 1 - self.structure.n / self.structure.m
             )
         elif isinstance(self.allocation, ByGlob):
             removed = self.allocation.matching(ranked)

@@ -7,7 +7,7 @@ REPORT = dict(
     criterion='ProsPr',
     settings=dict(steps=1, lr=0.1),
     allocation=None,
-    pattern=dict(type='NM', n=2, m=4),
+    structure=dict(type='NM', n=2, m=4),
     sd_loss=dict(type='CSKDLoss', temperature=4.0),
     score_weights=dict(task=1, sd=1.0),
     draws=2,

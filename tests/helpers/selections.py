@@ -6,6 +6,8 @@ from fractions import Fraction
 import torch
 from hypothesis import strategies as st
 
+from epsd_mm import pruning
+
 #: Sides of the blocks that divide every layer of :func:`any_layers`.
 BLOCKS = (2, 4)
 
@@ -39,11 +41,11 @@ def number_of_weights(tensors):
     return sum(tensor.numel() for tensor in tensors.values())
 
 
-def units_of(pattern, shape):
+def units_of(structure, shape):
     """Indices into the flat weights of each unit, unit after unit."""
     rows, columns = shape[0], math.prod(shape[1:])
-    high, wide = dict(weights=(1, 1), channels=(1, columns), blocks=BLOCKS)[
-        pattern
+    high, wide = dict(weights=(1, 1), rows=(1, columns), blocks=BLOCKS)[
+        structure
     ]
     return [
         [
@@ -56,12 +58,12 @@ def units_of(pattern, shape):
     ]
 
 
-def ranking(scores, pattern):
+def ranking(scores, structure):
     """Units from the best to the worst: by mean score, name and index."""
     units = []
     for name, tensor in scores.items():
         flat = tensor.flatten().tolist()
-        for index, unit in enumerate(units_of(pattern, tensor.shape)):
+        for index, unit in enumerate(units_of(structure, tensor.shape)):
             mean = Fraction(int(sum(flat[i] for i in unit)), len(unit))
             units.append((-mean, name, index, unit))
     return [(name, unit) for _, name, _, unit in sorted(units)]
@@ -103,3 +105,16 @@ def erdos_renyi_kernel(shapes, keep):
     return {
         name: 1.0 if name in dense else epsilon * raw[name] for name in shapes
     }
+
+
+def find_masks(objective, criterion, params, prunable, batches, **options):
+    """The masks of a target whose parts stand among the other options."""
+    asked = {
+        name: options.pop(name)
+        for name in ('sparsity', 'allocation', 'structure')
+        if name in options
+    }
+    target = pruning.Target.over(prunable, **asked)
+    return pruning.find_masks(
+        objective, criterion, params, prunable, batches, target, **options
+    )

@@ -12,6 +12,7 @@ from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
 from tests.helpers.models import tiny_classifier
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
+from tests.helpers.small_runs import PRUNED, small_runner
 
 RANDOM = dict(
     type='EPSDHook',
@@ -275,3 +276,17 @@ def test_given_masks_alone_say_what_stays_whole(
     assert any(
         '2,400 weights' in text and 'Embedding' in text for text in said
     )
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+@pytest.mark.parametrize(
+    'other',
+    [dict(PRUNED, criterion='Random', sparsity=0.7), dict(type='DenseHook')],
+    ids=lambda hook: hook['type'],
+)
+def test_a_second_hook_of_a_run_is_refused(other, flexible, tmp_path):
+    """Its masks would join, but not those of the checkpoint."""
+    hooks = dict(custom_hooks=[dict(PRUNED), dict(other)])
+    runner = small_runner(tmp_path, flexible=flexible, **hooks)
+    with pytest.raises(ValueError, match=f'EPSDHook and {other["type"]}'):
+        runner.train()

@@ -55,7 +55,7 @@ OTHERS = dict(
     score_weights=dict(score_weights=dict(sd=2.0)),
     exclude=dict(exclude=['head.*']),
     allocation=dict(allocation=dict(type='global', min_density=0.1)),
-    pattern=dict(pattern='channels'),
+    structure=dict(structure='rows'),
     draws=dict(draws=6),
     batches_per_step=dict(batches_per_step=2),
 )

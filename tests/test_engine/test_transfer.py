@@ -372,7 +372,7 @@ def test_an_unknown_prefix_is_told_names(masks_file):
         (dict(criterion=dict(type='ProsPr', steps=1)), 'sparsity=0.0'),
         (dict(criterion=None, sparsity=0.5), 'sparsity=0.5'),
         (dict(allocation='erk'), 'allocation='),
-        (dict(pattern='2:4'), 'pattern='),
+        (dict(structure='2:4'), 'structure='),
         (dict(exclude=['neck.*']), "exclude=['neck.*']"),
         (dict(seed=3), 'seed=3'),
         (dict(draws=3), 'draws=3'),
@@ -400,7 +400,7 @@ def test_masks_are_named_by_a_path():
     [
         dict(allocation='erk'),
         dict(allocation={'backbone.*': 0.5}),
-        dict(pattern='2:4'),
+        dict(structure='2:4'),
         dict(include=['backbone.*']),
         dict(allow_empty_layers=True),
     ],
@@ -417,8 +417,8 @@ def test_shapes_of_masks_without_a_criterion_have_no_effect(option):
     [
         (dict(allocation='evci'), "unknown allocation 'evci'"),
         (dict(allocation={'*': 2}), 'sparsity=2'),
-        (dict(pattern='4:2'), 'n=4 and m=2'),
-        (dict(pattern='2:4', allocation={'*': 0.9}), '0.9 cannot be met'),
+        (dict(structure='4:2'), 'n=4 and m=2'),
+        (dict(structure='2:4', allocation={'*': 0.9}), '0.9 cannot be met'),
     ],
 )
 def test_wrong_shapes_of_masks_are_refused_when_it_is_built(option, words):
@@ -453,17 +453,17 @@ def test_sparsities_by_glob_reach_the_masks(data_root, tmp_path):
         assert {layer['density'] for layer in layers} == {density}
 
 
-def test_the_pattern_reaches_the_masks(data_root, tmp_path):
-    epsd = dict(RANDOM, pattern='2:4', include=['backbone.layer*'])
+def test_the_structure_reaches_the_masks(data_root, tmp_path):
+    epsd = dict(RANDOM, structure='2:4', include=['backbone.layer*'])
     hook, runner = pruned(data_root, tmp_path, epsd)
     for mask in hook.masks.values():
         assert {sum(group) for group in groups(mask, 4)} == {2}
-    assert report_of(tmp_path)['pattern'] == dict(type='NM', n=2, m=4)
+    assert report_of(tmp_path)['structure'] == dict(type='NM', n=2, m=4)
     assert zeros_under(hook.masks, runner.model.state_dict())
 
 
-def test_a_pattern_that_does_not_divide_names_the_stem(data_root, tmp_path):
-    message = refused(data_root, tmp_path, dict(RANDOM, pattern='2:4'))
+def test_a_structure_that_does_not_divide_names_the_stem(data_root, tmp_path):
+    message = refused(data_root, tmp_path, dict(RANDOM, structure='2:4'))
     assert "'backbone.conv1.weight' has 3 input channels" in message
     assert 'dense_first=True' in message
 

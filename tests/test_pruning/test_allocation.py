@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from epsd_mm.pruning import (
     ERK,
     ByGlob,
-    Channels,
     Global,
     Masks,
+    Rows,
     Uniform,
     Weights,
     select,
@@ -38,10 +38,10 @@ def kept(masks):
     return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
-def selected(scores, keep, allocation, pattern=None):
+def selected(scores, keep, allocation, structure=None):
     """Masks of exactly so many weights, if single ones are asked for."""
     sparsity = 1 - keep / number_of_weights(scores)
-    return select(scores, sparsity, allocation, pattern)
+    return select(scores, sparsity, allocation, structure)
 
 
 def named_sparsity(error):
@@ -74,7 +74,7 @@ def test_uniform_gives_every_layer_the_same_density(share):
 def test_one_layer_does_not_take_what_units_of_another_leave(allocation):
     """Large channels leave a rest that small ones must not fill up."""
     scores = random_scores(large=(10, 1000), small=(100, 10))
-    masks = selected(scores, 6545, allocation, Channels())
+    masks = selected(scores, 6545, allocation, Rows())
     shapes = {name: s.shape for name, s in scores.items()}
     density = dict(large=0.595, small=0.595)
     if isinstance(allocation, ERK):
@@ -150,7 +150,7 @@ def test_a_floor_can_push_other_layers_to_theirs():
 @pytest.mark.parametrize('kind', FLOORED)
 def test_floors_count_whole_channels(kind):
     scores = {'a': torch.zeros(10, 4), 'b': torch.rand(10, 4) + 1}
-    masks = selected(scores, 40, FLOORED[kind](0.25), Channels())
+    masks = selected(scores, 40, FLOORED[kind](0.25), Rows())
     assert masks.kept == 40 and kept(masks)['a'] >= 12
 
 
@@ -280,17 +280,17 @@ def test_nothing_is_left_to_remove():
     ],
 )
 @pytest.mark.parametrize(
-    'pattern', [Weights(), Channels()], ids=['weights', 'channels']
+    'structure', [Weights(), Rows()], ids=['weights', 'rows']
 )
-def test_a_sparsity_out_of_reach_is_told_one_within(allocation, pattern):
+def test_a_sparsity_out_of_reach_is_told_one_within(allocation, structure):
     scores = random_scores(a=(6, 3, 3, 3), b=(6, 8), c=(5, 4))
     with pytest.raises(ValueError, match='sparsity=0.99 .* at most') as e:
-        select(scores, 0.99, allocation, pattern)
+        select(scores, 0.99, allocation, structure)
     sparsity = named_sparsity(e)
-    select(scores, sparsity, allocation, pattern)
+    select(scores, sparsity, allocation, structure)
     # And not one more than is needed.
     with pytest.raises(ValueError, match='cannot be reached'):
-        select(scores, sparsity + 0.02, allocation, pattern)
+        select(scores, sparsity + 0.02, allocation, structure)
 
 
 @pytest.mark.parametrize(

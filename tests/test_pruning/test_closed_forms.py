@@ -18,10 +18,10 @@ from epsd_mm.pruning import (
     ModuleObjective,
     ProsPr,
     SynFlow,
-    find_masks,
     prunable_parameters,
 )
 from tests.helpers.oracles import relative_error
+from tests.helpers.selections import find_masks
 
 SIZE = 5
 

@@ -17,7 +17,6 @@ from epsd_mm.pruning import (
     ProsPr,
     Random,
     SynFlow,
-    find_masks,
     meta_gradient,
     prunable_parameters,
 )
@@ -33,6 +32,7 @@ from tests.helpers.oracles import (
     synaptic_flow,
     unrolled_gradient,
 )
+from tests.helpers.selections import find_masks
 
 
 class Net(nn.Sequential):

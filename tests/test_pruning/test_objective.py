@@ -1,5 +1,6 @@
 """Losses of plain modules, replayed exactly."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -25,6 +26,24 @@ def test_random_state_goes_back():
     assert draw() != first
     state.restore()
     assert draw() == first
+
+
+@pytest.mark.parametrize('there, want', [(0, []), (1, [0]), (3, [0, 1])])
+def test_states_of_other_devices_than_there_are_do_no_harm(
+    there, want, monkeypatch
+):
+    """A run may go on where there are fewer GPUs, or more."""
+    state = dataclasses.replace(
+        RandomState.capture(), cuda=[torch.zeros(16, dtype=torch.uint8)] * 2
+    )
+    restored = []
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: there)
+    for module in (torch.cuda, torch.cuda.random):
+        monkeypatch.setattr(
+            module, 'set_rng_state', lambda _, device: restored.append(device)
+        )
+    state.restore()
+    assert restored == want
 
 
 def test_randomness_is_preserved_when_something_raises():

@@ -16,7 +16,6 @@ from epsd_mm.pruning import (
     Alone,
     Blocks,
     ByGlob,
-    Channels,
     Criterion,
     Global,
     GraSP,
@@ -26,15 +25,16 @@ from epsd_mm.pruning import (
     ModuleObjective,
     ProsPr,
     Random,
+    Rows,
     Schedule,
     Scoring,
     SynFlow,
     Uniform,
-    find_masks,
     prunable_parameters,
 )
 from tests.helpers.nets import Net, cross_entropy
 from tests.helpers.oracles import best, normalised_sum
+from tests.helpers.selections import find_masks
 
 CRITERIA = [
     Random(),
@@ -135,7 +135,7 @@ def test_whole_channels_in_rounds(build):
         Masks.ones_like(prunable_parameters(model)),
         lambda draw: [torch.randn(3, 2, 6, 6)],
         sparsity=0.5,
-        pattern=Channels(),
+        structure=Rows(),
     )
     total = 8 * 18 + 4 * 72
     assert total / 2 - 72 < found.masks.kept <= total / 2
@@ -157,7 +157,7 @@ def test_groups_come_down_in_rounds(build):
             Masks.ones_like(prunable_parameters(model)),
             lambda draw: [torch.randn(3, 8)],
             sparsity=0.5,
-            pattern=NM(2, 4),
+            structure=NM(2, 4),
         )
 
     for rounds in (1, 4, 9):
@@ -555,12 +555,14 @@ def test_what_the_criterion_notes_of_each_draw():
 
 @pytest.mark.parametrize('rounds', [3, 20, 100])
 @pytest.mark.parametrize(
-    'pattern',
-    [None, Channels(), Blocks(2, 4)],
-    ids=['weights', 'channels', 'blocks'],
+    'structure',
+    [None, Rows(), Blocks(2, 4)],
+    ids=['weights', 'rows', 'blocks'],
 )
 @pytest.mark.parametrize('seed', range(3))
-def test_any_pattern_comes_down_to_densities_of_layers(seed, pattern, rounds):
+def test_any_structure_comes_down_to_densities_of_layers(
+    seed, structure, rounds
+):
     """Whatever is reachable at once is reachable in rounds."""
     generator = torch.Generator().manual_seed(seed)
     shapes = dict(a=(16, 16), b=(16, 4, 3, 3), c=(8, 12), d=(4, 16))
@@ -586,10 +588,10 @@ def test_any_pattern_comes_down_to_densities_of_layers(seed, pattern, rounds):
         lambda draw: (),
         sparsity=0.7,
         allocation=ByGlob({'a': 0.5, 'c': 0.8}),
-        pattern=pattern,
+        structure=structure,
         allow_empty_layers=True,
     ).masks
-    unit = 36 if isinstance(pattern, Channels) else 8 if pattern else 1
+    unit = 36 if isinstance(structure, Rows) else 8 if structure else 1
     want = round(0.3 * prunable.total)
     assert want - unit < masks.kept <= want
     for name, sparsity in (('a', 0.5), ('c', 0.8)):

@@ -10,9 +10,9 @@ from epsd_mm.pruning import (
     NM,
     Blocks,
     ByGlob,
-    Channels,
     Global,
     Masks,
+    Rows,
     Uniform,
     Weights,
     select,
@@ -26,7 +26,7 @@ from tests.helpers.selections import (
     units_of,
 )
 
-PATTERNS = dict(weights=Weights(), channels=Channels(), blocks=Blocks(*BLOCKS))
+STRUCTURES = dict(weights=Weights(), rows=Rows(), blocks=Blocks(*BLOCKS))
 ALLOCATIONS = dict(
     together=Global(),
     floors=Global(min_density=0.2),
@@ -40,7 +40,7 @@ ALLOCATIONS = dict(
     dense_last=ERK(dense_last=True),
 )
 sparsities = st.floats(0, 1, exclude_max=True)
-patterns = st.sampled_from(sorted(PATTERNS))
+structures = st.sampled_from(sorted(STRUCTURES))
 
 
 @st.composite
@@ -57,14 +57,14 @@ def selections(draw):
     """Scores, a number of weights, a name of each table, and the masks."""
     scores = draw(any_layers())
     allocation = draw(st.sampled_from(sorted(ALLOCATIONS)))
-    pattern = draw(patterns)
+    structure = draw(structures)
     total = number_of_weights(scores)
     keep = draw(st.integers(1, total))
-    keep, masks = reached(scores, keep, allocation, pattern)
-    return scores, keep, allocation, pattern, masks
+    keep, masks = reached(scores, keep, allocation, structure)
+    return scores, keep, allocation, structure, masks
 
 
-def reached(scores, keep, allocation, pattern, within=None):
+def reached(scores, keep, allocation, structure, within=None):
     """The masks, at a sparsity that an error names where that is needed."""
     total = number_of_weights(scores)
     sparsity = 1 - keep / total
@@ -74,7 +74,7 @@ def reached(scores, keep, allocation, pattern, within=None):
                 scores,
                 sparsity,
                 ALLOCATIONS[allocation],
-                PATTERNS[pattern],
+                STRUCTURES[structure],
                 within,
             )
             return round((1 - sparsity) * total), masks
@@ -85,8 +85,8 @@ def reached(scores, keep, allocation, pattern, within=None):
     raise AssertionError('errors name no sparsity that can be reached')
 
 
-def largest_unit(scores, pattern):
-    return max(len(units_of(pattern, s.shape)[0]) for s in scores.values())
+def largest_unit(scores, structure):
+    return max(len(units_of(structure, s.shape)[0]) for s in scores.values())
 
 
 @settings(max_examples=100, deadline=None)
@@ -108,11 +108,11 @@ def test_count_is_exact_and_the_highest_are_kept(scores, sparsity):
 
 @settings(max_examples=60, deadline=None)
 @given(selections())
-def test_every_allocation_of_every_pattern_meets_the_total(selection):
+def test_every_allocation_of_every_structure_meets_the_total(selection):
     """Exactly with single weights, else by less than a unit."""
-    scores, keep, _, pattern, masks = selection
+    scores, keep, _, structure, masks = selection
     missing = keep - masks.kept
-    assert 0 <= missing < largest_unit(scores, pattern)
+    assert 0 <= missing < largest_unit(scores, structure)
 
 
 @pytest.mark.parametrize('left', [2, 1])
@@ -121,7 +121,7 @@ def test_what_no_large_unit_takes_is_more_than_small_ones_have(left):
     scores = dict(large=torch.rand(4, 18), small=torch.rand(2, 2))
     within = Masks({n: torch.ones(s.shape).bool() for n, s in scores.items()})
     within['small'][left:] = False
-    masks = select(scores, 30 / 76, ByGlob({'large': 0.5}), Channels(), within)
+    masks = select(scores, 30 / 76, ByGlob({'large': 0.5}), Rows(), within)
     assert int(masks['large'].sum()) == 36
     assert torch.equal(masks['small'], within['small'])
 
@@ -130,38 +130,38 @@ def test_what_no_large_unit_takes_is_more_than_small_ones_have(left):
 @given(selections())
 def test_the_best_whole_units_of_every_layer_are_kept(selection):
     """Whatever its share, a layer keeps the head of its own ranking."""
-    scores, _, _, pattern, masks = selection
+    scores, _, _, structure, masks = selection
     for name, tensor in scores.items():
-        best = [unit for _, unit in ranking({name: tensor}, pattern)]
+        best = [unit for _, unit in ranking({name: tensor}, structure)]
         count = int(masks[name].sum()) // len(best[0])
         assert indices(masks[name]) == {i for u in best[:count] for i in u}
 
 
 @settings(max_examples=60, deadline=None)
-@given(any_layers(), sparsities, patterns)
-def test_all_layers_together_are_one_ranking(scores, sparsity, pattern):
+@given(any_layers(), sparsities, structures)
+def test_all_layers_together_are_one_ranking(scores, sparsity, structure):
     """As many units as fit, ties by name and then by index."""
     keep = round((1 - sparsity) * number_of_weights(scores))
     expected = {name: set() for name in scores}
-    for name, unit in ranking(scores, pattern):
+    for name, unit in ranking(scores, structure):
         keep -= len(unit)
         if keep < 0:
             break
         expected[name] |= set(unit)
-    masks = select(scores, sparsity, pattern=PATTERNS[pattern])
+    masks = select(scores, sparsity, structure=STRUCTURES[structure])
     assert {n: indices(mask) for n, mask in masks.items()} == expected
 
 
 @settings(max_examples=50, deadline=None)
 @given(selections(), st.randoms(use_true_random=False))
 def test_order_of_the_layers_does_not_matter(selection, rng):
-    scores, keep, allocation, pattern, masks = selection
+    scores, keep, allocation, structure, masks = selection
     options = ALLOCATIONS[allocation]
     if options.dense_first or options.dense_last:
         # First and last are those of the model.
         options = Global()
         masks = select(
-            scores, 1 - keep / masks.total, options, PATTERNS[pattern]
+            scores, 1 - keep / masks.total, options, STRUCTURES[structure]
         )
     names = list(scores)
     rng.shuffle(names)
@@ -169,7 +169,7 @@ def test_order_of_the_layers_does_not_matter(selection, rng):
         {n: scores[n] for n in names},
         1 - keep / masks.total,
         options,
-        PATTERNS[pattern],
+        STRUCTURES[structure],
     )
     assert shuffled == masks
     assert list(shuffled) == names
@@ -178,7 +178,7 @@ def test_order_of_the_layers_does_not_matter(selection, rng):
 @settings(max_examples=60, deadline=None)
 @given(selections())
 def test_memory_format_of_the_scores_does_not_matter(selection):
-    scores, keep, allocation, pattern, masks = selection
+    scores, keep, allocation, structure, masks = selection
     strided = {
         name: tensor.contiguous(memory_format=torch.channels_last)
         if tensor.dim() == 4
@@ -190,7 +190,7 @@ def test_memory_format_of_the_scores_does_not_matter(selection):
             strided,
             1 - keep / masks.total,
             ALLOCATIONS[allocation],
-            PATTERNS[pattern],
+            STRUCTURES[structure],
         )
         == masks
     )
@@ -200,7 +200,7 @@ def test_memory_format_of_the_scores_does_not_matter(selection):
 @given(selections(), st.integers(0, 99), st.floats(0.1, 1))
 def test_nothing_outside_of_the_given_masks_is_kept(selection, seed, share):
     """Also where the scores of what is left are the lowest of all."""
-    scores, keep, allocation, pattern, within = selection
+    scores, keep, allocation, structure, within = selection
     assume(within.kept)
     generator = torch.Generator().manual_seed(seed)
     others = {
@@ -209,21 +209,21 @@ def test_nothing_outside_of_the_given_masks_is_kept(selection, seed, share):
         for name, s in scores.items()
     }
     keep = max(1, int(share * within.kept))
-    keep, masks = reached(others, keep, allocation, pattern, within)
+    keep, masks = reached(others, keep, allocation, structure, within)
     assert all((mask <= within[n]).all() for n, mask in masks.items())
-    assert 0 <= keep - masks.kept < largest_unit(scores, pattern)
+    assert 0 <= keep - masks.kept < largest_unit(scores, structure)
 
 
 @pytest.mark.parametrize(
-    'allocation, pattern',
+    'allocation, structure',
     [(Global(), NM(2, 4)), (Uniform(dense_last=True), Weights())],
     ids=['n of m', 'dense'],
 )
-def test_given_masks_hold_for_dense_layers_and_groups(allocation, pattern):
+def test_given_masks_hold_for_dense_layers_and_groups(allocation, structure):
     scores = {'a': torch.rand(4, 8), 'b': torch.rand(4, 8)}
     within = select({n: s.flip(1) for n, s in scores.items()}, 0.25)
     try:
-        masks = select(scores, 0.5, allocation, pattern, within)
+        masks = select(scores, 0.5, allocation, structure, within)
     except ValueError:
         # To refuse is to keep nothing outside, too.
         return
@@ -256,11 +256,11 @@ def test_layers_are_ranked_together():
     assert masks['large'].all()
 
 
-@pytest.mark.parametrize('pattern', [*PATTERNS.values(), NM(2, 4)])
-def test_shapes_and_scores_stay(pattern):
+@pytest.mark.parametrize('structure', [*STRUCTURES.values(), NM(2, 4)])
+def test_shapes_and_scores_stay(structure):
     scores = {'a': torch.rand(4, 8, 3, 3), 'b': torch.rand(2, 4)}
     before = {name: tensor.clone() for name, tensor in scores.items()}
-    masks = select(scores, 0.5, pattern=pattern)
+    masks = select(scores, 0.5, structure=structure)
     masks.check_fits(scores)
     assert all(torch.equal(scores[name], before[name]) for name in scores)
 

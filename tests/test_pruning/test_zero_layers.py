@@ -13,7 +13,6 @@ from epsd_mm.pruning import (
     Alone,
     Blocks,
     ByGlob,
-    Channels,
     Global,
     GraSP,
     IterSNIP,
@@ -22,13 +21,14 @@ from epsd_mm.pruning import (
     Masks,
     ModuleObjective,
     ProsPr,
+    Rows,
     SynFlow,
     Uniform,
-    find_masks,
     prunable_parameters,
 )
 from epsd_mm.pruning.zero_layers import check_zero_layers, find_zero_layers
 from tests.helpers.nets import cross_entropy
+from tests.helpers.selections import find_masks
 
 OFFSET, CUT, APART = 'offset.weight', 'cut.weight', 'apart.weight'
 DEAD = [OFFSET, CUT, APART]
@@ -212,7 +212,7 @@ def test_a_layer_that_an_earlier_round_cuts_off_stays_an_error():
     ],
     ids=['one', 'all of them', 'one of two', 'some by a glob'],
 )
-def test_patterns_of_names_may_speak_of_these_layers(criterion, allocation):
+def test_structures_of_names_may_speak_of_these_layers(criterion, allocation):
     masks = search(criterion, allocation=allocation, zero_layers='dense').masks
     assert set(masks) == {'stem.weight', 'body.weight', 'head.weight'}
     assert masks.kept == round(0.4 * masks.total)
@@ -236,13 +236,13 @@ def test_where_globs_settle_every_layer_each_keeps_its_own(criterion):
 
 
 @pytest.mark.parametrize(
-    'pattern',
-    [Channels(), Blocks(1, 2), NM(2, 4)],
-    ids=lambda pattern: type(pattern).__name__,
+    'structure',
+    [Rows(), Blocks(1, 2), NM(2, 4)],
+    ids=lambda structure: type(structure).__name__,
 )
-def test_whatever_is_kept_together(pattern):
+def test_whatever_is_kept_together(structure):
     options = dict(sparsity=0.5, exclude=['stem.*'], zero_layers='dense')
-    found = search(SNIP(), pattern=pattern, **options)
+    found = search(SNIP(), structure=structure, **options)
     assert found.left_dense.keys() == set(DEAD)
     masks = found.masks
     assert masks.total / 2 - 72 < masks.kept <= masks.total / 2
@@ -252,7 +252,7 @@ def test_the_others_keep_two_of_four_beside_a_dense_layer():
     """The fraction that 2:4 removes is that of the layers it is left with."""
     found = search(
         SNIP(),
-        pattern=NM(2, 4),
+        structure=NM(2, 4),
         allocation=Global(dense_first=True),
         sparsity=(588 - 144) / 2 / 588,
         zero_layers='dense',

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from epsd_mm.benchmark.store import Store
 from epsd_mm.engine.safe_loading import load_values
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,9 @@ def test_results_are_measured_reported_and_exported(
     page = (tmp_path / 'report.html').read_text()
     assert 'Drawn pictures' in page and 'All 2 cells' in page
     assert not re.search('(src|href)="http', page)
+    # of the run's own files: masks, and the self-distillation term
+    assert 'Masks at 0.5' in page and 'first steps after pruning' in page
+    assert 'images scored' in page
     run('benchmark', 'export', *where, '--out', str(tmp_path))
     assert (tmp_path / 'results.csv').read_text().count('EPSD')
 
@@ -118,6 +122,14 @@ def test_a_cell_ends_as_the_same_run_by_the_training_tool(
     )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_suite_without_results_makes_no_metafile(suite, run):
+    path, work_dir = suite
+    Store(work_dir / 'store.sqlite')
+    where = (path, '--work-dir', str(work_dir))
+    with pytest.raises(SystemExit, match='no cell is finished'):
+        run('benchmark', 'metafile', *where, str(work_dir / 'metafile.yml'))
 
 
 def trained(folder, name):

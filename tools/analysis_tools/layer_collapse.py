@@ -29,6 +29,7 @@ from epsd_mm.pruning import (
     ModuleObjective,
     Random,
     SynFlow,
+    Target,
     find_masks,
     prunable_parameters,
 )
@@ -167,7 +168,7 @@ class Trial:
                 dict(self.net.named_parameters()),
                 Masks.ones_like(prunable),
                 lambda draw: iter(lambda: batch, None),
-                sparsity=1 - 10**-exponent,
+                Target.over(prunable, 1 - 10**-exponent),
                 seed=self.seed,
                 allow_empty_layers=True,
             )

@@ -30,8 +30,7 @@ from epsd_mm.engine.scoring_job import ScoringJob, common_layers, no_trace
 from epsd_mm.engine.scoring_data import scoring_batches
 from epsd_mm.engine.settings import Settings
 from epsd_mm.files import write_text
-from epsd_mm.pruning import Global, Masks, Weights, score, select
-from epsd_mm.pruning.target import Target
+from epsd_mm.pruning import Masks, score
 from epsd_mm.pruning.zero_layers import check_zero_layers, find_zero_layers
 from epsd_mm.registry import build_criterion, build_sd_loss
 from epsd_mm.tables import text_table
@@ -183,17 +182,13 @@ def masks_of(
         zero, settings.zero_layers, job.params, len(job.prunable)
     )
     scoring.drop(zero)
-    targets = (
-        Target(
-            {name: mask.shape for name, mask in job.prunable.items()},
-            sparsity,
-            settings.allocation or Global(),
-            settings.pattern or Weights(),
-        ).without(zero)
+    return [
+        replace(settings, sparsity=sparsity)
+        .target(job.prunable)
+        .without(zero)
+        .select(scoring.scores)
         for sparsity in args.sparsities
-    )
-    schedule = settings.criterion.schedule
-    return [select(scoring.scores, **t.at(schedule, 1)) for t in targets]
+    ]
 
 
 def compare(

@@ -84,8 +84,8 @@ def published_table(comparison: Comparison, setup: str) -> Table | None:
 
 def _published(comparison: Comparison, arm: Arm) -> tuple[float, str] | None:
     cfg, traits = comparison.config(arm), comparison.traits(arm)
-    dataset = _dataset(cfg)
-    if dataset is None or not _whole(comparison, arm, dataset):
+    dataset = whole_dataset(comparison, arm)
+    if dataset is None:
         return None
     if traits.role in ('dense', 'sd-only'):
         return _DENSE.get((_network(cfg), dataset, traits.sd_loss))
@@ -102,10 +102,16 @@ def _published(comparison: Comparison, arm: Arm) -> tuple[float, str] | None:
     return None
 
 
-def _dataset(cfg: Config) -> str | None:
-    if cfg.get('test_dataloader') is None:
+def whole_dataset(comparison: Comparison, arm: Arm) -> str | None:
+    """The known data set of an arm, if it is all of it, at its own size."""
+    dataset = _dataset(comparison.config(arm))
+    if dataset is None or not _whole(comparison, arm, dataset):
         return None
-    dataset = cfg.test_dataloader.dataset
+    return dataset
+
+
+def _dataset(cfg: Config) -> str | None:
+    dataset = cfg.val_dataloader.dataset
     names = [type_name(step) for step in dataset.get('pipeline', ())]
     resized = any('Resize' in name or 'Crop' in name for name in names)
     if resized or dataset.get('indices') is not None:
@@ -133,6 +139,6 @@ def _whole(comparison: Comparison, arm: Arm, dataset: str) -> bool:
 
 
 def _network(cfg: Config) -> tuple:
-    backbone = cfg.model.backbone
+    backbone = cfg.model.get('backbone', {})
     width = backbone.get('base_channels', 64)
     return type_name(backbone), backbone.get('depth'), width

@@ -153,7 +153,7 @@ def _catalogue(comparison: Comparison, folders: Folders) -> Section:
         blocks.append(
             Table(headings, details, folded='Every comparison and its cells')
         )
-    return Section('What the paper claims', text, blocks)
+    return Section('Claims, one by one', text, blocks)
 
 
 def _detail(comparison: Comparison, finding: Finding) -> list[str]:

@@ -39,6 +39,7 @@ class RevivalHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Let the model validate and test; lose no checkpoint."""
+        _refuse_several(runner)
         repair_ssd_head(runner.model)
         look_before_loading(runner)
         load_what_was_chosen(runner)
@@ -80,6 +81,17 @@ class RevivalHook(Hook):
                     trained &= self.masks[name]
                 count += int(trained.sum())
         return count
+
+
+def _refuse_several(runner: Runner) -> None:
+    """Each would have its say on masks and on ``checkpoint['epsd']``."""
+    found = [h for h in runner.hooks if isinstance(h, RevivalHook)]
+    if len(found) > 1:
+        names = ' and '.join(type(hook).__name__ for hook in found)
+        raise ValueError(
+            f'a run is pruned, or kept dense, by one hook, but it has {names}:'
+            ' leave one of them in default_hooks and custom_hooks'
+        )
 
 
 def _initial_masks(model: nn.Module) -> Iterator[Masks]:

@@ -105,10 +105,8 @@ def test_names_are_not_taken_for_tags(pages):
 def test_the_verdict_comes_first(pages):
     for page in ('report.html', 'report.md'):
         text = pages[page]
-        assert text.index('supported') < text.index('What the paper claims')
-        assert text.index('can test EPSD') < text.index(
-            'What the paper claims'
-        )
+        assert text.index('supported') < text.index('Claims, one by one')
+        assert text.index('can test EPSD') < text.index('Claims, one by one')
 
 
 def test_drawings_are_whole_and_their_text_is_text(pages):

@@ -55,10 +55,10 @@ def test_dense_networks_have_theirs(tmp_path):
         dict(metric='accuracy/top5'),
         dict(config='cifar100_wrn20_8_epsd'),
         dict(options={'model.backbone.base_channels': 16}),
-        dict(options={'test_dataloader.dataset.indices': 3000}),
+        dict(options={'val_dataloader.dataset.indices': 3000}),
         dict(
             options={
-                'test_dataloader.dataset.pipeline': [
+                'val_dataloader.dataset.pipeline': [
                     dict(type='Resize', scale=16),
                     dict(type='PackInputs'),
                 ]

@@ -11,8 +11,12 @@ from torch import Tensor
 Shape = Sequence[int]
 
 
-class Pattern(ABC):
-    """Divides the weights of a layer into units of one size.
+class Structure:
+    """What is kept or removed together."""
+
+
+class LayerStructure(Structure, ABC):
+    """Divides the weights of each layer into units of one size.
 
     Units are numbered along the weights. The score of a unit is the mean of
     its weights' scores, so that units of different layers compare.
@@ -26,7 +30,7 @@ class Pattern(ABC):
             ValueError: The layer cannot be divided; names it.
         """
 
-    def relaxed(self, density: float) -> 'Pattern':
+    def relaxed(self, density: float) -> 'LayerStructure':
         """What holds in a round that leaves this density, not the last."""
         return self
 
@@ -39,7 +43,7 @@ class Pattern(ABC):
         """The mask of a layer from the 1-D mask of its units."""
 
 
-class Weights(Pattern):
+class Weights(LayerStructure):
     """Single weights: unstructured pruning."""
 
     def unit_size(self, name, shape):
@@ -52,8 +56,11 @@ class Weights(Pattern):
         return units.reshape(shape)
 
 
-class Channels(Pattern):
-    """Whole output channels (of a linear layer: whole output features).
+class Rows(LayerStructure):
+    """Whole rows of a weight: those of an output channel or feature.
+
+    Biases and normalisation stay, so that the channel goes on to emit what
+    they make of nothing.
 
     Transposed convolutions store input channels first: there whole input
     channels are kept or removed.
@@ -69,7 +76,7 @@ class Channels(Pattern):
         return units.view(-1, *[1] * (len(shape) - 1)).expand(shape)
 
 
-class Blocks(Pattern):
+class Blocks(LayerStructure):
     """Blocks of the matrix (output channels, everything else).
 
     Args:
@@ -107,7 +114,7 @@ class Blocks(Pattern):
         return blocks.reshape(shape)
 
 
-class NM(Pattern):
+class NM(LayerStructure):
     """N of every M neighbouring weights along the input channels.
 
     For every output channel and kernel position, so that sparse matrix

@@ -1,0 +1,148 @@
+"""Results in the form that OpenMMLab and Papers with Code read."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from epsd_mm.files import atomic_write
+
+from ..comparison import Arm, Comparison
+from .published import whole_dataset
+
+_COLLECTION = dict(
+    Name='EPSD',
+    Metadata={
+        'Training Techniques': [
+            'Pruning at initialisation',
+            'Self-distillation',
+        ]
+    },
+    Paper=dict(
+        Title='EPSD: Early Pruning with Self-Distillation for Efficient '
+        'Model Compression',
+        URL='https://arxiv.org/abs/2402.00084',
+    ),
+    README='docs/method.md',
+)
+_CLASSIFICATION, _DETECTION = 'Image Classification', 'Object Detection'
+# By metric of a log: task, name, and what makes it a percentage.
+_METRICS = {
+    'accuracy/top1': (_CLASSIFICATION, 'Top 1 Accuracy', 1),
+    'accuracy/top5': (_CLASSIFICATION, 'Top 5 Accuracy', 1),
+    'pascal_voc/mAP': (_DETECTION, 'mAP', 100),
+    'pascal_voc/AP50': (_DETECTION, 'AP50', 100),
+    'coco/bbox_mAP': (_DETECTION, 'box AP', 100),
+}
+
+
+def write_metafile(
+    comparison: Comparison, path: str | Path, root: str | Path
+) -> None:
+    """Write the finished cells of a suite, a model for each method.
+
+    Args:
+        comparison: The finished cells.
+        path: The file, such as ``configs/benchmarks/micro_metafile.yml``.
+        root: Of the project: configs are named as seen from there.
+
+    Raises:
+        ValueError: No cell is finished, or a config lies elsewhere.
+    """
+    models = list(_models(comparison, Path(root)))
+    if not models:
+        raise ValueError(
+            f'{comparison.suite.path}: no cell is finished, so that there '
+            'are no results to write: run the suite first'
+        )
+    _write(path, dict(Collections=[_COLLECTION], Models=models))
+
+
+def add_to_index(
+    metafile: str | Path, index: str | Path, root: str | Path
+) -> None:
+    """Name a metafile in a ``model-index.yml``.
+
+    Args:
+        metafile: The file to name.
+        index: Lists metafiles under ``Import``; made where there is none.
+        root: Of the project: files are named as seen from there.
+
+    Raises:
+        ValueError: The index is no list of imports, or the metafile lies
+            outside of the project.
+    """
+    index = Path(index)
+    content = yaml.safe_load(index.read_text()) if index.is_file() else None
+    content = dict(Import=[]) if content is None else content
+    if not isinstance(content, dict) or not isinstance(
+        content.get('Import'), list
+    ):
+        raise ValueError(
+            f'{index} is no model-index: it must be a mapping whose Import '
+            'lists metafiles'
+        )
+    name = _from_root(metafile, Path(root))
+    content['Import'] = sorted({*content['Import'], name})
+    _write(index, content)
+
+
+def _models(comparison: Comparison, root: Path) -> Iterator[dict[str, Any]]:
+    for arm in comparison.arms:
+        cells = comparison.cells(arm)
+        if not cells:
+            continue
+        traits = comparison.traits(arm)
+        about = {
+            'Seeds': len(cells),
+            'Variant': traits.role,
+            'Criterion': traits.criterion,
+            'Self-Distillation': traits.sd_loss,
+            'Sparsity': arm.sparsity,
+            'Epochs': traits.epochs,
+        }
+        yield {
+            'Name': _name(arm),
+            'In Collection': _COLLECTION['Name'],
+            'Config': _from_root(cells[0].setup.config, root),
+            'Metadata': {k: v for k, v in about.items() if v is not None},
+            'Results': list(_results(comparison, arm)),
+        }
+
+
+def _results(comparison: Comparison, arm: Arm) -> Iterator[dict[str, Any]]:
+    """Means over seeds; a part of a data set goes by its set-up's name."""
+    dataset = whole_dataset(comparison, arm) or arm.setup
+    tasks: dict[str, dict[str, float]] = {}
+    for metric, (task, name, percent) in _METRICS.items():
+        found = comparison.summary(arm, f'metric/{metric}')
+        if found is not None:
+            tasks.setdefault(task, {})[name] = round(found.mean * percent, 2)
+    for task, metrics in tasks.items():
+        yield dict(Task=task, Dataset=dataset, Metrics=metrics)
+
+
+def _name(arm: Arm) -> str:
+    parts = [arm.setup, arm.method]
+    if arm.sparsity is not None:
+        parts.append(f'{arm.sparsity:.6g}')
+    return re.sub(r'[^\w.]+', '-', '_'.join(parts)).strip('-').lower()
+
+
+def _from_root(path: str | Path, root: Path) -> str:
+    found = os.path.relpath(Path(path).resolve(), root.resolve())
+    if found.startswith('..'):
+        raise ValueError(
+            f'{path} is not inside {root}: a metafile names paths of the '
+            'project alone'
+        )
+    return Path(found).as_posix()
+
+
+def _write(path: str | Path, content: dict) -> None:
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    with atomic_write(path) as file:
+        file.write(text.encode())
