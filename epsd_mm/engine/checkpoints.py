@@ -238,16 +238,21 @@ def guard_checkpoints(runner: Runner) -> None:
         runner.register_hook(CheckpointGuard())
 
 
+_PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
+
 class WholeFiles(LocalBackend):
     """Files that take their place once they are written to their end.
 
     mmengine's own backend writes in place: what was there is gone before
-    the new content is on the disk.
+    the new content is on the disk. Pictures are left to it, since thousands
+    may be painted, and each would wait for the disk.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         path = Path(os.path.realpath(filepath))
-        if path.exists() and not path.is_file():  # such as /dev/stdout
+        is_device = path.exists() and not path.is_file()  # as /dev/stdout
+        if is_device or path.suffix.lower() in _PICTURES:
             super().put(obj, filepath)
             return
         path.parent.mkdir(parents=True, exist_ok=True)

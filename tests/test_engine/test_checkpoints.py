@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from epsd_mm.engine.checkpoints import WholeFiles
 from epsd_mm.engine.safe_loading import CheckpointError
 from epsd_mm.locks import LockedError
 from tests.helpers.processes import training_in
@@ -403,6 +404,19 @@ def test_a_second_training_in_a_folder_is_refused(hook, tmp_path):
     small_runner(tmp_path, 1, hook).train()
     assert checkpoints(tmp_path) == ['epoch_1.pth']
     assert not (tmp_path / '.training.lock').exists()
+
+
+@pytest.mark.parametrize(
+    'name, waits', [('a.pth', True), ('last', True), ('image.JPG', False)]
+)
+def test_pictures_do_not_wait_for_the_disk(name, waits, tmp_path, monkeypatch):
+    """Of thousands that are painted each would take its time."""
+    waited = []
+    monkeypatch.setattr(os, 'fsync', waited.append)
+    path = tmp_path / 'new' / name
+    WholeFiles().put(b'content', path)
+    assert path.read_bytes() == b'content'
+    assert bool(waited) == waits
 
 
 def test_drafts_of_a_killed_training_are_removed(tmp_path):
