@@ -17,6 +17,28 @@ def epoch_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
     return {s: time[s] * count[s] / epochs for s in time.keys() & count.keys()}
 
 
+def total_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    """Seconds of scoring and of all iterations by seed.
+
+    Not the wall time of a run, which counts evaluations, and of a run that
+    was killed and went on the last part alone.
+    """
+    scoring = comparison.available(arm, 'scoring/time')
+    time = comparison.available(arm, 'training/iteration_time')
+    count = comparison.available(arm, 'training/iterations')
+    return {
+        s: scoring.get(s, 0.0) + time[s] * count[s]
+        for s in time.keys() & count.keys()
+    }
+
+
+def total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    """Images that scoring and training have looked at by seed."""
+    scoring = scoring_images(comparison, arm)
+    training = training_images(comparison, arm)
+    return {seed: n + scoring.get(seed, 0) for seed, n in training.items()}
+
+
 def training_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     """Images that training has looked at by seed, partners included.
 

@@ -7,6 +7,8 @@ from epsd_mm.benchmark.costs import (
     epoch_seconds,
     relative,
     scoring_images,
+    total_images,
+    total_seconds,
     training_images,
 )
 from tests.helpers.suites import compared, suite_of
@@ -26,7 +28,7 @@ def comparison(tmp_path_factory):
             'training/iteration_time': 0.5 + cell.seed,
         }
         if cell.method.prunes:
-            found['scoring/evaluations'] = 8
+            found |= {'scoring/evaluations': 8, 'scoring/time': 30.0}
         return found
 
     suite = suite_of(tmp_path_factory.mktemp('suite'), METHODS, seeds=2)
@@ -52,6 +54,14 @@ def test_an_epoch_is_its_share_of_all_iterations(comparison):
     found = epoch_seconds(comparison, Arm('a', 'dense', None))
     # 200 epochs of two iterations
     assert found == pytest.approx({0: 1.0, 1: 3.0})
+
+
+def test_all_of_a_run_is_scoring_and_training(comparison):
+    dense, epsd = Arm('a', 'dense', None), Arm('a', 'CS-KD', 0.9)
+    assert total_seconds(comparison, dense) == pytest.approx({0: 200, 1: 600})
+    assert total_seconds(comparison, epsd) == pytest.approx({0: 230, 1: 630})
+    images = 8 * 2 * 256 + 400 * 256
+    assert total_images(comparison, epsd) == {0: images, 1: images}
 
 
 def test_costs_are_compared_at_the_same_seed():

@@ -51,7 +51,7 @@ def overall(findings: Sequence[Finding]) -> str:
     tested = [v for v in counts if v in _TESTED]
     others = [v for v in counts if v not in _TESTED]
     parts = [
-        ', '.join(f'{v.removeprefix(_DESCRIBED)} {counts[v]}' for v in group)
+        ', '.join(f'{v.removeprefix(_DESCRIBED)} ({counts[v]})' for v in group)
         for group in (tested, others)
     ]
     if not tested:
@@ -161,12 +161,14 @@ class Evidence:
             return
         means = [fmean(x[seed] for seed in seeds) for x in (shared, floor)]
         for found in self.difference(
-            f'shared by {what}; by {beside}',
+            f'weights that {what} share',
             by_seed(floor, shared),
             arms,
             'scoring/stability',
         ):
-            figures = f'{means[0]:.3f}; {means[1]:.3f}, {pairs(len(seeds))}'
+            figures = (
+                f'{means[0]:.3f}, {beside} {means[1]:.3f}, {pairs(len(seeds))}'
+            )
             yield replace(found, figures=figures)
 
     def fact(

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from epsd_mm.engine.variants import VARIANTS
 
 from ..comparison import Arm, Comparison, Verdict
-from ..costs import epoch_seconds, relative, scoring_images, training_images
+from ..costs import (
+    epoch_seconds,
+    relative,
+    scoring_images,
+    total_images,
+    total_seconds,
+    training_images,
+)
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS, Difference, Summary
 from . import figures
@@ -302,8 +309,8 @@ def _difference_row(
 
 def _costs(comparison: Comparison, setup: str) -> Section:
     dense = comparison.with_role(setup, 'dense')[:1]
-    seconds = [_total_seconds(comparison, arm) for arm in dense]
-    images = [_total_images(comparison, arm) for arm in dense]
+    seconds = [total_seconds(comparison, arm) for arm in dense]
+    images = [total_images(comparison, arm) for arm in dense]
     rows = []
     for arm in _arms(comparison, setup):
         scoring = comparison.available(arm, 'scoring/time')
@@ -312,11 +319,11 @@ def _costs(comparison: Comparison, setup: str) -> Section:
                 str(arm),
                 _mean(scoring, ' s'),
                 _mean(epoch_seconds(comparison, arm), ' s'),
-                _mean(_total_seconds(comparison, arm), ' s'),
-                _times(_total_seconds(comparison, arm), *seconds),
+                _mean(total_seconds(comparison, arm), ' s'),
+                _times(total_seconds(comparison, arm), *seconds),
                 _mean(scoring_images(comparison, arm)),
                 _mean(training_images(comparison, arm)),
-                _times(_total_images(comparison, arm), *images),
+                _times(total_images(comparison, arm), *images),
                 _peak(comparison, arm),
             ]
         )
@@ -324,7 +331,7 @@ def _costs(comparison: Comparison, setup: str) -> Section:
         'method',
         'scoring',
         'an epoch',
-        'all',
+        'both in all',
         '× dense, time',
         'images scored',
         'images trained',
@@ -333,7 +340,8 @@ def _costs(comparison: Comparison, setup: str) -> Section:
     )
     text = [
         'Times are measured, on machines with whatever else they did: upper '
-        'bounds. Zeros make no iteration faster. Images are counted from '
+        'bounds. “In all” is scoring and every iteration, without '
+        'evaluations; zeros make no iteration faster. Images are counted from '
         'steps and batch sizes: every image that is looked at, partners of '
         'CS-KD and repeated halves of DLB included. “× dense” is the mean of '
         'ratios at the same seed. Memory is measured, of the GPU where there '
@@ -345,16 +353,6 @@ def _costs(comparison: Comparison, setup: str) -> Section:
         text,
         [Table(headings, rows)],
     )
-
-
-def _total_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
-    return comparison.available(arm, 'training/seconds')
-
-
-def _total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
-    scoring = scoring_images(comparison, arm)
-    training = training_images(comparison, arm)
-    return {s: n + scoring.get(s, 0) for s, n in training.items()}
 
 
 _MEMORY = {

@@ -163,7 +163,9 @@ def test_what_was_named_before_has_the_verdict_of_its_test(make):
         'EPSD − combination at 0.98': 'supported',
         'EPSD − combination at 0.98 beyond that at 0.9': FOR,
     }
-    assert overall(c1) == 'in part: supported 1; descriptive: points to it 2'
+    assert (
+        overall(c1) == 'in part: supported (1); descriptive: points to it (2)'
+    )
     (tested,) = (f for f in c1 if f.verdict == 'supported')
     assert 'p = 0.0312' in tested.figures
     assert tested.arms == comparison.claim_arms(comparison.suite.claims[0])
@@ -234,7 +236,9 @@ class TestMasks:
         self.lay(comparison, tmp_path, shift=6)
         (found,) = answers(comparison, tmp_path)['C4']
         # 4 of 10 in one layer and 3 of 3 in the other
-        assert found.figures.startswith(f'{7 / 13:.3f}; 0.705')
+        assert found.figures.startswith(
+            f'{7 / 13:.3f}, halves of its draws 0.705'
+        )
         assert found.verdict == FOR
 
     def test_halves_cannot_say_that_masks_are_the_same(
@@ -243,7 +247,7 @@ class TestMasks:
         """Whole draws agree more than halves do."""
         self.lay(comparison, tmp_path, shift=0)
         (found,) = answers(comparison, tmp_path)['C4']
-        assert found.figures.startswith('1.000; 0.705')
+        assert found.figures.startswith('1.000, halves of its draws 0.705')
         assert found.verdict == UNCLEAR
 
     def test_empty_layers_are_counted(self, comparison, tmp_path):
@@ -269,13 +273,13 @@ ARM = Arm('a', 'm', None)
     [
         ([], NOT_TESTED),
         ([FOR, FOR], FOR),
-        ([UNCLEAR, FOR], 'descriptive: not told apart 1, points to it 1'),
+        ([UNCLEAR, FOR], 'descriptive: not told apart (1), points to it (1)'),
         (['supported', 'supported'], 'supported'),
-        (['supported', 'undecided'], 'in part: supported 1, undecided 1'),
+        (['supported', 'undecided'], 'in part: supported (1), undecided (1)'),
         (
             [FOR, 'undecided', AGAINST],
-            'in part: undecided 1; descriptive: points to it 1, '
-            'points against it 1',
+            'in part: undecided (1); descriptive: points to it (1), '
+            'points against it (1)',
         ),
         ([NO_CLAIM], NO_CLAIM),
     ],
