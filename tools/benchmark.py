@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.live import Live
 
 from common import one_sentence
-from epsd_mm.benchmark.checks import check_data, check_metrics
 from epsd_mm.benchmark.driver import STORE, Driver, SuiteError, clean
 from epsd_mm.benchmark.executors import (
     Executor,
@@ -39,6 +38,7 @@ from epsd_mm.benchmark.export import (
 )
 from epsd_mm.benchmark.overview import overview, sentence
 from epsd_mm.benchmark.plan import Costs, plan
+from epsd_mm.benchmark.preflight import check_data, check_metrics
 from epsd_mm.benchmark.rebuild import rebuild
 from epsd_mm.benchmark.store import Store, StoreError
 from epsd_mm.benchmark.suite import Cell, Suite

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import epsd_mm
-from epsd_mm.benchmark.checks import check_data, check_metrics
+from epsd_mm.benchmark.preflight import check_data, check_metrics
 from epsd_mm.benchmark.suite import Suite
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
