@@ -55,8 +55,7 @@ class Verdict:
         verdict: ``supported``, ``not supported``, ``undecided``, or
             ``no claim`` where there are fewer than three pairs.
         why: A sentence.
-        difference: First minus second, in the direction of the claim; None
-            without pairs.
+        difference: By how much the first does better; None without pairs.
         p: Adjusted for the number of claims (Holm); None without a claim.
     """
 
@@ -180,6 +179,17 @@ class Comparison:
         a, b = self.available(first, metric), self.available(second, metric)
         return paired_difference(a, b) if a.keys() & b.keys() else None
 
+    def gain(self, first: Arm, second: Arm) -> Difference | None:
+        """By how much the first does better than the second."""
+        better, worse = self.told(first, second)
+        return self.difference(better, worse, self.primary(first.setup))
+
+    def told(self, first: Arm, second: Arm) -> tuple[Arm, Arm]:
+        """What is subtracted from what, so that a gain is positive."""
+        if self.suite.setups[first.setup].lower_is_better:
+            return second, first
+        return first, second
+
     def claim_arms(self, claim: Claim) -> tuple[Arm, Arm]:
         """The arms that a claim compares."""
         first, second = (
@@ -195,9 +205,7 @@ class Comparison:
     def verdicts(self) -> list[Verdict]:
         """What the runs say of the claims of the suite."""
         found = {
-            claim: self.difference(
-                *self.claim_arms(claim), self.primary(claim.setup)
-            )
+            claim: self.gain(*self.claim_arms(claim))
             for claim in self.suite.claims
         }
         # One without pairs yet is one of those that are tested all the same.
@@ -219,9 +227,8 @@ class Comparison:
 
     def dense_benefit(self, setup: str) -> list[tuple[Arm, Difference | None]]:
         """What self-distillation does for the dense network of a set-up."""
-        metric = self.primary(setup)
         return [
-            (distilled, self.difference(distilled, dense, metric))
+            (distilled, self.gain(distilled, dense))
             for dense in self.with_role(setup, 'dense')[:1]
             for distilled in self.with_role(setup, 'sd-only')
         ]

@@ -33,6 +33,7 @@ class Setup:
         metric: Name of the metric in the log that is compared.
         options: Settings that replace those of the config.
         about: A sentence for the report.
+        better: ``'higher'`` or ``'lower'``, of a metric that is not known.
     """
 
     name: str
@@ -40,6 +41,12 @@ class Setup:
     metric: str
     options: Mapping[str, Any] = field(default_factory=dict)
     about: str = ''
+    better: str | None = None
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether a method does better by a lower metric."""
+        return self.better == 'lower'
 
     @cached_property
     def base(self) -> Config:

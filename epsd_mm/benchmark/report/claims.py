@@ -41,23 +41,18 @@ def _beats_combination(evidence: Evidence) -> Iterator[Finding]:
 def _growth(evidence: Evidence) -> Iterator[Finding]:
     """By how much more at the highest than at the lowest sparsity."""
     sparsities = evidence.comparison.suite.sparsities
-    pairs = list(_controlled(evidence))
-    for epsd, combined in pairs:
+    for epsd, combined in _controlled(evidence):
         if len(sparsities) < 2 or epsd.sparsity != max(sparsities):
             continue
-        metric = evidence.comparison.primary(epsd.setup)
         low = min(sparsities)
-        lower = tuple(
-            Arm(arm.setup, arm.method, low) for arm in (epsd, combined)
-        )
-        gaps = [
-            _gap(evidence, *pair, metric) for pair in ((epsd, combined), lower)
-        ]
+        first, second = evidence.comparison.told(epsd, combined)
+        below = replace(first, sparsity=low), replace(second, sparsity=low)
+        gaps = [_gap(evidence, *two) for two in ((first, second), below)]
         yield from evidence.difference(
-            f'{epsd.against(combined)} beyond that at {low:.6g}',
+            f'{first.against(second)} beyond that at {low:.6g}',
             by_seed(*gaps),
-            (epsd, combined, *lower),
-            metric,
+            (epsd, combined, *below),
+            evidence.comparison.primary(epsd.setup),
         )
 
 
@@ -289,9 +284,8 @@ def _partners(evidence: Evidence, epsd: Arm) -> Iterator[Arm]:
     )
 
 
-def _gap(
-    evidence: Evidence, first: Arm, second: Arm, metric: str
-) -> dict[int, float]:
+def _gap(evidence: Evidence, first: Arm, second: Arm) -> dict[int, float]:
+    metric = evidence.comparison.primary(first.setup)
     a, b = (evidence.comparison.available(x, metric) for x in (first, second))
     return {seed: a[seed] - b[seed] for seed in a.keys() & b.keys()}
 

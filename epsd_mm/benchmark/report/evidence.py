@@ -98,17 +98,18 @@ class Evidence:
     def better(self, first: Arm, second: Arm) -> Iterator[Finding]:
         """That the first does better than the second."""
         metric = self.comparison.primary(first.setup)
-        difference = self.comparison.difference(first, second, metric)
+        difference = self.comparison.gain(first, second)
+        a, b = self.comparison.told(first, second)
         tested = self._tested.get((first, second))
         if tested is None:
             yield from self.difference(
-                first.against(second), difference, (first, second), metric
+                a.against(b), difference, (first, second), metric
             )
             return
         unit = self.comparison.unit(metric)
         figures = [interval(difference, unit), tested.why]
         yield Finding(
-            self._placed(first.against(second), first),
+            self._placed(a.against(b), first),
             '; '.join(text for text in figures if text),
             tested.verdict,
             (first, second),

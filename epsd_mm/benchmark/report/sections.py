@@ -115,12 +115,13 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
         )
     for arm, found in benefits:
         n = 0 if found is None else found.n
-        gain = f'{interval(found, unit)}, {pairs(n)}'
-        if n < FEWEST_PAIRS:
+        gain = f'{interval(found, unit)}, {pairs(n)}' if n else 'no pairs'
+        planned = len(comparison.suite.seeds)
+        if n < FEWEST_PAIRS or (found.low <= 0 and n < planned):
             yield (
-                f'Whether “{setup}” can test EPSD is not known yet: whether '
-                f'self-distillation ({arm}) helps the dense network takes '
-                f'{FEWEST_PAIRS} pairs of seeds, and there are {n}.'
+                f'Whether “{setup}” can test EPSD is not known yet: it takes '
+                f'that self-distillation ({arm}) helps the dense network '
+                f'there ({gain} of {planned}).'
             )
         elif found.low > 0:
             yield (
@@ -239,7 +240,7 @@ def _results(comparison: Comparison, setup: str) -> Section:
 
 
 def _differences(comparison: Comparison, setup: str) -> Section:
-    metric = comparison.primary(setup)
+    lower = comparison.suite.setups[setup].lower_is_better
     references = _references(comparison, setup)
     rows = []
     drawn: dict[Arm, dict[str, Difference]] = {}
@@ -248,10 +249,11 @@ def _differences(comparison: Comparison, setup: str) -> Section:
             comparable = arm.sparsity in (None, reference.sparsity)
             if arm == reference or not comparable:
                 continue
-            found = comparison.difference(reference, arm, metric)
+            found = comparison.gain(reference, arm)
             if found is None:
                 continue
-            rows.append(_difference_row(comparison, reference, arm, found))
+            told = comparison.told(reference, arm)
+            rows.append(_difference_row(comparison, *told, found))
             # One method, and what has a sparsity: the table has the others.
             first = reference.method == references[0].method
             if first and found.n > 1 and arm.sparsity is not None:
@@ -260,7 +262,14 @@ def _differences(comparison: Comparison, setup: str) -> Section:
         Figure(
             f'{setup}_{reference.sparsity}_differences',
             figures.forest(
-                differences, _axis(comparison, setup, f'{reference} − other')
+                differences,
+                _axis(
+                    comparison,
+                    setup,
+                    f'other − {reference}'
+                    if lower
+                    else f'{reference} − other',
+                ),
             ),
             f'{reference}: to the right of the line it does better than '
             'the other. Seed by seed, with 95 % intervals.',

@@ -1,0 +1,93 @@
+"""Whether a set-up can test anything, and which way is better."""
+
+import pytest
+
+from epsd_mm.benchmark.comparison import Comparison
+from epsd_mm.benchmark.folders import Folders
+from epsd_mm.benchmark.report.sections import sections
+from tests.helpers.suites import METRIC, compared, suite_of
+
+METHODS = {
+    'dense': dict(variant='dense'),
+    'SD': dict(variant='sd-only'),
+    'EPSD': dict(),
+    'combination': dict(variant='simple-combination'),
+}
+
+
+def parts(comparison):
+    found = sections(comparison, Folders(comparison, 'nowhere'))
+    return {section.title: section for section in found}
+
+
+def regime(suite, gain, noise, seeds):
+    def metrics(cell):
+        own = gain + noise * (-1) ** cell.seed
+        return {METRIC: 50.0 + cell.seed + own * (cell.method.name == 'SD')}
+
+    everything = compared(suite, metrics)
+    some = {
+        cell.key: everything.entries[cell.key]
+        for cell in suite.cells
+        if cell.seed in range(seeds)
+    }
+    return ' '.join(parts(Comparison(suite, some))['In short'].text)
+
+
+@pytest.mark.parametrize(
+    'gain, noise, seeds, said',
+    [
+        (1.0, 0.1, 6, '“a” can test EPSD'),
+        (1.0, 0.1, 2, 'Whether “a” can test EPSD is not known yet'),
+        (0.1, 1.0, 4, 'Whether “a” can test EPSD is not known yet'),
+        (0.1, 1.0, 6, '“a” cannot test EPSD'),
+        (-1.0, 0.1, 6, '“a” cannot test EPSD'),
+        (1.0, 0.1, 0, 'is not known yet'),
+    ],
+)
+def test_a_setup_tests_epsd_where_distillation_helps_dense(
+    gain, noise, seeds, said, tmp_path
+):
+    suite = suite_of(tmp_path, METHODS, seeds=6)
+    assert said in regime(suite, gain, noise, seeds)
+
+
+def test_without_dense_networks_nobody_knows(tmp_path):
+    methods = {'EPSD': METHODS['EPSD']}
+    suite = suite_of(tmp_path, methods, seeds=3)
+    assert '“a” cannot test EPSD: it has no dense network' in regime(
+        suite, 1.0, 0.0, 3
+    )
+
+
+@pytest.mark.parametrize('better', ['higher', 'lower'])
+def test_a_gain_is_what_is_better(better, tmp_path):
+    """EPSD has one more of something that is good, or one less of a bad."""
+    sign = 1 if better == 'higher' else -1
+    claim = dict(name='C1', setup='a', first='EPSD', second='combination')
+    suite = suite_of(
+        tmp_path,
+        METHODS,
+        seeds=6,
+        claims=[dict(claim, sparsity=0.9)],
+        better=better,
+    )
+
+    def metrics(cell):
+        good = cell.method.name in ('EPSD', 'SD')
+        own = sign * (1.0 + 0.1 * (-1) ** cell.seed) * good
+        return {METRIC: 50.0 + cell.seed + own}
+
+    found = parts(compared(suite, metrics))
+    (verdict,) = compared(suite, metrics).verdicts()
+    assert verdict.verdict == 'supported' and verdict.difference.mean > 0
+    assert 'can test EPSD: self-distillation (SD) helps' in ' '.join(
+        found['In short'].text
+    )
+    difference = 'EPSD − combination' if sign > 0 else 'combination − EPSD'
+    (c1, *_) = found['Claims, one by one'].blocks[0].rows
+    assert c1[1] == 'supported' and f'{difference} at 0.9: +1.00' in c1[2]
+    told = {
+        row[0]: row[1] for row in found['Paired differences'].blocks[-1].rows
+    }
+    assert told[f'{difference} at 0.9'].startswith('+1.00 [')
