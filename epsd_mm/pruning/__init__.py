@@ -10,6 +10,7 @@ from .criteria import (
     Magnitude,
     ProsPr,
     Random,
+    Sensitivity,
     SynFlow,
     masked,
 )
@@ -24,7 +25,7 @@ from .schedule import Schedule
 from .scoring import Scoring, score
 from .search import Alone, Found, find_masks
 from .selection import select
-from .structures import NM, Blocks, LayerStructure, Rows, Weights
+from .structures import NM, Blocks, LayerStructure, Rows, Structure, Weights
 from .target import Target
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     'Alone',
     'Blocks',
     'ByGlob',
-    'Rows',
     'Criterion',
     'ERK',
     'FORCE',
@@ -40,6 +40,7 @@ __all__ = [
     'Global',
     'GraSP',
     'IterSNIP',
+    'LayerStructure',
     'Ledger',
     'Magnitude',
     'MaskKeeper',
@@ -48,14 +49,16 @@ __all__ = [
     'ModuleObjective',
     'NM',
     'Objective',
-    'LayerStructure',
     'ProsPr',
     'Prunability',
     'Random',
+    'Rows',
     'SNIP',
     'Schedule',
     'Scoring',
+    'Sensitivity',
     'Step',
+    'Structure',
     'SynFlow',
     'Target',
     'Uniform',

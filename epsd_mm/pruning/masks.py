@@ -29,6 +29,10 @@ class Masks(Mapping[str, Tensor]):
         ValueError: There is no entry at all, or one without a weight.
     """
 
+    # What they are called in messages, in a checkpoint and on the disk.
+    _things = 'layers'
+    _key = 'masks'
+
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
         if not masks:
             raise ValueError('masks are empty: nothing is prunable')
@@ -80,8 +84,9 @@ class Masks(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         return (
-            f'Masks({len(self)} layers, kept {self.kept:,} of '
-            f'{self.total:,}, sparsity {self.sparsity:.4f})'
+            f'{type(self).__name__}({len(self)} {self._things}, kept '
+            f'{self.kept:,} of {self.total:,}, sparsity '
+            f'{self.sparsity:.4f})'
         )
 
     @property
@@ -138,11 +143,11 @@ class Masks(Mapping[str, Tensor]):
 
     def __and__(self, other: 'Masks') -> 'Masks':
         self.check_fits(other)
-        return Masks({name: self[name] & other[name] for name in self})
+        return type(self)({name: self[name] & other[name] for name in self})
 
     def __or__(self, other: 'Masks') -> 'Masks':
         self.check_fits(other)
-        return Masks({name: self[name] | other[name] for name in self})
+        return type(self)({name: self[name] | other[name] for name in self})
 
     def shuffled(self, seed: int) -> 'Masks':
         """The same number of weights in each layer, at random places.
@@ -151,7 +156,7 @@ class Masks(Mapping[str, Tensor]):
         densities of layers, not weights (Frankle et al., ICLR 2021).
         """
         generator = torch.Generator().manual_seed(seed)
-        return Masks(
+        return type(self)(
             {
                 name: mask.view(-1)[
                     torch.randperm(mask.numel(), generator=generator)
@@ -182,7 +187,7 @@ class Masks(Mapping[str, Tensor]):
                 f'no mask has a name that starts with {start!r}; names look '
                 f'like {", ".join(list(self)[:3])}'
             )
-        return Masks(found)
+        return type(self)(found)
 
     def check_fits(self, params: Mapping[str, Tensor]) -> None:
         """Raise unless names and shapes are those of ``params``.
@@ -239,6 +244,13 @@ class Masks(Mapping[str, Tensor]):
         with atomic_write(path) as file:
             torch.save(self.pack(), file)
 
+    @staticmethod
+    def _looks_packed(saved: Mapping) -> bool:
+        return bool(saved) and all(
+            isinstance(entry, Mapping) and 'bits' in entry
+            for entry in saved.values()
+        )
+
     @classmethod
     def load(cls, path: str | Path) -> 'Masks':
         """Masks from a file of :meth:`save`.
@@ -249,7 +261,7 @@ class Masks(Mapping[str, Tensor]):
             OSError: The file cannot be opened.
             ValueError: It holds no masks, or is damaged.
         """
-        remedy = 'name the masks.pth of a run, in work_dir/epsd'
+        remedy = f'name the {cls._key}.pth of a run, in work_dir/epsd'
         try:
             check_saved(path)
         except ValueError as e:
@@ -266,12 +278,12 @@ class Masks(Mapping[str, Tensor]):
             raise
         except Exception as e:  # torch has many for a file it did not write
             raise ValueError(
-                f'{path} is no file of masks, or damaged: {remedy}'
+                f'{path} is no file of {cls._key}, or damaged: {remedy}'
             ) from e
         if isinstance(saved, dict) and isinstance(saved.get('epsd'), dict):
-            saved = saved['epsd'].get('masks')
-        if not isinstance(saved, dict) or not _looks_packed(saved):
-            raise ValueError(f'{path} holds no masks: {remedy}')
+            saved = saved['epsd'].get(cls._key)
+        if not isinstance(saved, dict) or not cls._looks_packed(saved):
+            raise ValueError(f'{path} holds no {cls._key}: {remedy}')
         try:
             return cls.unpack(saved)
         except ValueError as e:
@@ -279,11 +291,11 @@ class Masks(Mapping[str, Tensor]):
 
     def report(self) -> str:
         """Kept weights by layer and in total, a line each."""
-        width = max(map(len, [*self, 'all layers']))
+        width = max(map(len, [*self, f'all {self._things}']))
         rows = [*self.layers().items()]
         rows.append(
             (
-                'all layers',
+                f'all {self._things}',
                 dict(
                     kept=self.kept,
                     total=self.total,
@@ -330,13 +342,6 @@ class Masks(Mapping[str, Tensor]):
 
 # Of what numpy knows, which packs bits.
 _MOST_SIDES = 32
-
-
-def _looks_packed(saved: Mapping) -> bool:
-    return bool(saved) and all(
-        isinstance(entry, Mapping) and 'bits' in entry
-        for entry in saved.values()
-    )
 
 
 def _bits(mask: Tensor) -> np.ndarray:

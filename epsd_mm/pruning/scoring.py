@@ -70,11 +70,11 @@ class Scoring:
                 half[name] = tensor.contiguous()
         self.draws.append(notes)
 
-    def move_to(self, params: Params) -> None:
-        """Bring the sums to the devices of the weights."""
+    def move_to(self, device: torch.device) -> None:
+        """Bring the sums to a device."""
         for half in (self.even, self.odd):
             for name, tensor in half.items():
-                half[name] = tensor.to(params[name].device)
+                half[name] = tensor.to(device)
 
     def drop(self, names: Iterable[str]) -> None:
         """Forget the scores of layers that take no part any more."""
@@ -143,8 +143,12 @@ def score(
             except FloatingPointError as e:
                 raise FloatingPointError(f'draw {draw}: {e}') from e
             if unreached_is_zero:
-                zeros = {n: params[n] for n in masks if n not in scores}
-                zeros = {n: torch.zeros_like(p) for n, p in zeros.items()}
+                like = next(iter(params.values()))
+                zeros = {
+                    name: like.new_zeros(mask.shape)
+                    for name, mask in masks.items()
+                    if name not in scores
+                }
                 scores = {**scores, **zeros}
             _check_scores(scores, masks, draw, criterion.signed)
             result.add(

@@ -149,7 +149,8 @@ def find_masks(
         batches = partial(_same, first)
     keep = keep or _keep_nothing
     ledger = team.agree(start) or Ledger()
-    ledger.scoring.move_to(params)
+    if params:
+        ledger.scoring.move_to(next(iter(params.values())).device)
     check_zero = partial(
         check_zero_layers,
         choice=zero_layers,

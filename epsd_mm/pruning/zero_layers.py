@@ -79,7 +79,7 @@ def check_zero_layers(
 def _causes(
     names: Collection[str], params: Mapping[str, Tensor]
 ) -> Iterator[str]:
-    empty = [name for name in names if not params[name].any()]
+    empty = [n for n in names if n in params and not params[n].any()]
     cut = [name for name in names if name not in empty]
     if empty:
         yield (

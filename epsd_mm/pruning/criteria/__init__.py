@@ -1,6 +1,6 @@
 """Criteria: how much each weight matters, one criterion a file."""
 
-from .base import Criterion, masked
+from .base import Criterion, Sensitivity, masked
 from .force import FORCE
 from .grasp import GraSP
 from .magnitude import Magnitude
@@ -18,6 +18,7 @@ __all__ = [
     'ProsPr',
     'Random',
     'SNIP',
+    'Sensitivity',
     'SynFlow',
     'masked',
 ]

@@ -59,6 +59,36 @@ class Criterion(ABC):
         """
 
 
+class Sensitivity(Criterion):
+    """A criterion whose scores are a weight times a derivative.
+
+    ::
+
+        s_p = | θ_p v_p |
+
+    or without the absolute value, if it is ``signed``. As one mask entry m
+    on a single weight has the derivative θ_p v_p, one on several weights has
+    the sum of theirs: so units are scored, by the products before their
+    absolute value.
+    """
+
+    @abstractmethod
+    def products(
+        self,
+        objective: Objective,
+        params: Params,
+        masks: Masks,
+        batches: Iterator[Sequence[Any]],
+    ) -> dict[str, Tensor]:
+        """``θ_p v_p`` with its sign; arguments as of :meth:`scores`."""
+
+    def scores(self, objective, params, masks, batches):
+        products = self.products(objective, params, masks, batches)
+        if self.signed:
+            return products
+        return {name: product.abs() for name, product in products.items()}
+
+
 def masked(params: Params, masks: Masks) -> dict[str, Tensor]:
     """The weights with what ``masks`` removes at zero, without gradient."""
     result = {}

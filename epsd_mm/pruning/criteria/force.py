@@ -2,10 +2,10 @@
 
 from ..gradients import record_gradient
 from ..schedule import Schedule
-from .base import Criterion, masked
+from .base import Sensitivity, masked
 
 
-class FORCE(Criterion):
+class FORCE(Sensitivity):
     """Foresight connection sensitivity, ``s_p = |θ_p ∂L(θ ⊙ m)/∂(θ m)_p|``.
 
     The gradient is that of the sparsified network, the weight the initial
@@ -25,13 +25,13 @@ class FORCE(Criterion):
     ) -> None:
         self.schedule = Schedule(rounds, schedule)
 
-    def scores(self, objective, params, masks, batches):
+    def products(self, objective, params, masks, batches):
         loss, gradient, _ = record_gradient(
             objective, masked(params, masks), next(batches)
         )
         objective.note(losses=[loss])
         return {
-            name: (params[name].detach() * gradient[name]).abs_()
+            name: params[name].detach() * gradient[name]
             for name in masks
             if name in gradient
         }

@@ -1,10 +1,10 @@
 """GraSP."""
 
 from ..gradients import hessian_product, record_gradient
-from .base import Criterion, masked
+from .base import Sensitivity, masked
 
 
-class GraSP(Criterion):
+class GraSP(Sensitivity):
     """Gradient signal preservation, ``s_p = θ_p (H g)_p``, with its sign.
 
     ``g`` is the gradient of the loss by the prunable weights and ``H`` its
@@ -19,7 +19,7 @@ class GraSP(Criterion):
     evaluations = 2
     signed = True
 
-    def scores(self, objective, params, masks, batches):
+    def products(self, objective, params, masks, batches):
         weights = masked(params, masks)
         loss, gradient, steps = record_gradient(
             objective, weights, next(batches)

@@ -3,10 +3,10 @@
 import math
 
 from ..meta_gradient import meta_gradient
-from .base import Criterion, masked
+from .base import Sensitivity, masked
 
 
-class ProsPr(Criterion):
+class ProsPr(Sensitivity):
     """Effect of a weight on the loss after a few training steps.
 
     ::
@@ -88,7 +88,7 @@ class ProsPr(Criterion):
         again = 0 if self.first_order else self.steps - self.kept_graphs
         return self.steps + 1 + again
 
-    def scores(self, objective, params, masks, batches):
+    def products(self, objective, params, masks, batches):
         weights = masked(params, masks)
         result = meta_gradient(
             objective,
@@ -105,7 +105,7 @@ class ProsPr(Criterion):
         if not math.isnan(result.growth):
             objective.note(growth=result.growth)
         return {
-            name: (weights[name] * result.gradient[name]).abs_()
+            name: weights[name] * result.gradient[name]
             for name in masks
             if name in result.gradient
         }

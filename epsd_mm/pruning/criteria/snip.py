@@ -2,10 +2,10 @@
 
 from ..gradients import record_gradient
 from ..schedule import Schedule
-from .base import Criterion, masked
+from .base import Sensitivity, masked
 
 
-class SNIP(Criterion):
+class SNIP(Sensitivity):
     """Connection sensitivity, ``s_p = |θ_p ∂L/∂θ_p|``.
 
     Lee et al., *SNIP: Single-shot Network Pruning based on Connection
@@ -13,12 +13,12 @@ class SNIP(Criterion):
     the weights that will be trained, not a re-initialised copy.
     """
 
-    def scores(self, objective, params, masks, batches):
+    def products(self, objective, params, masks, batches):
         weights = masked(params, masks)
         loss, gradient, _ = record_gradient(objective, weights, next(batches))
         objective.note(losses=[loss])
         return {
-            name: (weights[name] * gradient[name]).abs_()
+            name: weights[name] * gradient[name]
             for name in masks
             if name in gradient
         }

@@ -3,10 +3,10 @@
 import torch
 
 from ..schedule import Schedule
-from .base import Criterion, masked
+from .base import Sensitivity, masked
 
 
-class SynFlow(Criterion):
+class SynFlow(Sensitivity):
     """Synaptic flow, ``s_p = |θ_p ∂R/∂θ_p|`` with ``R = 1ᵀ f(1; |θ|)``.
 
     R is the sum of the outputs for an image of ones, in evaluation mode,
@@ -30,7 +30,7 @@ class SynFlow(Criterion):
     ) -> None:
         self.schedule = Schedule(rounds, schedule)
 
-    def scores(self, objective, params, masks, batches):
+    def products(self, objective, params, masks, batches):
         weights = {
             name: weight.double().abs().requires_grad_()
             for name, weight in masked(params, masks).items()
@@ -40,7 +40,7 @@ class SynFlow(Criterion):
             outputs.sum(), list(weights.values()), allow_unused=True
         )
         return {
-            name: (weight.detach() * flow).abs_()
+            name: weight.detach() * flow
             for (name, weight), flow in zip(weights.items(), gradient)
             if name in masks and flow is not None
         }
