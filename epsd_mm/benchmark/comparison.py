@@ -93,6 +93,10 @@ class Comparison:
         """All that the suite compares, finished or not, in its order."""
         return list(dict.fromkeys(map(_arm, self.suite.cells)))
 
+    def arms_of(self, setup: str) -> list[Arm]:
+        """Those of a set-up."""
+        return [arm for arm in self.arms if arm.setup == setup]
+
     def cells(self, arm: Arm) -> list[Cell]:
         """The finished cells of an arm."""
         return [cell for cell, _ in self.finished if _arm(cell) == arm]
@@ -110,27 +114,11 @@ class Comparison:
             self._traits[arm] = traits_of(self.config(arm))
         return self._traits[arm]
 
-    def values(self, arm: Arm, metric: str) -> dict[int, float]:
+    def available(self, arm: Arm, metric: str) -> dict[int, float]:
         """A metric of the finished cells of an arm, by seed.
 
-        Raises:
-            KeyError: A finished cell reports no such metric; lists those
-                that it does.
+        Those that report no finite number are left out; see :meth:`lost`.
         """
-        found = {}
-        for cell, entry in self.finished:
-            if _arm(cell) != arm:
-                continue
-            if metric not in entry.metrics:
-                raise KeyError(
-                    f'{cell.name} reports no {metric!r}; it has '
-                    f'{", ".join(sorted(entry.metrics))}'
-                )
-            found[cell.seed] = entry.metrics[metric][0]
-        return found
-
-    def available(self, arm: Arm, metric: str) -> dict[int, float]:
-        """The same, of the cells that report a finite number."""
         return {
             cell.seed: entry.metrics[metric][0]
             for cell, entry in self.finished
@@ -221,8 +209,8 @@ class Comparison:
         """Arms of a set-up by what they are, see :class:`Traits`."""
         return [
             arm
-            for arm in self.arms
-            if arm.setup == setup and self.traits(arm).role in roles
+            for arm in self.arms_of(setup)
+            if self.traits(arm).role in roles
         ]
 
     def dense_benefit(self, setup: str) -> list[tuple[Arm, Difference | None]]:

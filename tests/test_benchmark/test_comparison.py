@@ -158,16 +158,9 @@ def test_only_common_seeds_are_compared(suite):
     comparison = compared(suite, by_method(1.0), range(4))
     epsd, plain = Arm('a', 'epsd', 0.9), Arm('a', 'plain', 0.9)
     assert comparison.difference(epsd, plain, METRIC).mean == 1.0
-    assert comparison.values(epsd, METRIC) == {
+    assert comparison.available(epsd, METRIC) == {
         seed: 51.0 + 3 * seed for seed in range(4)
     }
-
-
-def test_an_unknown_metric_lists_those_that_there_are(suite):
-    comparison = compared(suite, by_method(1.0), [0])
-    with pytest.raises(KeyError, match='accuracy/top1') as error:
-        comparison.values(Arm('a', 'epsd', 0.9), 'metric/mAP')
-    assert 'metric/mAP' in str(error.value)
 
 
 def test_what_distillation_does_for_the_dense_network_is_known(suite):

@@ -24,7 +24,7 @@ def folder_sections(
 ) -> Iterator[Section]:
     """Sections for which masks or logs are still there."""
     for setup in comparison.suite.setups:
-        here = [arm for arm in comparison.arms if arm.setup == setup]
+        here = comparison.arms_of(setup)
         for sparsity in comparison.suite.sparsities:
             at = [arm for arm in here if arm.sparsity == sparsity]
             yield from _masks(comparison, folders, setup, sparsity, at)

@@ -68,8 +68,8 @@ def published_table(comparison: Comparison, setup: str) -> Table | None:
     rows = []
     if comparison.suite.setups[setup].metric != _METRIC:
         return None
-    for arm in comparison.arms:
-        if arm.setup != setup or not comparison.cells(arm):
+    for arm in comparison.arms_of(setup):
+        if not comparison.cells(arm):
             continue
         found = _published(comparison, arm)
         if found is None:

@@ -3,174 +3,45 @@
 import math
 from collections.abc import Iterator
 
-from epsd_mm.engine.variants import VARIANTS
-
-from ..comparison import Arm, Comparison, Verdict
-from ..costs import (
-    epoch_seconds,
-    relative,
-    scoring_images,
-    total_images,
-    total_seconds,
-    training_images,
-)
+from ..comparison import Arm, Comparison
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS, Difference, Summary
 from . import figures
 from .blocks import Block, Figure, Section, Table
-from .claims import CLAIMS
-from .evidence import Evidence, Finding, by_weight, overall
+from .expenses import expenses
 from .published import published_table
-from .text import difference_unit, interval, pairs, spread
+from .text import difference_unit, interval, spread
+from .verdicts import in_short, one_by_one
 
 _CALIBRATION = {
     'metric/calibration/ece': 'expected calibration error',
     'metric/calibration/nll': 'negative log-likelihood',
     'metric/calibration/aurc': 'area under risk-coverage',
 }
-# So many findings are beside a claim; all of them are in the table below.
-_SHOWN = 3
+_OF_DIFFERENCES = (
+    'difference',
+    'mean and 95 % interval',
+    'probability of improvement',
+    'p',
+    'smallest p of so many pairs',
+    'would have been seen',
+    'pairs',
+)
 # Longer tables are folded.
 _FEW_ROWS = 12
 
 
 def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
     """The parts of a report but for masks and first steps."""
-    yield _in_short(comparison)
-    yield _catalogue(comparison, folders)
+    yield in_short(comparison)
+    yield one_by_one(comparison, folders)
     for setup in comparison.suite.setups:
         yield _results(comparison, setup)
         yield _differences(comparison, setup)
-        yield _costs(comparison, setup)
+        yield expenses(comparison, setup)
         calibration = _calibration(comparison, setup)
         if calibration is not None:
             yield calibration
-
-
-def _in_short(comparison: Comparison) -> Section:
-    """What someone reads who reads nothing else."""
-    rows = [_claimed(comparison, found) for found in comparison.verdicts()]
-    text = [
-        'EPSD removes weights before training starts, by scores in which '
-        'self-distillation takes part. Simple Combination scores without it. '
-        'Both then train what is left with self-distillation.'
-    ]
-    text += [
-        line
-        for setup in comparison.suite.setups
-        for line in _regime(comparison, setup)
-    ]
-    text.append(
-        'Claimed before anything ran, and tested once, by an exact sign-flip '
-        'test over paired seeds; p is two-sided and adjusted for the number '
-        'of claims (Holm). Nothing else in this report was tested.'
-        if rows
-        else 'This suite claims nothing: all below are descriptions.'
-    )
-    headings = ('claim', 'verdict', 'difference, 95 % interval', 'why')
-    blocks: list[Block] = [Table(headings, rows)] if rows else []
-    blocks.append(_methods(comparison))
-    return Section('In short', text, blocks)
-
-
-def _methods(comparison: Comparison) -> Table:
-    """What the methods are, whatever they are called."""
-    rows = []
-    for method in comparison.suite.methods:
-        arm = next(arm for arm in comparison.arms if arm.method == method)
-        traits = comparison.traits(arm)
-        rows.append(
-            [
-                method,
-                VARIANTS.get(traits.role, 'masks of another run'),
-                traits.criterion or '',
-                traits.sd_loss or '',
-            ]
-        )
-    headings = ('method', 'what it is', 'criterion', 'self-distillation')
-    return Table(headings, rows, folded='What the methods are')
-
-
-def _claimed(comparison: Comparison, found: Verdict) -> list[str]:
-    first, second = comparison.claim_arms(found.claim)
-    unit = comparison.unit(comparison.primary(found.claim.setup))
-    return [
-        f'{found.claim.name}: {first.against(second, "beats")}'
-        + comparison.place(found.claim.setup),
-        found.verdict,
-        interval(found.difference, unit),
-        found.why,
-    ]
-
-
-def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
-    """Whether a set-up can tell anything of EPSD, in a sentence."""
-    unit = comparison.unit(comparison.primary(setup))
-    benefits = comparison.dense_benefit(setup)
-    if not benefits:
-        yield (
-            f'“{setup}” cannot test EPSD: it has no dense network trained '
-            'with and without self-distillation, so that nobody knows '
-            'whether that helps there at all.'
-        )
-    for arm, found in benefits:
-        n = 0 if found is None else found.n
-        gain = f'{interval(found, unit)}, {pairs(n)}' if n else 'no pairs'
-        planned = len(comparison.suite.seeds)
-        if n < FEWEST_PAIRS or (found.low <= 0 and n < planned):
-            yield (
-                f'Whether “{setup}” can test EPSD is not known yet: it takes '
-                f'that self-distillation ({arm}) helps the dense network '
-                f'there ({gain} of {planned}).'
-            )
-        elif found.low > 0:
-            yield (
-                f'“{setup}” can test EPSD: self-distillation ({arm}) helps '
-                f'the dense network there ({gain}).'
-            )
-        else:
-            yield (
-                f'“{setup}” cannot test EPSD: self-distillation ({arm}) is '
-                f'not seen to help even the dense network there ({gain}).'
-            )
-
-
-def _catalogue(comparison: Comparison, folders: Folders) -> Section:
-    evidence = Evidence(comparison, folders)
-    rows, details = [], []
-    for claim in CLAIMS:
-        found = by_weight(list(claim.find(evidence)))
-        shown = [f'{each.what}: {each.figures}' for each in found[:_SHOWN]]
-        if not found:
-            shown = [f'It takes {claim.needs}.']
-        elif len(found) > _SHOWN:
-            shown.append(f'and {len(found) - _SHOWN} more below')
-        rows.append(
-            [f'{claim.name}. {claim.says}', overall(found), ';\n'.join(shown)]
-        )
-        details += [[claim.name, *_detail(comparison, f)] for f in found]
-    text = [
-        'Where a comparison is one of those above, its verdict is that of '
-        'the test; every other is a description, read from the 95 % interval '
-        'of the paired difference, and with so many of them some intervals '
-        'miss zero by chance.'
-    ]
-    blocks = [Table(('claim', 'verdict', 'figures'), rows)]
-    if details:
-        headings = ('claim', 'compared', 'figures', 'verdict', 'cells')
-        blocks.append(
-            Table(headings, details, folded='Every comparison and its cells')
-        )
-    return Section('Claims, one by one', text, blocks)
-
-
-def _detail(comparison: Comparison, finding: Finding) -> list[str]:
-    cells = '; '.join(
-        f'{cell.name} {cell.key}'
-        for arm in finding.arms
-        for cell in comparison.cells(arm)
-    )
-    return [finding.what, finding.figures, finding.verdict, cells]
 
 
 def _results(comparison: Comparison, setup: str) -> Section:
@@ -181,7 +52,7 @@ def _results(comparison: Comparison, setup: str) -> Section:
     levels: dict = {}
     table: dict[str, dict] = {}
     lost = 0
-    for arm in _arms(comparison, setup):
+    for arm in comparison.arms_of(setup):
         lost += len(comparison.lost(arm, metric))
         summary = comparison.summary(arm, metric)
         if summary is None:
@@ -193,7 +64,9 @@ def _results(comparison: Comparison, setup: str) -> Section:
             levels[arm.method] = ends
         else:
             curves.setdefault(arm.method, {})[arm.sparsity] = ends
-    columns = list(dict.fromkeys(a.sparsity for a in _arms(comparison, setup)))
+    columns = list(
+        dict.fromkeys(a.sparsity for a in comparison.arms_of(setup))
+    )
     blocks: list[Block] = [
         Table(
             (
@@ -240,12 +113,11 @@ def _results(comparison: Comparison, setup: str) -> Section:
 
 
 def _differences(comparison: Comparison, setup: str) -> Section:
-    lower = comparison.suite.setups[setup].lower_is_better
     references = _references(comparison, setup)
     rows = []
     drawn: dict[Arm, dict[str, Difference]] = {}
     for reference in references:
-        for arm in _arms(comparison, setup):
+        for arm in comparison.arms_of(setup):
             comparable = arm.sparsity in (None, reference.sparsity)
             if arm == reference or not comparable:
                 continue
@@ -262,14 +134,7 @@ def _differences(comparison: Comparison, setup: str) -> Section:
         Figure(
             f'{setup}_{reference.sparsity}_differences',
             figures.forest(
-                differences,
-                _axis(
-                    comparison,
-                    setup,
-                    f'other − {reference}'
-                    if lower
-                    else f'{reference} − other',
-                ),
+                differences, _axis(comparison, setup, f'gain of {reference}')
             ),
             f'{reference}: to the right of the line it does better than '
             'the other. Seed by seed, with 95 % intervals.',
@@ -289,17 +154,6 @@ def _differences(comparison: Comparison, setup: str) -> Section:
     return Section(f'Paired differences{place}', text, blocks)
 
 
-_OF_DIFFERENCES = (
-    'difference',
-    'mean and 95 % interval',
-    'probability of improvement',
-    'p',
-    'smallest p of so many pairs',
-    'would have been seen',
-    'pairs',
-)
-
-
 def _difference_row(
     comparison: Comparison, first: Arm, second: Arm, found: Difference
 ) -> list[str]:
@@ -316,82 +170,9 @@ def _difference_row(
     ]
 
 
-def _costs(comparison: Comparison, setup: str) -> Section:
-    dense = comparison.with_role(setup, 'dense')[:1]
-    seconds = [total_seconds(comparison, arm) for arm in dense]
-    images = [total_images(comparison, arm) for arm in dense]
-    rows = []
-    for arm in _arms(comparison, setup):
-        scoring = comparison.available(arm, 'scoring/time')
-        rows.append(
-            [
-                str(arm),
-                _mean(scoring, ' s'),
-                _mean(epoch_seconds(comparison, arm), ' s'),
-                _mean(total_seconds(comparison, arm), ' s'),
-                _times(total_seconds(comparison, arm), *seconds),
-                _mean(scoring_images(comparison, arm)),
-                _mean(training_images(comparison, arm)),
-                _times(total_images(comparison, arm), *images),
-                _peak(comparison, arm),
-            ]
-        )
-    headings = (
-        'method',
-        'scoring',
-        'an epoch',
-        'both in all',
-        '× dense, time',
-        'images scored',
-        'images trained',
-        '× dense, images',
-        'peak memory',
-    )
-    text = [
-        'Times are measured, on machines with whatever else they did: upper '
-        'bounds. “In all” is scoring and every iteration, without '
-        'evaluations; zeros make no iteration faster. Images are counted from '
-        'steps and batch sizes: every image that is looked at, partners of '
-        'CS-KD and repeated halves of DLB included. “× dense” is the mean of '
-        'ratios at the same seed. Memory is measured, of the GPU where there '
-        'is one, else of the process'
-        f'{_until_scored(comparison, setup)}.'
-    ]
-    return Section(
-        f'What it costs{comparison.place(setup)}',
-        text,
-        [Table(headings, rows)],
-    )
-
-
-_MEMORY = {
-    'training/gpu_memory': 2**20,
-    'training/peak_memory': 1,
-    'scoring/peak_memory': 1,
-}
-
-
-def _peak(comparison: Comparison, arm: Arm) -> str:
-    for metric, unit in _MEMORY.items():
-        if found := comparison.available(arm, metric):
-            return f'{max(found.values()) * unit / 2**30:.2f} GiB'
-    return ''
-
-
-def _until_scored(comparison: Comparison, setup: str) -> str:
-    whole = ('training/gpu_memory', 'training/peak_memory')
-    if any(
-        comparison.available(arm, metric)
-        for arm in _arms(comparison, setup)
-        for metric in whole
-    ):
-        return ''
-    return ' until it had scored'
-
-
 def _calibration(comparison: Comparison, setup: str) -> Section | None:
     rows = []
-    for arm in _arms(comparison, setup):
+    for arm in comparison.arms_of(setup):
         found = [comparison.summary(arm, metric) for metric in _CALIBRATION]
         if any(found):
             rows.append([str(arm), *map(spread, found)])
@@ -407,11 +188,7 @@ def _calibration(comparison: Comparison, setup: str) -> Section | None:
 def _references(comparison: Comparison, setup: str) -> list[Arm]:
     """What others are compared with: EPSD as the suite has it, or all."""
     epsd = comparison.with_role(setup, 'epsd')
-    return epsd or _arms(comparison, setup)[:1]
-
-
-def _arms(comparison: Comparison, setup: str) -> list[Arm]:
-    return [arm for arm in comparison.arms if arm.setup == setup]
+    return epsd or comparison.arms_of(setup)[:1]
 
 
 def _axis(comparison: Comparison, setup: str, what: str) -> str:
@@ -424,17 +201,3 @@ def _ends(summary: Summary) -> tuple[float, float, float]:
     if summary.n < FEWEST_PAIRS:
         return summary.mean, summary.mean, summary.mean
     return summary.mean, *summary.interval()
-
-
-def _mean(values: dict[int, float], unit: str = '') -> str:
-    if not values:
-        return ''
-    mean = sum(values.values()) / len(values)
-    return f'{mean:,.0f}{unit}' if mean >= 1000 else f'{mean:.3g}{unit}'
-
-
-def _times(values: dict[int, float], *base: dict[int, float]) -> str:
-    ratios = relative(values, *base) if base else {}
-    if not ratios:
-        return ''
-    return f'{sum(ratios.values()) / len(ratios):.2f}'

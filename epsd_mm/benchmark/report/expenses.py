@@ -1,0 +1,100 @@
+"""What a report says of costs."""
+
+from ..comparison import Arm, Comparison
+from ..costs import (
+    epoch_seconds,
+    relative,
+    scoring_images,
+    total_images,
+    total_seconds,
+    training_images,
+)
+from .blocks import Section, Table
+
+# Of which the first that a cell has is shown; bytes of its unit.
+_MEMORY = {
+    'training/gpu_memory': 2**20,
+    'training/peak_memory': 1,
+    'scoring/peak_memory': 1,
+}
+
+
+def expenses(comparison: Comparison, setup: str) -> Section:
+    """What the methods of a set-up cost, beside the dense one."""
+    dense = comparison.with_role(setup, 'dense')[:1]
+    seconds = [total_seconds(comparison, arm) for arm in dense]
+    images = [total_images(comparison, arm) for arm in dense]
+    rows = []
+    for arm in comparison.arms_of(setup):
+        scoring = comparison.available(arm, 'scoring/time')
+        rows.append(
+            [
+                str(arm),
+                _mean(scoring, ' s'),
+                _mean(epoch_seconds(comparison, arm), ' s'),
+                _mean(total_seconds(comparison, arm), ' s'),
+                _times(total_seconds(comparison, arm), *seconds),
+                _mean(scoring_images(comparison, arm)),
+                _mean(training_images(comparison, arm)),
+                _times(total_images(comparison, arm), *images),
+                _peak(comparison, arm),
+            ]
+        )
+    headings = (
+        'method',
+        'scoring',
+        'an epoch',
+        'both in all',
+        '× dense, time',
+        'images scored',
+        'images trained',
+        '× dense, images',
+        'peak memory',
+    )
+    text = [
+        'Times are measured, on machines with whatever else they did: upper '
+        'bounds. “In all” is scoring and every iteration, without '
+        'evaluations; zeros make no iteration faster. Images are counted from '
+        'steps and batch sizes: every image that is looked at, partners of '
+        'CS-KD and repeated halves of DLB included. “× dense” is the mean of '
+        'ratios at the same seed. Memory is measured, of the GPU where there '
+        'is one, else of the process'
+        f'{_until_scored(comparison, setup)}.'
+    ]
+    return Section(
+        f'What it costs{comparison.place(setup)}',
+        text,
+        [Table(headings, rows)],
+    )
+
+
+def _peak(comparison: Comparison, arm: Arm) -> str:
+    for metric, unit in _MEMORY.items():
+        if found := comparison.available(arm, metric):
+            return f'{max(found.values()) * unit / 2**30:.2f} GiB'
+    return ''
+
+
+def _until_scored(comparison: Comparison, setup: str) -> str:
+    whole = ('training/gpu_memory', 'training/peak_memory')
+    if any(
+        comparison.available(arm, metric)
+        for arm in comparison.arms_of(setup)
+        for metric in whole
+    ):
+        return ''
+    return ' until it had scored'
+
+
+def _mean(values: dict[int, float], unit: str = '') -> str:
+    if not values:
+        return ''
+    mean = sum(values.values()) / len(values)
+    return f'{mean:,.0f}{unit}' if mean >= 1000 else f'{mean:.3g}{unit}'
+
+
+def _times(values: dict[int, float], *base: dict[int, float]) -> str:
+    ratios = relative(values, *base) if base else {}
+    if not ratios:
+        return ''
+    return f'{sum(ratios.values()) / len(ratios):.2f}'

@@ -1,0 +1,143 @@
+"""What a report says of claims: of the suite's own, and of all others."""
+
+from collections.abc import Iterator
+
+from epsd_mm.engine.variants import VARIANTS
+
+from ..comparison import Comparison, Verdict
+from ..folders import Folders
+from ..statistics import FEWEST_PAIRS
+from .blocks import Block, Section, Table
+from .claims import CLAIMS
+from .evidence import Evidence, Finding, by_weight, overall
+from .text import interval, pairs
+
+# So many findings are beside a claim; all of them are in the table below.
+_SHOWN = 3
+
+
+def in_short(comparison: Comparison) -> Section:
+    """What someone reads who reads nothing else."""
+    rows = [_claimed(comparison, found) for found in comparison.verdicts()]
+    text = [
+        'EPSD removes weights before training starts, by scores in which '
+        'self-distillation takes part. Simple Combination scores without it. '
+        'Both then train what is left with self-distillation.'
+    ]
+    text += [
+        line
+        for setup in comparison.suite.setups
+        for line in _regime(comparison, setup)
+    ]
+    text.append(
+        'Claimed before anything ran, and tested once, by an exact sign-flip '
+        'test over paired seeds; p is two-sided and adjusted for the number '
+        'of claims (Holm). Nothing else in this report was tested.'
+        if rows
+        else 'This suite claims nothing: all below are descriptions.'
+    )
+    headings = ('claim', 'verdict', 'difference, 95 % interval', 'why')
+    blocks: list[Block] = [Table(headings, rows)] if rows else []
+    blocks.append(_methods(comparison))
+    return Section('In short', text, blocks)
+
+
+def _methods(comparison: Comparison) -> Table:
+    """What the methods are, whatever they are called."""
+    rows = []
+    for method in comparison.suite.methods:
+        arm = next(arm for arm in comparison.arms if arm.method == method)
+        traits = comparison.traits(arm)
+        rows.append(
+            [
+                method,
+                VARIANTS.get(traits.role, 'masks of another run'),
+                traits.criterion or '',
+                traits.sd_loss or '',
+            ]
+        )
+    headings = ('method', 'what it is', 'criterion', 'self-distillation')
+    return Table(headings, rows, folded='What the methods are')
+
+
+def _claimed(comparison: Comparison, found: Verdict) -> list[str]:
+    first, second = comparison.claim_arms(found.claim)
+    unit = comparison.unit(comparison.primary(found.claim.setup))
+    return [
+        f'{found.claim.name}: {first.against(second, "beats")}'
+        + comparison.place(found.claim.setup),
+        found.verdict,
+        interval(found.difference, unit),
+        found.why,
+    ]
+
+
+def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
+    """Whether a set-up can tell anything of EPSD, in a sentence."""
+    unit = comparison.unit(comparison.primary(setup))
+    benefits = comparison.dense_benefit(setup)
+    if not benefits:
+        yield (
+            f'“{setup}” cannot test EPSD: it has no dense network trained '
+            'with and without self-distillation, so that nobody knows '
+            'whether that helps there at all.'
+        )
+    for arm, found in benefits:
+        n = 0 if found is None else found.n
+        gain = f'{interval(found, unit)}, {pairs(n)}' if n else 'no pairs'
+        planned = len(comparison.suite.seeds)
+        if n < FEWEST_PAIRS or (found.low <= 0 and n < planned):
+            yield (
+                f'Whether “{setup}” can test EPSD is not known yet: it takes '
+                f'that self-distillation ({arm}) helps the dense network '
+                f'there ({gain} of {planned}).'
+            )
+        elif found.low > 0:
+            yield (
+                f'“{setup}” can test EPSD: self-distillation ({arm}) helps '
+                f'the dense network there ({gain}).'
+            )
+        else:
+            yield (
+                f'“{setup}” cannot test EPSD: self-distillation ({arm}) is '
+                f'not seen to help even the dense network there ({gain}).'
+            )
+
+
+def one_by_one(comparison: Comparison, folders: Folders) -> Section:
+    """What the cells say of each claim of the catalogue."""
+    evidence = Evidence(comparison, folders)
+    rows, details = [], []
+    for claim in CLAIMS:
+        found = by_weight(list(claim.find(evidence)))
+        shown = [f'{each.what}: {each.figures}' for each in found[:_SHOWN]]
+        if not found:
+            shown = [f'It takes {claim.needs}.']
+        elif len(found) > _SHOWN:
+            shown.append(f'and {len(found) - _SHOWN} more below')
+        rows.append(
+            [f'{claim.name}. {claim.says}', overall(found), ';\n'.join(shown)]
+        )
+        details += [[claim.name, *_detail(comparison, f)] for f in found]
+    text = [
+        'Where a comparison is one of those above, its verdict is that of '
+        'the test; every other is a description, read from the 95 % interval '
+        'of the paired difference, and with so many of them some intervals '
+        'miss zero by chance.'
+    ]
+    blocks = [Table(('claim', 'verdict', 'figures'), rows)]
+    if details:
+        headings = ('claim', 'compared', 'figures', 'verdict', 'cells')
+        blocks.append(
+            Table(headings, details, folded='Every comparison and its cells')
+        )
+    return Section('Claims, one by one', text, blocks)
+
+
+def _detail(comparison: Comparison, finding: Finding) -> list[str]:
+    cells = '; '.join(
+        f'{cell.name} {cell.key}'
+        for arm in finding.arms
+        for cell in comparison.cells(arm)
+    )
+    return [finding.what, finding.figures, finding.verdict, cells]
