@@ -139,6 +139,14 @@ class Comparison:
             )
         ]
 
+    def differing(self) -> dict[str, list[str]]:
+        """Versions and machines that are not the same for all cells."""
+        found: dict[str, set[str]] = {}
+        for _, entry in self.finished:
+            for name, value in (entry.environment or {}).items():
+                found.setdefault(name, set()).add(str(value))
+        return {n: sorted(v) for n, v in found.items() if len(v) > 1}
+
     def primary(self, setup: str) -> str:
         """The metric that a set-up compares."""
         return f'metric/{self.suite.setups[setup].metric}'

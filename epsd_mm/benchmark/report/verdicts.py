@@ -37,6 +37,9 @@ def in_short(comparison: Comparison) -> Section:
         else 'This suite claims nothing: all below are descriptions.'
     )
     headings = ('claim', 'verdict', 'difference, 95 % interval', 'why')
+    if differing := comparison.differing():
+        shown = '; '.join(f'{n} {", ".join(v)}' for n, v in differing.items())
+        text.append(f'Mind that cells did not all run with the same: {shown}.')
     blocks: list[Block] = [Table(headings, rows)] if rows else []
     blocks.append(_methods(comparison))
     return Section('In short', text, blocks)

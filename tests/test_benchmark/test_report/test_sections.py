@@ -1,5 +1,7 @@
 """Whether a set-up can test anything, and which way is better."""
 
+from dataclasses import replace
+
 import pytest
 
 from epsd_mm.benchmark.comparison import Comparison
@@ -91,3 +93,28 @@ def test_a_gain_is_what_is_better(better, tmp_path):
         row[0]: row[1] for row in found['Paired differences'].blocks[-1].rows
     }
     assert told[f'{difference} at 0.9'].startswith('+1.00 [')
+
+
+def test_what_cells_did_not_all_run_with_is_said_at_the_top(tmp_path):
+    suite = suite_of(tmp_path, METHODS, seeds=2)
+    comparison = compared(suite, lambda cell: {METRIC: 1.0})
+    assert 'Mind that' not in ' '.join(parts(comparison)['In short'].text)
+    entries = {
+        key: replace(entry, environment=dict(recipe_version=1, torch=version))
+        for (key, entry), version in zip(
+            comparison.entries.items(), ['2.12'] + ['2.13'] * 99
+        )
+    }
+    text = ' '.join(parts(Comparison(suite, entries))['In short'].text)
+    assert 'not all run with the same: torch 2.12, 2.13.' in text
+
+
+def test_several_setups_have_sections_of_their_own(tmp_path):
+    suite = suite_of(tmp_path, METHODS, seeds=2)
+    other = replace(
+        suite.setups['a'], name='b', options={'train_cfg.max_epochs': 2}
+    )
+    suite = replace(suite, setups={**suite.setups, 'b': other})
+    titles = list(parts(compared(suite, lambda cell: {METRIC: 1.0})))
+    assert len(titles) == 8 and len(set(titles)) == 8
+    assert {'What it costs (a)', 'What it costs (b)'} <= set(titles)
