@@ -44,7 +44,7 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'method',
         'scoring',
         'an epoch',
-        'both in all',
+        'in all',
         '× dense, time',
         'images scored',
         'images trained',

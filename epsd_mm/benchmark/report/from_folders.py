@@ -42,11 +42,10 @@ def _masks(
     masks = {arm.method: each for arm, each in found.items() if each}
     if not masks:
         return
-    floors = [
-        comparison.summary(arm, 'scoring/stability')
-        for arm, each in found.items()
-        if each
-    ]
+    floors, plain = (
+        [comparison.summary(a, metric) for a, each in found.items() if each]
+        for metric in ('scoring/stability', 'scoring/noise_floor')
+    )
     names = list(masks)
     overlaps = np.array(
         [[_overlap(masks[a], masks[b]) for b in names] for a in names]
@@ -58,10 +57,11 @@ def _masks(
         [
             name,
             '' if floor is None else f'{floor.mean:.3f}',
+            '' if other is None else f'{other.mean:.3f}',
             _share(_between_seeds(masks[name])),
             _share(_by_chance(masks[name])),
         ]
-        for name, floor in zip(names, floors)
+        for name, floor, other in zip(names, floors, plain)
     ]
     layers = list(next(iter(masks[names[0]].values())))
     density = {
@@ -82,6 +82,7 @@ def _masks(
     floor_headings = (
         'method',
         'halves of its draws share',
+        'plain masks of other batches share',
         'its seeds share',
         'chance would share',
     )
