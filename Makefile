@@ -1,19 +1,25 @@
 # The settings that requirements/install.sh takes from the command line.
 PYTHON ?= python3
 TEST_PROCESSES ?= 2
+SUITE ?= configs/benchmarks/study.py
 export PYTHON TORCH_ARGS MAX_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint install
+.PHONY: help demo study test lint install
 
 help:
 	@echo 'make demo     score, prune, train and test a small detector'
+	@echo 'make study    run a small suite of comparisons and report on it'
 	@echo 'make test     run the tests (PYTEST_ARGS="-k masks" chooses)'
 	@echo 'make lint     check style and format'
 	@echo 'make install  only fill .venv, which the others do by themselves'
 
 demo: install
 	.venv/bin/python tools/demo.py $(DEMO_ARGS)
+
+study: install
+	.venv/bin/python tools/benchmark.py run $(SUITE) $(STUDY_ARGS)
+	.venv/bin/python tools/benchmark.py report $(SUITE)
 
 test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_PROCESSES) \

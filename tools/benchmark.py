@@ -40,8 +40,8 @@ from epsd_mm.benchmark.overview import overview, sentence
 from epsd_mm.benchmark.plan import Costs, plan
 from epsd_mm.benchmark.preflight import check_data, check_metrics
 from epsd_mm.benchmark.rebuild import rebuild
-from epsd_mm.benchmark.store import Store, StoreError
-from epsd_mm.benchmark.suite import Cell, Suite
+from epsd_mm.benchmark.store import Entry, Store, StoreError
+from epsd_mm.benchmark.suite import Suite
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -143,7 +143,8 @@ def run(args: argparse.Namespace, driver: Driver) -> None:
         raise ValueError('--costs has no effect without --dry-run')
     check_metrics(driver.suite)
     if args.executor == 'local':  # other machines may have other disks
-        check_data(unfinished(driver))
+        done = finished(driver)
+        check_data(c for c in driver.suite.cells if c.key not in done)
     executor = EXECUTORS[args.executor](args, driver)
     jobs = args.jobs or getattr(executor, 'workers', 16)
     console = Console()
@@ -161,27 +162,24 @@ def run(args: argparse.Namespace, driver: Driver) -> None:
             )
             driver.run(executor, jobs, view, args.retry)
     print(sentence(driver, jobs))
+    exit_if_failed(driver)
 
 
 def planned(args: argparse.Namespace, driver: Driver) -> str:
     """What would run, as a table."""
-    known, here = {}, {}
+    known = {}
     for path in args.costs:
         known |= read_json(path)
-    if (driver.folder / STORE).is_file():
-        here = Store.existing(driver.folder / STORE).entries()
-    done = {key for key, entry in here.items() if entry.state == 'finished'}
-    costs = Costs((known | here).values())
-    return plan(driver.suite.cells, done, costs)
+    known |= finished(driver)
+    cells = driver.suite.cells
+    return plan(cells, finished(driver).keys(), Costs(known.values()))
 
 
-def unfinished(driver: Driver) -> list[Cell]:
-    entries = driver.store.entries()
-    return [
-        cell
-        for cell in driver.suite.cells
-        if cell.key not in entries or entries[cell.key].state != 'finished'
-    ]
+def finished(driver: Driver) -> dict[str, Entry]:
+    """Finished cells by key; a store is not made for it."""
+    path = driver.folder / STORE
+    entries = Store.existing(path).entries() if path.is_file() else {}
+    return {k: e for k, e in entries.items() if e.state == 'finished'}
 
 
 def local(args: argparse.Namespace, driver: Driver) -> LocalExecutor:
@@ -218,7 +216,12 @@ class NowAndThen:
 
 def status(args: argparse.Namespace, driver: Driver) -> None:
     Console().print(overview(driver, 1))
-    if any(e.state == 'failed' for e in driver.store.entries().values()):
+    exit_if_failed(driver)
+
+
+def exit_if_failed(driver: Driver) -> None:
+    keys, entries = {c.key for c in driver.suite.cells}, driver.store.entries()
+    if any(entries[k].state == 'failed' for k in keys & entries.keys()):
         sys.exit(1)
 
 

@@ -1,7 +1,7 @@
 """What the cells of a suite will cost, from what cells have cost."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -88,7 +88,7 @@ def _machine(entry: Entry) -> str:
     return f'{device}, {threads} threads' if device == 'cpu' else device
 
 
-def plan(cells: Iterable[Cell], done: set[str], costs: Costs) -> str:
+def plan(cells: Iterable[Cell], done: Set[str], costs: Costs) -> str:
     """A table of what would run.
 
     Args:

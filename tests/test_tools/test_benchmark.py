@@ -243,7 +243,8 @@ def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):
             "methods['EPSD']['options'] = {'model.head.num_classes': 2}\n"
         )
     where = (path, '--work-dir', str(work_dir))
-    run('benchmark', 'run', *where, '--jobs', '2')
+    with pytest.raises(SystemExit):
+        run('benchmark', 'run', *where, '--jobs', '2')
     assert '1 of 2 cells finished, 1 failed' in capsys.readouterr().out
     with pytest.raises(SystemExit):
         run('benchmark', 'status', *where)

@@ -1,0 +1,11 @@
+_base_ = '../_base_/suites/all_methods.py'
+title = 'ImageNet: ResNet-50'
+setups = dict(
+    resnet50=dict(
+        config='../imagenet_resnet50_epsd.py',
+        metric='accuracy/top1',
+        # A network that a method has cut off is a result, and not an error.
+        options={'default_hooks.epsd.allow_empty_layers': True},
+    ),
+)
+sparsities = [0.8, 0.9, 0.95]
