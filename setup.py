@@ -75,7 +75,8 @@ def names(file: str) -> list[str]:
     ]
 
 
-extras = {file: names(file) for file in ('tests', 'optional', 'docs')}
+FILES = ('tests', 'optional', 'docs', 'ray', 'slurm')
+extras = {file: names(file) for file in FILES}
 extras['all'] = sorted(set(sum(extras.values(), [])))
 # Not in `all`: who has the upstream packages must not get these beside them.
 extras['mminstall'] = [
@@ -101,6 +102,7 @@ setup(
         'matplotlib>=3.6',
         'numpy>=1.22',
         'rich>=12',
+        'scipy>=1.9',
         'torch>=2.1',
     ],
     extras_require=extras,

@@ -221,10 +221,10 @@ def test_library_requirements_are_ranges_and_leave_the_mm_family_open(
     assert '==' not in requires
     always, *sections = requires.split('[')
     assert {re.split('[<>=!]', line)[0] for line in always.split()} == {
-        *('matplotlib', 'numpy', 'rich', 'torch')
+        *('matplotlib', 'numpy', 'rich', 'scipy', 'torch')
     }
     extras = dict(section.split(']', 1) for section in sections)
-    assert {'all', 'tests', 'optional', 'docs'} <= set(extras)
+    assert {'all', 'tests', 'optional', 'docs', 'ray', 'slurm'} <= set(extras)
     # `all` beside upstream packages must not bring the other family.
     assert 'onedl' not in extras['all']
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
@@ -26,8 +27,8 @@ from .store import (
 from .suite import Cell, Suite
 
 STORE, ERROR = 'store.sqlite', 'error.txt'
-#: How often a cell that is killed is begun before it counts as failed.
-MOST_ATTEMPTS = 3
+#: A cell that is killed so often while one driver runs it has failed.
+MOST_KILLS = 3
 #: Bytes that must be free where a cell begins.
 LEAST_FREE = 200 * 2**20
 _HOPELESS = 3  # so many first cells that fail alike end a suite
@@ -55,6 +56,7 @@ class Driver:
         self.folder = Path(folder)
         self.owner = this_process()
         self._running: dict[Future, Cell] = {}
+        self._kills: Counter[str] = Counter()
         self._finished = 0
         self._failures: list[str] = []
 
@@ -147,7 +149,8 @@ class Driver:
 
     def _again(self, cell: Cell) -> bool:
         """Whether a cell that was killed is begun once more by itself."""
-        return self.store.entries()[cell.key].attempts < MOST_ATTEMPTS
+        self._kills[cell.key] += 1
+        return self._kills[cell.key] < MOST_KILLS
 
     def _fail(self, cell: Cell, error: str) -> None:
         self.store.fail(cell.key, self.owner, error)

@@ -173,7 +173,7 @@ class RayExecutor(Executor):
     def __init__(
         self, address: str = 'auto', cpus: float = 1, gpus: float = 0
     ) -> None:
-        ray = _required('ray', 'ray==2.60.0')
+        ray = _required('ray', 'ray')
         self._ray = ray
         self._own = not ray.is_initialized()
         if self._own:
@@ -219,15 +219,17 @@ class SlurmExecutor(Executor):
         cluster: str = 'slurm',
         parameters: Mapping | None = None,
     ) -> None:
-        submitit = _required('submitit', 'submitit')
+        submitit = _required('submitit', 'slurm')
         self._executor = submitit.AutoExecutor(folder, cluster=cluster)
+        # A job without a result: out of time, or its node is gone.
+        self._lost = submitit.core.utils.UncompletedJobError
         self._executor.update_parameters(**(parameters or {}))
         self._jobs: list = []
         self._closed = threading.Event()
 
     def submit(self, job: Job) -> Future:
         """See :meth:`Executor.submit`."""
-        submitted = self._executor.submit(run_job, job)
+        submitted = self._executor.submit(_outcome, job)
         self._jobs.append(submitted)
         future: Future = Future()
         future.set_running_or_notify_cancel()
@@ -251,9 +253,15 @@ class SlurmExecutor(Executor):
             time.sleep(_POLL)
         error = submitted.exception()
         if error is None:
+            error = submitted.result()
+        elif isinstance(error, self._lost):
+            error = InterruptedJobError(str(error))
+        else:
+            error = JobError(str(error))
+        if error is None:
             future.set_result(None)
         else:
-            future.set_exception(JobError(str(error)))
+            future.set_exception(error)
 
 
 def run_job(
@@ -303,6 +311,15 @@ def run_job(
         raise kind(f'{_ending(code)}: {_last_line(job.log)}')
 
 
+def _outcome(job: Job) -> JobError | None:
+    """How a job ended: submitit tells of exceptions as text alone."""
+    try:
+        run_job(job)
+    except JobError as error:
+        return error
+    return None
+
+
 def end_with_parent() -> None:
     """Watch, in a job, for the end of what has started it, and end then.
 
@@ -343,11 +360,11 @@ def _last_line(log: Path) -> str:
     return next((x.strip() for x in lines[::-1] if x.strip()), 'no output')
 
 
-def _required(module: str, package: str):
+def _required(module: str, extra: str):
     try:
         return __import__(module)
     except ImportError as error:
         raise ImportError(
             f'this executor needs {module}: '
-            f'`{sys.executable} -m pip install {package}`'
+            f"`{sys.executable} -m pip install 'epsd_mm[{extra}]'`"
         ) from error

@@ -289,8 +289,8 @@ class Store:
         with self._writing() as db:
             return sum(
                 db.execute(
-                    "UPDATE cells SET state = 'waiting', error = NULL, "
-                    "attempts = 0 WHERE key = ? AND state = 'failed'",
+                    "UPDATE cells SET state = 'waiting', error = NULL "
+                    "WHERE key = ? AND state = 'failed'",
                     (key,),
                 ).rowcount
                 for key in keys

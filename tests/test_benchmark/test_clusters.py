@@ -7,8 +7,10 @@ import time
 import pytest
 
 from epsd_mm.benchmark.executors import (
+    InterruptedJobError,
     Job,
     JobError,
+    PlaceError,
     RayExecutor,
     SlurmExecutor,
 )
@@ -57,10 +59,27 @@ def test_a_lost_node_costs_its_running_jobs_alone(cluster, tmp_path):
             time.sleep(0.1)
         nodes.remove_node(lost)
         for future in futures:
-            future.result(timeout=120)
+            future.result(timeout=240)
     ends = [path.read_text().split() for path in started]
     assert all(words[-1] == 'done' for words in ends)
     assert sum(words.count('started') for words in ends) == 5
+
+
+def test_a_node_without_the_folder_is_named(cluster, tmp_path):
+    nodes, _ = cluster
+    absent = tmp_path / 'absent'
+    lost = Job([sys.executable, '-c', ''], absent / 'log', tmp_path)
+    killed = Job(
+        [sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)'],
+        tmp_path / 'log',
+        tmp_path,
+    )
+    with RayExecutor(nodes.address) as executor:
+        with pytest.raises(PlaceError, match='has no .*absent'):
+            executor.submit(lost).result(timeout=240)
+        with pytest.raises(InterruptedJobError, match='SIGKILL'):
+            executor.submit(killed).result(timeout=240)
+    assert not absent.exists()
 
 
 def test_a_failed_job_of_ray_is_a_failed_job(cluster, tmp_path):
@@ -72,7 +91,7 @@ def test_a_failed_job_of_ray_is_a_failed_job(cluster, tmp_path):
     )
     with RayExecutor(nodes.address) as executor:
         with pytest.raises(Exception, match='ValueError: lr=-1') as error:
-            executor.submit(failing).result(timeout=60)
+            executor.submit(failing).result(timeout=240)
     assert isinstance(error.value, JobError)
 
 
@@ -86,18 +105,22 @@ def test_submitit_runs_jobs_and_tells_of_failures(tmp_path):
     )
     with SlurmExecutor(tmp_path / 'submitit', cluster='local') as executor:
         futures = [executor.submit(good), executor.submit(bad)]
-        futures[0].result(timeout=60)
+        futures[0].result(timeout=240)
         with pytest.raises(JobError, match='ValueError: lr=-1'):
-            futures[1].result(timeout=60)
+            futures[1].result(timeout=240)
+        lost = Job([sys.executable, '-c', ''], tmp_path / 'no' / 'log')
+        with pytest.raises(PlaceError, match='has no .*/no'):
+            executor.submit(lost).result(timeout=240)
     assert path.read_text().split() == ['started', 'done']
 
 
 @pytest.mark.parametrize(
-    'kind, module', [(RayExecutor, 'ray'), (SlurmExecutor, 'submitit')]
+    'kind, module, extra',
+    [(RayExecutor, 'ray', 'ray'), (SlurmExecutor, 'submitit', 'slurm')],
 )
 def test_an_absent_library_is_named_with_its_install(
-    kind, module, monkeypatch
+    kind, module, extra, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=f'pip install {module}'):
+    with pytest.raises(ImportError, match=rf"{module}: .*epsd_mm\[{extra}\]'"):
         kind('somewhere')

@@ -15,7 +15,7 @@ import pytest
 import epsd_mm
 from epsd_mm.benchmark.cell import RESULT, SPEC
 from epsd_mm.benchmark.driver import (
-    MOST_ATTEMPTS,
+    MOST_KILLS,
     Driver,
     SuiteError,
     clean,
@@ -200,7 +200,7 @@ def test_a_killed_cell_begins_again_but_not_for_ever(driver):
         )
     )
     driver().run(broken, jobs=1)
-    assert broken.ran.count('a/epsd/0.9/seed 1') == MOST_ATTEMPTS
+    assert broken.ran.count('a/epsd/0.9/seed 1') == MOST_KILLS
     entries = driver().store.entries().values()
     (failed,) = (e for e in entries if e.state == 'failed')
     assert failed.error == 'killed by SIGKILL'
