@@ -106,6 +106,12 @@ def prune(
         zero_layers=zero_layers,
         seed=seed,
     )
+    if settings.units:
+        raise ValueError(
+            f'structure={structure!r}: prune() returns masks of weights, and '
+            'more goes with a channel than those. EPSDHook keeps all of it '
+            'out of training; epsd_mm.structure scores and selects channels'
+        )
     name = type(settings.criterion).__name__
     if settings.data_free and sd_loss is not None:
         raise ValueError(

@@ -29,15 +29,16 @@ from epsd_mm.pruning import (
     Global,
     GraSP,
     IterSNIP,
-    LayerStructure,
     Magnitude,
     ProsPr,
     Random,
     Rows,
+    Structure,
     SynFlow,
     Uniform,
     Weights,
 )
+from epsd_mm.structure import Units
 
 #: Pruning criteria; ``@CRITERIA.register_module()`` adds one's own.
 CRITERIA = Registry('criterion')
@@ -69,6 +70,7 @@ for _name, _class in (
     ('rows', Rows),
     ('blocks', Blocks),
     ('nm', NM),
+    ('channels', Units),
 ):
     STRUCTURES.register_module(name=_name, module=_class)
 for _class in (CSKDLoss, DLBLoss, PSKDLoss):
@@ -96,11 +98,11 @@ def build_allocation(spec: Any) -> Allocation | None:
     return _build(spec, ALLOCATIONS, Allocation, 'allocation')
 
 
-def build_structure(spec: Any) -> LayerStructure | None:
+def build_structure(spec: Any) -> Structure | None:
     """A structure, likewise; ``'2:4'`` is one of N:M."""
     if isinstance(spec, str) and (match := re.fullmatch(r'(\d+):(\d+)', spec)):
         spec = dict(type='nm', n=int(match[1]), m=int(match[2]))
-    return _build(spec, STRUCTURES, LayerStructure, 'structure')
+    return _build(spec, STRUCTURES, Structure, 'structure')
 
 
 def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:

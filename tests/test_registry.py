@@ -213,17 +213,20 @@ def test_options_of_blocks_arrive():
         (
             build_structure,
             dict(type='2:4'),
-            "unknown structure '2:4'; known are blocks, nm, rows, weights",
+            "unknown structure '2:4'; known are blocks, channels, nm, rows, "
+            'weights',
         ),
         (
             build_structure,
             '2:4:8',
-            "unknown structure '2:4:8'; known are blocks, nm, rows, weights",
+            "unknown structure '2:4:8'; known are blocks, channels, nm, rows, "
+            'weights',
         ),
         (
             build_structure,
             'erk',
-            "unknown structure 'erk'; known are blocks, nm, rows, weights",
+            "unknown structure 'erk'; known are blocks, channels, nm, rows, "
+            'weights',
         ),
     ],
 )

@@ -55,6 +55,13 @@ class Layer(_Mass):
     density: float
 
 
+class _Channels(TypedDict, total=False):
+    """Where whole channels go: units of each group, and why others stay."""
+
+    channels: dict[str, Layer]
+    whole: dict[str, str]
+
+
 class Unpruned(TypedDict):
     """A class of layers whose weights are not prunable."""
 
@@ -93,7 +100,7 @@ class FirstReport(_Overlaps):
     peak_memory_of: str
 
 
-class Report(FirstReport):
+class Report(FirstReport, _Channels):
     """How masks were made, at what cost, and what they keep.
 
     Counts are of weights, ``seconds`` of scoring, ``peak_memory`` in bytes;

@@ -3,8 +3,11 @@
 import io
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+import torch
 
 from epsd_mm.evaluation.sparsity import (
     density_table,
@@ -13,6 +16,7 @@ from epsd_mm.evaluation.sparsity import (
 )
 from epsd_mm.files import atomic_write
 from epsd_mm.pruning import Masks
+from epsd_mm.structure import Channels
 
 from .parts import part_table
 from .report_file import report_json
@@ -20,20 +24,23 @@ from .report_file import report_json
 
 def report_text(report: dict) -> str:
     """Density by layer and part, of all weights too, and costs, as text."""
-    layers = {
-        name: (layer['kept'], layer['total'])
-        for name, layer in report['layers'].items()
-    }
+    units = report.get('channels')
     return (
-        density_table('Weights kept', layers)
+        (density_table('Units kept', _counts(units)) if units else '')
+        + density_table('Weights kept', _counts(report['layers']))
         + part_table('Of the scored weights, by part', report['layers'])
         + part_sparsity_table(report['all_weights'])
         + summary(report)
     )
 
 
+def _counts(layers: dict) -> dict[str, tuple[int, int]]:
+    return {n: (layer['kept'], layer['total']) for n, layer in layers.items()}
+
+
 def summary(report: dict) -> str:
     """The figures of a report that are not of a layer, a line each."""
+    what = 'units' if 'channels' in report else 'weights'
     lines = [
         sparsity_text(report['kept'], report['total'], report['all_weights']),
         f'scored by {report["criterion"]} in {report["seconds"]:.1f} s',
@@ -46,7 +53,7 @@ def summary(report: dict) -> str:
         weights = report['left_dense']
         lines.append(
             f'left dense, because all their scores are exactly zero: '
-            f'{len(weights)} layers with {sum(weights.values()):,} weights'
+            f'{len(weights)} layers with {sum(weights.values()):,} {what}'
         )
     losses = [n['losses'] for n in report['steps'] if 'losses' in n]
     if losses:
@@ -58,7 +65,7 @@ def summary(report: dict) -> str:
     if report.get('stability') is not None:
         lines.append(
             'stability: the masks of the two halves of the draws share '
-            f'{report["stability"]:.3f} of their weights'
+            f'{report["stability"]:.3f} of their {what}'
         )
     if 'overlap_with_plain' in report:
         lines.append(
@@ -148,27 +155,45 @@ def write_masks(folder: Path, masks: Masks) -> Written:
     return Written(None, problems)
 
 
-def write_report(folder: Path, masks: Masks, report: dict) -> Written:
+def write_report(
+    folder: Path,
+    masks: Masks,
+    report: dict,
+    channels: Channels | None = None,
+) -> Written:
     """Write ``masks.pth``, then ``report.json`` and ``density.png``.
 
-    Each takes the place of an earlier one; other files stay. Masks may be
-    the work of hours, so whatever goes wrong is told and not raised.
+    And ``channels.pth``, where the masks are made of some. Each takes the
+    place of an earlier one; other files stay. Masks may be the work of
+    hours, so whatever goes wrong is told and not raised.
     """
     folder = Path(folder)
     written = write_masks(folder, masks)
-    for name, content in (
-        ('report.json', report_json),
-        ('density.png', _density_png),
-    ):
+    contents = {
+        'report.json': partial(report_json, report),
+        'density.png': partial(_density_png, report),
+    }
+    if channels is not None:
+        contents['channels.pth'] = partial(_packed, channels)
+    else:
+        with suppress(OSError):
+            (folder / 'channels.pth').unlink()  # of other masks
+    for name, content in contents.items():
         path = folder / name
         try:
             with atomic_write(path) as file:
-                file.write(content(report))
+                file.write(content())
         except Exception as error:  # a figure has many ways to fail
             written.problems.append(f'{path} cannot be written: {error}')
             with suppress(OSError):
                 path.unlink()  # an earlier one would be of other masks
     return written
+
+
+def _packed(channels: Channels) -> bytes:
+    file = io.BytesIO()
+    torch.save(channels.pack(), file)
+    return file.getvalue()
 
 
 def _density_png(report: dict) -> bytes:

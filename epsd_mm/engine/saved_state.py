@@ -13,6 +13,7 @@ from epsd_mm.digest import digest
 from epsd_mm.memory import check_memory
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import RandomState
+from epsd_mm.structure import Channels
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class SavedState:
         random_state: The generators when the checkpoint was saved.
         identity: What a run cannot change half way.
         masks: In force, if it prunes.
+        channels: Which units are kept, where masks are made of them.
         left_dense: Layers that nothing ranked, and that were left whole.
         teacher: State of a teacher that learns, if there is one.
         training_set: Fingerprint of the images the teacher remembers.
@@ -31,6 +33,7 @@ class SavedState:
     random_state: RandomState | None = None
     identity: dict = field(default_factory=dict)
     masks: Masks | None = None
+    channels: Channels | None = None
     left_dense: list[str] = field(default_factory=list)
     teacher: dict | None = None
     training_set: str | None = None
@@ -43,6 +46,8 @@ class SavedState:
         if self.masks is not None:
             packed['masks'] = self.masks.pack()
             packed['left_dense'] = self.left_dense
+        if self.channels is not None:
+            packed['channels'] = self.channels.pack()
         if self.teacher is not None:
             packed['teacher'] = self.teacher
             packed['training_set'] = self.training_set
@@ -161,6 +166,7 @@ _READERS = dict(
     random_state=_read_random_state,
     identity=_read_identity,
     masks=Masks.unpack,
+    channels=Channels.unpack,
     left_dense=_read_left_dense,
     teacher=_read_names,
     training_set=_read_training_set,

@@ -19,13 +19,18 @@ from epsd_mm.pruning import (
     SNIP,
     Found,
     Masks,
+    Target,
     find_masks,
     prunable_parameters,
 )
+from epsd_mm.pruning.objective import preserved_randomness, seed_everything
 from epsd_mm.pruning.scoring import DrawBatches
+from epsd_mm.structure import Budget, Channels
+from epsd_mm.structure.prices import multiplications
 
 from .ledger_file import OWN, PLAIN, LedgerFile
 from .model_objective import ModelObjective
+from .model_units import ModelUnits
 from .ranks import Ranks
 from .scoring_data import scoring_batches
 from .scoring_key import scoring_key
@@ -58,7 +63,8 @@ def score_runner(
             goes on with them. They are kept nowhere by default.
 
     Returns:
-        The masks, and a report of plain numbers.
+        The masks, or the channels where whole ones go, and a report of
+        plain numbers.
 
     Raises:
         ValueError: A layer cannot be ranked or would be emptied.
@@ -115,9 +121,10 @@ def score_model(
                 )
                 report['overlap_with_plain'] = own.overlap(plain)
                 report['overlap_noise_floor'] = plain.overlap(other)
+        selected = work.selected(found)
     report['seconds'] = time.perf_counter() - started + work.earlier_seconds
     report.update(peak_memory(device))
-    return found.masks, report
+    return selected, report
 
 
 def _no_batches(draw: int) -> Iterable[Any]:
@@ -220,7 +227,14 @@ class ScoringJob:
                 'weights, so that nothing is left to score: set criterion='
                 'None and no sparsity, or take a part of them with prefix'
             )
-        self.prunable = Masks.ones_like(fresh)
+        self.prunable: Masks = Masks.ones_like(fresh)
+        self.criterion, self.units = settings.criterion, None
+        if settings.units:
+            self.units = ModelUnits(self.twin, settings)
+            self.prunable = Channels.all_of(self.units.groups)
+            self.criterion = settings.units.criterion(
+                settings.criterion, self.units.groups
+            )
         self.unpruned = warn_of_unpruned(self.twin, settings, logger)
         self.distillation = None
         if settings.sd_loss is not None:
@@ -284,6 +298,32 @@ class ScoringJob:
             given=self.given,
         )
 
+    def target(self, comparison: bool = False) -> Target | Budget:
+        """What is asked of the masks; less where they are not applied."""
+        settings = self.settings
+        if not self.units:
+            return settings.target(self.prunable)
+        budget = settings.units.budget(
+            self.units.groups,
+            self.units.weights,
+            settings.sparsity,
+            settings.allocation,
+            self._prices(),
+        )
+        return replace(budget, allow_empty=comparison)
+
+    def _prices(self) -> dict | None:
+        """Multiply-adds of an entry of each weight, where they count."""
+        if self.settings.units.of == 'weights':
+            return None
+        objective = self.objective(1.0, 0.0)
+        batch = next(iter(self.batches(0)))
+        with preserved_randomness(), torch.no_grad():
+            seed_everything(self.settings.seed)
+            return multiplications(
+                self.twin, lambda: objective.record(self.params, batch)
+            )
+
     def draws(self, objective: ModelObjective) -> DrawBatches:
         """``batches(r)`` with a fresh teacher for each draw."""
         return lambda draw: objective.begin(self.batches(draw))
@@ -309,11 +349,11 @@ class ScoringJob:
         options['allow_empty_layers'] |= comparison
         found = find_masks(
             objective,
-            self.settings.criterion,
+            self.criterion,
             self.params,
             self.prunable,
             self.draws(objective),
-            self.settings.target(self.prunable),
+            self.target(comparison),
             repetition=repetition,
             team=self.team,
             on_evaluation=self.progress,
@@ -324,14 +364,21 @@ class ScoringJob:
         objective.check_overlaps(at_least=1)
         return found
 
+    def selected(self, found: Found) -> Masks:
+        """Masks of the weights, or channels of all groups."""
+        if self.units:
+            return Channels(found.masks).in_all(self.units.groups)
+        return found.masks
+
     def warn(self, found: Found) -> None:
         """Log where scores do not settle which weights are kept."""
-        warn_left_dense(found, self.logger)
+        what = 'units' if self.units else 'weights'
+        warn_left_dense(found, self.logger, what)
         if found.ranked < found.masks.kept:
             self.logger.warning(
-                f'only {found.ranked:,} weights score other than zero, but '
+                f'only {found.ranked:,} {what} score other than zero, but '
                 f'{found.masks.kept:,} are kept: names and indices settle '
-                'which of the others are. More draws rank more weights'
+                f'which of the others are. More draws rank more {what}'
             )
         if self.repeats_plain:
             self.logger.warning(
@@ -356,10 +403,14 @@ class ScoringJob:
 
     def describe(self, found: Found) -> dict:
         """What was done and what came of it, in plain numbers."""
-        settings, masks = self.settings, found.masks
-        layers = masks.layers()
+        settings, masks = self.settings, self.selected(found)
+        layers, more, followers = with_mass(masks, found.mass), {}, None
+        if self.units:
+            more = dict(channels=layers, whole=self.units.groups.whole)
+            masks, followers = self.units.masks(masks)
+            layers = masks.layers()
         everything = sparsity_of_all(
-            self.twin, {**(self.given or {}), **masks}
+            self.twin, {**(self.given or {}), **masks, **(followers or {})}
         )
         return dict(
             **settings.describe(),
@@ -372,7 +423,8 @@ class ScoringJob:
             unpruned=self.unpruned,
             left_dense=found.left_dense,
             stability=found.stability,
-            layers={n: layer | found.mass[n] for n, layer in layers.items()},
+            layers=layers,
+            **more,
             steps=[_without_terms(notes) for notes in found.draws],
             terms=[t for n in found.draws for t in n.get('terms', ())],
         )
@@ -380,6 +432,11 @@ class ScoringJob:
 
 def _without_terms(notes: dict) -> dict:
     return {name: value for name, value in notes.items() if name != 'terms'}
+
+
+def with_mass(masks: Masks, mass: Mapping[str, dict]) -> dict[str, dict]:
+    """What is kept of each layer, and what it has of the scores."""
+    return {n: of | mass.get(n, {}) for n, of in masks.layers().items()}
 
 
 def common_layers(*several: Masks) -> list[Masks]:
@@ -391,16 +448,18 @@ def common_layers(*several: Masks) -> list[Masks]:
     ]
 
 
-def warn_left_dense(found: Found, logger: MMLogger) -> None:
+def warn_left_dense(
+    found: Found, logger: MMLogger, what: str = 'weights'
+) -> None:
     """Name the layers that stay whole because nothing ranks them."""
     if found.left_dense:
         logger.warning(
             f'zero_layers="dense" leaves {len(found.left_dense)} layers with '
-            f'{sum(found.left_dense.values()):,} weights whole, because all '
+            f'{sum(found.left_dense.values()):,} {what} whole, because all '
             'their scores are exactly zero at initialisation: '
-            f'{", ".join(found.left_dense)}. The other '
-            f'{found.masks.total:,} prunable weights get a sparsity of '
-            f'{found.masks.sparsity:.4f}'
+            f'{", ".join(found.left_dense)}. Of the other '
+            f'{found.masks.total:,} prunable {what} '
+            f'{found.masks.sparsity:.2%} are removed'
         )
 
 

@@ -16,9 +16,9 @@ from epsd_mm.old_spellings import in_present_words
 from epsd_mm.pruning import (
     Allocation,
     Criterion,
-    LayerStructure,
     Masks,
     Schedule,
+    Structure,
     Target,
 )
 from epsd_mm.pruning.allocation import check_sparsity
@@ -30,6 +30,7 @@ from epsd_mm.registry import (
     build_sd_loss,
     build_structure,
 )
+from epsd_mm.structure import Units
 
 DEFAULT_DRAWS = 8
 _BUILDERS = dict(
@@ -69,7 +70,9 @@ class Settings:
             ``dense_last``).
         structure: What is kept together: single weights by default,
             ``'2:4'`` (which settles the density of each layer), ``'rows'``
-            of a weight, or ``dict(type='blocks', rows=4, columns=1)``.
+            of a weight, ``dict(type='blocks', rows=4, columns=1)``, or
+            ``'channels'``: whole ones, of all layers that share them, see
+            :class:`~epsd_mm.structure.Units`.
         allow_empty_layers: Accept masks that remove a whole layer.
         zero_layers: What is done with layers whose scores are all exactly
             zero at initialisation, or that the objective does not reach:
@@ -102,7 +105,7 @@ class Settings:
     include: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     allocation: Allocation | None = None
-    structure: LayerStructure | None = None
+    structure: Structure | None = None
     allow_empty_layers: bool = False
     zero_layers: str = 'error'
     compare_plain: bool = False
@@ -136,6 +139,8 @@ class Settings:
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
         check_combination(self.allocation, self.structure)
+        if self.units:
+            self._check_units()
         _check_score_weights(self.score_weights)
         check_choice(self.zero_layers)
         check_bad_boxes(self.bad_boxes)
@@ -202,6 +207,11 @@ class Settings:
         )
 
     @property
+    def units(self) -> Units | None:
+        """The structure, if it is units of several layers."""
+        return self.structure if isinstance(self.structure, Units) else None
+
+    @property
     def data_free(self) -> bool:
         """Whether scores depend on no image."""
         return self.criterion is None or self.criterion.data_free
@@ -209,6 +219,8 @@ class Settings:
     @property
     def needs_batches(self) -> bool:
         """Whether scoring takes batches, if only for their shape."""
+        if self.units and self.units.of != 'weights':
+            return True
         return self.criterion is not None and self.criterion.steps_per_draw > 0
 
     @property
@@ -249,6 +261,17 @@ class Settings:
     @property
     def _weights(self) -> dict:
         return dict(task=1.0, sd=1.0) | (self.score_weights or {})
+
+    def _check_units(self) -> None:
+        self.units.check(self.criterion, self.allocation)
+        self._refuse(
+            'a layer keeps some of its channels',
+            'allow_empty_layers',
+        )
+        self._refuse(
+            "structure='channels' scores the whole network",
+            'masks',
+        )
 
     def _check_without_criterion(self) -> None:
         if self.sd_loss is None and self.masks is None:

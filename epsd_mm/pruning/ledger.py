@@ -37,7 +37,8 @@ class Ledger:
         """Tensors and plain values, for ``torch.load(weights_only=True)``."""
         return dict(
             round=self.round,
-            masks=self.masks and self.masks.pack(),
+            # (what is ranked may be other things than weights)
+            masks=self.masks and Masks.pack(self.masks),
             notes=self.notes,
             even=self.scoring.even,
             odd=self.scoring.odd,

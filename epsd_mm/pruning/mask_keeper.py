@@ -29,18 +29,25 @@ class MaskKeeper:
         model: The model, unwrapped. Copies of it that are made later are
             not kept: a copied weight has no hooks.
         masks: Of some or all of its weights.
+        followers: Of what belongs to them, such as biases and scales and
+            shifts of normalisation: kept at zero alike, and not counted.
 
     Raises:
         ValueError: A mask has no weight, or one of another shape.
     """
 
-    def __init__(self, model: nn.Module, masks: Masks) -> None:
+    def __init__(
+        self, model: nn.Module, masks: Masks, followers: Masks | None = None
+    ) -> None:
         params = dict(model.named_parameters())
-        masks.check_fits({n: p for n, p in params.items() if n in masks})
         self.masks = masks
-        self._kept = {
-            params[name]: _Kept(mask) for name, mask in masks.items()
-        }
+        self._kept = {}
+        for each in (masks, followers or {}):
+            if each:
+                each.check_fits({n: p for n, p in params.items() if n in each})
+            for name, mask in each.items():
+                self._kept[params[name]] = _Kept(mask)
+        self._counted = [params[name] for name in masks]
         self._handles: list = []
         self.apply()
 
@@ -131,7 +138,7 @@ class MaskKeeper:
 
     def measured_sparsity(self) -> float:
         """Fraction of zeros among the prunable weights, as they are."""
-        nonzero = torch.stack([w.count_nonzero() for w in self._kept])
+        nonzero = torch.stack([w.count_nonzero() for w in self._counted])
         return 1 - int(nonzero.sum()) / self.masks.total
 
     def _after_step(self, optimizer: Optimizer, *unused) -> None:

@@ -4,5 +4,14 @@ from .budget import Budget
 from .channels import Channels
 from .groups import Group, Groups, Member
 from .scores import UnitScores
+from .units import Units
 
-__all__ = ['Budget', 'Channels', 'Group', 'Groups', 'Member', 'UnitScores']
+__all__ = [
+    'Budget',
+    'Channels',
+    'Group',
+    'Groups',
+    'Member',
+    'UnitScores',
+    'Units',
+]

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -47,7 +47,10 @@ class Budget:
             that each group keeps at least.
         multiple_of: The channels of a layer are a multiple of this number,
             or as many as they were: odd widths are slow.
-        exact: Otherwise the nearest price that is possible will do.
+        allow_empty: Where the order leaves nothing of a group, keep its
+            narrowest width; it is an error otherwise.
+        exact: Otherwise it is a step on the way: rather the next wider
+            network, so that later steps have what they may round to.
     """
 
     groups: Groups
@@ -56,6 +59,7 @@ class Budget:
     sparsity: float
     allocation: Allocation
     multiple_of: int = 8
+    allow_empty: bool = False
     exact: bool = True
 
     def __post_init__(self) -> None:
@@ -124,14 +128,12 @@ class Budget:
         )
 
     def at(self, reached: Reached) -> 'Budget':
-        """What is asked on the way there, rounded to no multiple.
+        """What is asked on the way there.
 
         Args:
             reached: How far a final sparsity has been reached.
         """
-        return replace(
-            self, sparsity=reached(self.sparsity), multiple_of=1, exact=False
-        )
+        return replace(self, sparsity=reached(self.sparsity), exact=False)
 
     def without(self, names: Collection[str]) -> 'Budget':
         """The same budget of the network, where some groups stay whole."""
@@ -188,12 +190,7 @@ class Budget:
                 for name, group in self.groups.items()
             }
 
-        removed = bisect_left(
-            range(_SHARES),
-            True,
-            key=lambda n: self.price(widths(_SHARES - n)) <= self._limit,
-        )
-        return widths(_SHARES - removed)
+        return widths(self._most(_SHARES, widths))
 
     def _together(
         self,
@@ -216,19 +213,28 @@ class Budget:
                 for name, count in zip(names, counts(kept))
             }
 
-        removed = bisect_left(
-            range(len(owners)),
-            True,
-            key=lambda n: self.price(widths(len(owners) - n)) <= self._limit,
-        )
-        kept = len(owners) - removed
+        kept = self._most(len(owners), widths)
         if self.exact and not self.allocation.min_density:
             self._check_not_empty(names, counts(kept))
         return widths(kept)
 
+    def _most(self, whole: int, widths: Callable[[int], Widths]) -> int:
+        """The largest number whose widths are within the budget.
+
+        On the way, the next one. The price falls as the number does.
+        """
+
+        def fits(removed: int) -> bool:
+            return self.price(widths(whole - removed)) <= self._limit
+
+        removed = bisect_left(range(whole), True, key=fits)
+        if removed and not self.exact:
+            removed -= 1
+        return whole - removed
+
     def _check_not_empty(self, names: list[str], counts: list[int]) -> None:
         empty = [name for name, count in zip(names, counts) if not count]
-        if empty:
+        if empty and not self.allow_empty:
             raise ValueError(
                 f'sparsity={self.sparsity:.6g} leaves no channel of '
                 f'{len(empty)} of {len(names)} groups: {", ".join(empty)}. '

@@ -80,6 +80,10 @@ class Channels(Masks):
                 mask.index_fill_(member.axis, gone, False)
         return Masks({name: masks[name] for name in params if name in masks})
 
+    def in_all(self, groups: Groups) -> 'Channels':
+        """The same, and every unit of the groups that are left out."""
+        return Channels({**Channels.all_of(groups), **self})
+
     def check_groups(self, groups: Groups) -> None:
         """Raise unless names and numbers of units are those of ``groups``.
 

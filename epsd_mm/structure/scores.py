@@ -1,6 +1,6 @@
 """Scores of units, from any criterion."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -8,7 +8,6 @@ from torch import Tensor
 
 from epsd_mm.pruning import Criterion, Masks, Random, Sensitivity
 
-from .channels import Channels
 from .groups import Group, Groups, Member
 
 #: How the score of a unit comes about, see :class:`UnitScores`.
@@ -70,31 +69,32 @@ class UnitScores(Criterion):
     def scores(self, objective, params, masks, batches):
         if isinstance(self.criterion, Random):
             return self.criterion.scores(objective, params, masks, batches)
-        weights = gate_masks(self.groups, Channels(masks), params)
+        weights = gate_masks(self.groups, masks, params)
         if self.by == 'mean':
             scores = self.criterion.scores(objective, params, weights, batches)
-            return dict(self._means(scores))
+            return dict(self._means(scores, masks))
         products = self.criterion.products(objective, params, weights, batches)
         return {
             name: total if self.signed else total.abs()
-            for name, total in self._sums(products)
+            for name, total in self._sums(products, masks)
         }
 
     def _sums(
-        self, products: Mapping[str, Tensor]
+        self, products: Mapping[str, Tensor], names: Iterable[str]
     ) -> Iterator[tuple[str, Tensor]]:
-        for name, group in self.groups.items():
-            gated = [m for m in gated_members(group) if m.name in products]
+        for name in names:
+            members = gated_members(self.groups[name])
+            gated = [m for m in members if m.name in products]
             if gated:
                 yield name, sum(by_unit(m, products[m.name]) for m in gated)
 
     def _means(
-        self, scores: Mapping[str, Tensor]
+        self, scores: Mapping[str, Tensor], names: Iterable[str]
     ) -> Iterator[tuple[str, Tensor]]:
-        for name, group in self.groups.items():
+        for name in names:
             emitting = [
                 member
-                for member in group.members
+                for member in self.groups[name].members
                 if member.role == 'producer'
                 and member.name in scores
                 and scores[member.name].dim() > 1  # no bias
@@ -141,7 +141,7 @@ def gated_members(group: Group) -> list[Member]:
 
 
 def gate_masks(
-    groups: Groups, channels: Channels, params: Mapping[str, Tensor]
+    groups: Groups, channels: Masks, params: Mapping[str, Tensor]
 ) -> Masks:
     """What of a network takes part where gates are closed.
 
@@ -151,7 +151,8 @@ def gate_masks(
 
     Args:
         groups: Of the network.
-        channels: Which gates are open.
+        channels: Which gates are open, by name of the group; all of those
+            that are left out.
         params: By name; those that are in a group get a mask.
     """
     members = {m.name for g in groups.values() for m in g.members}
@@ -160,10 +161,10 @@ def gate_masks(
         for name, param in params.items()
         if name in members
     }
-    for name, group in groups.items():
-        for member in gated_members(group):
+    for name, open_gates in channels.items():
+        for member in gated_members(groups[name]):
             if member.name in masks:
-                gone = member.index[~channels[name]].flatten()
+                gone = member.index[~open_gates].flatten()
                 masks[member.name].index_fill_(member.axis, gone, False)
     return Masks(masks)
 

@@ -32,38 +32,50 @@ class Branches(nn.Module):
         return self.head(F.adaptive_avg_pool2d(x, 2).flatten(1))
 
 
-def branches_groups(width=6, body=5):
-    """The groups of :class:`Branches`; the outputs of the head stay."""
+def branches_groups(width=6, body=5, prefix=''):
+    """The groups of :class:`Branches`; the outputs of the head stay.
+
+    Args:
+        width: Channels of the branches.
+        body: Channels of the body.
+        prefix: What names start with.
+    """
+
+    def member(name, *rest, **options):
+        return Member(prefix + name, *rest, **options)
+
     channels = torch.arange(width)[:, None]
     outputs = torch.arange(body)[:, None]
     columns = torch.arange(4 * body).view(body, 4)
     first = Group(
-        'one',
+        f'{prefix}one',
         width,
         (
-            Member('one.weight', 0, 'producer', channels, normalised=True),
-            Member('norm1.weight', 0, 'norm', channels),
-            Member('norm1.bias', 0, 'norm', channels),
-            Member('norm1.running_mean', 0, 'statistic', channels),
-            Member('norm1.running_var', 0, 'statistic', channels),
-            Member('two.weight', 0, 'producer', channels, normalised=True),
-            Member('norm2.weight', 0, 'norm', channels),
-            Member('norm2.bias', 0, 'norm', channels),
-            Member('norm2.running_mean', 0, 'statistic', channels),
-            Member('norm2.running_var', 0, 'statistic', channels),
-            Member('body.weight', 1, 'consumer', channels),
+            member('one.weight', 0, 'producer', channels, normalised=True),
+            member('norm1.weight', 0, 'norm', channels),
+            member('norm1.bias', 0, 'norm', channels),
+            member('norm1.running_mean', 0, 'statistic', channels),
+            member('norm1.running_var', 0, 'statistic', channels),
+            member('two.weight', 0, 'producer', channels, normalised=True),
+            member('norm2.weight', 0, 'norm', channels),
+            member('norm2.bias', 0, 'norm', channels),
+            member('norm2.running_mean', 0, 'statistic', channels),
+            member('norm2.running_var', 0, 'statistic', channels),
+            member('body.weight', 1, 'consumer', channels),
         ),
     )
     second = Group(
-        'body',
+        f'{prefix}body',
         body,
         (
-            Member('body.weight', 0, 'producer', outputs),
-            Member('body.bias', 0, 'producer', outputs),
-            Member('head.weight', 1, 'consumer', columns),
+            member('body.weight', 0, 'producer', outputs),
+            member('body.bias', 0, 'producer', outputs),
+            member('head.weight', 1, 'consumer', columns),
         ),
     )
-    return Groups([first, second], {'head': 'its outputs are the task'})
+    return Groups(
+        [first, second], {f'{prefix}head': 'its outputs are the task'}
+    )
 
 
 #: What the gate of each group multiplies.

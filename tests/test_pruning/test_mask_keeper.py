@@ -502,3 +502,29 @@ def test_complex_weights_are_cleared_in_both_parts(dtype):
     masks = Masks({'weight': torch.rand(5, 6) < 0.5})
     MaskKeeper(model, masks)
     assert torch.equal(model.weight != 0, masks['weight'])
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_what_follows_is_kept_at_zero_and_not_counted(name):
+    model = small_net()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    wrapper = OptimWrapper(optimizer)
+    steps(model, wrapper, 3)
+    masks = half(model)
+    kept = torch.tensor([True, False, True, True, False])
+    followers = Masks({'0.bias': kept, '1.weight': kept, '1.bias': kept})
+    keeper = MaskKeeper(model, masks, followers)
+    keeper.watch(optimizer)
+    steps(model, wrapper, 3)
+    assert not revived(model, masks) and not revived(model, followers)
+    for follower in followers:
+        assert model.get_parameter(follower)[kept].all()
+    assert keeper.masks == masks
+    assert keeper.measured_sparsity() == pytest.approx(masks.sparsity)
+
+
+def test_followers_that_do_not_fit_are_refused():
+    model = small_net()
+    followers = Masks({'1.bias': torch.ones(4, dtype=torch.bool)})
+    with pytest.raises(ValueError, match='1.bias: mask'):
+        MaskKeeper(model, half(model), followers)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from epsd_mm.pruning import MaskKeeper, Masks
+from epsd_mm.pruning import Ledger, MaskKeeper, Masks
 from epsd_mm.structure import Channels, Groups
 from tests.helpers.units import Branches, branches_groups
 
@@ -161,3 +161,13 @@ def test_what_is_damaged_or_of_another_version_is_told(
 ):
     with pytest.raises(ValueError, match=words):
         Channels.unpack(changed(some.pack(), where, value))
+
+
+def test_a_search_that_is_interrupted_goes_on_with_them(some):
+    assert Ledger.unpack(Ledger(2, some).pack()).masks == some
+
+
+def test_groups_that_are_left_out_keep_every_unit(groups, some):
+    part = Channels(dict(one=some['one']))
+    assert part.in_all(groups)['body'].all()
+    assert torch.equal(part.in_all(groups)['one'], some['one'])

@@ -168,7 +168,7 @@ def masks_of(
         count = settings.draw_count
         scoring = score(
             objective,
-            settings.criterion,
+            job.criterion,
             job.params,
             job.prunable,
             job.draws(objective),
@@ -182,11 +182,9 @@ def masks_of(
         zero, settings.zero_layers, job.params, len(job.prunable)
     )
     scoring.drop(zero)
+    target = job.target()
     return [
-        replace(settings, sparsity=sparsity)
-        .target(job.prunable)
-        .without(zero)
-        .select(scoring.scores)
+        replace(target, sparsity=sparsity).without(zero).select(scoring.scores)
         for sparsity in args.sparsities
     ]
 

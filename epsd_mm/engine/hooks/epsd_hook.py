@@ -25,6 +25,7 @@ from epsd_mm.engine.exchange import Exchange
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.ledger_file import remove_ledgers
 from epsd_mm.engine.main_process import only_main
+from epsd_mm.engine.model_units import ModelUnits
 from epsd_mm.engine.optimizers import optimizers_of
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring_job import score_runner
@@ -73,6 +74,7 @@ class EPSDHook(ResumableHook):
         self._keeper: MaskKeeper | None = None
         self._distillation: SelfDistillation | None = None
         self._exchange: Exchange | None = None
+        self._units: ModelUnits | None = None
         self._left_dense: list[str] = []
         self._data = TrainingDataHook(
             self.settings.sd_loss, self.settings.bad_boxes
@@ -124,11 +126,15 @@ class EPSDHook(ResumableHook):
         model = model.module if is_model_wrapper(model) else model
         self._data.prepare(runner)
         self._sample_keys = self._data.sample_keys
+        if self.settings.units:
+            # A model without a graph is told before anything that takes long.
+            self._units = ModelUnits(model, self.settings)
         if self._prunes:
             masks = self._resumed_masks(model) or self._new_masks(
                 runner, model, given
             )
-            self._keeper = MaskKeeper(model, masks)
+            followers = self._units and self._units.followers
+            self._keeper = MaskKeeper(model, masks, followers)
             self._keeper.watch(*optimizers_of(runner.optim_wrapper))
         if self.settings.sd_loss is not None:
             self._start_distillation(model)
@@ -175,6 +181,7 @@ class EPSDHook(ResumableHook):
             random_state=RandomState.capture(),
             identity=identity(self.settings),
             masks=self.masks,
+            channels=self._units and self._units.channels,
             left_dense=self._left_dense,
             teacher=distillation.teacher.state_dict() if learns else None,
             training_set=self._sample_keys.fingerprint if learns else None,
@@ -251,11 +258,14 @@ class EPSDHook(ResumableHook):
             return given
         fresh, report = self._score(runner, model, given)
         self._left_dense = list(report['left_dense'])
+        if self._units:
+            fresh = self._units.take(fresh)
         found = {**fresh, **(given or {})}
         names = (name for name, _ in model.named_parameters())
         masks = Masks({name: found[name] for name in names if name in found})
         if is_main_process():
-            written = write_report(folder, masks, report)
+            channels = self._units and self._units.channels
+            written = write_report(folder, masks, report, channels)
             _tell(runner, written)
             if written.masks is not None:
                 remove_ledgers(_ledgers_of(runner))
@@ -289,6 +299,8 @@ class EPSDHook(ResumableHook):
                 'with the config it was trained with'
             )
         masks = self._resumed.masks
+        if self._units:
+            self._units.resume(self._resumed.channels, masks)
         masks.check_fits(self._masked_weights(model, masks))
         return masks
 
