@@ -36,7 +36,7 @@ from epsd_mm.engine.safe_loading import (
     load_values,
 )
 from epsd_mm.engine.saved_state import saved_masks
-from epsd_mm.files import atomic_write
+from epsd_mm.files import write_text
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
 from epsd_mm.results import Log, Quantity, read_result
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
@@ -188,8 +188,7 @@ def write_result(
         metrics={name: [q.value, q.unit] for name, q in result.items()},
         environment=environment,
     )
-    with atomic_write(work_dir / RESULT) as file:
-        file.write(json.dumps(content, indent=2).encode())
+    write_text(work_dir / RESULT, json.dumps(content, indent=2))
 
 
 def peak_memory() -> int:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from epsd_mm.files import atomic_write
+from epsd_mm.files import write_text
 
 from .cell import LOG, RESULT, SPEC, read_result_file
 from .executors import Executor, InterruptedJobError, Job, PlaceError
@@ -128,8 +128,7 @@ class Driver:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR).unlink(missing_ok=True)
         spec = dict(cell.spec(), key=cell.key, name=cell.name)
-        with atomic_write(folder / SPEC) as file:
-            file.write(json.dumps(spec, indent=2).encode())
+        write_text(folder / SPEC, json.dumps(spec, indent=2))
         command = [sys.executable, '-m', 'epsd_mm.benchmark.cell', str(folder)]
         return executor.submit(Job(command, folder / LOG))
 
@@ -155,11 +154,8 @@ class Driver:
     def _fail(self, cell: Cell, error: str) -> None:
         self.store.fail(cell.key, self.owner, error)
         # So that a store that is rebuilt knows of it.
-        with (
-            suppress(OSError),
-            atomic_write(self.work_dir(cell.key) / ERROR) as file,
-        ):
-            file.write(error.encode())
+        with suppress(OSError):
+            write_text(self.work_dir(cell.key) / ERROR, error)
         self._failures.append(error)
         alike = len(set(self._failures)) == 1
         if not self._finished and alike and len(self._failures) == _HOPELESS:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from epsd_mm.files import atomic_write
+from epsd_mm.files import write_text
 
 from ..comparison import Arm, Comparison
 from .published import whole_dataset
@@ -144,5 +144,4 @@ def _from_root(path: str | Path, root: Path) -> str:
 
 def _write(path: str | Path, content: dict) -> None:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    write_text(path, text)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from epsd_mm.files import atomic_write
+from epsd_mm.files import write_text
 from epsd_mm.tables import markdown_table
 
 from ..comparison import Comparison
@@ -97,8 +97,7 @@ def write_report(
             if isinstance(block, Figure):
                 pages[_file_of(block)] = block.svg
     for name, content in pages.items():
-        with atomic_write(folder / name) as file:
-            file.write(content.encode())
+        write_text(folder / name, content)
     return [folder / 'report.html', folder / 'report.md']
 
 
