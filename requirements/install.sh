@@ -12,7 +12,7 @@ python=${PYTHON:-python3}
 key=$({
   pwd
   cat setup.py requirements/install.sh \
-    requirements/{build,runtime,mminstall,optional,tests}.txt
+    requirements/{build,runtime,mminstall,optional,structure,tests}.txt
 } | cksum)
 
 say() { printf '== %s\n' "$*"; }
@@ -25,7 +25,8 @@ venv_works() { "$venv/bin/python" -I -c 'import pip' 2>/dev/null; }
 finished() {
   [[ $(state) == "$key" ]] && "$venv/bin/python" -I -c '
 from importlib.util import find_spec
-names = "torch torchvision cv2 mmengine mmcv mmdet mmpretrain epsd_mm pytest"
+names = """torch torchvision cv2 mmengine mmcv mmdet mmpretrain torch_pruning
+  epsd_mm pytest"""
 assert all(map(find_spec, names.split()))' 2>/dev/null
 }
 
@@ -172,7 +173,7 @@ keep_one_opencv
 # (imaug and mmcv ask for the other opencv, of which pip would warn)
 pip install --no-warn-conflicts \
   -r requirements/runtime.txt -r requirements/optional.txt \
-  -r requirements/tests.txt
+  -r requirements/structure.txt -r requirements/tests.txt
 if ! operators_fit; then
   say 'pip had kept an mmcv that was compiled for another torch'
   pip cache remove onedl_mmcv || true

@@ -2,9 +2,12 @@
 
 from .budget import Budget
 from .channels import Channels
-from .groups import Group, Groups, Member
+from .graph import find_groups
+from .groups import Group, Groups, Member, Width
 from .scores import UnitScores
 from .units import Units
+from .widths import widths
+from .wiring import traceable
 
 __all__ = [
     'Budget',
@@ -14,4 +17,8 @@ __all__ = [
     'Member',
     'UnitScores',
     'Units',
+    'Width',
+    'find_groups',
+    'traceable',
+    'widths',
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -121,25 +121,47 @@ class Group:
         return '\n'.join(lines)
 
 
+class Width(NamedTuple):
+    """An axis of a tensor whose size an attribute repeats.
+
+    Attributes:
+        tensor: Name of the parameter.
+        axis: Which of its axes.
+        share: How many positions of the axis are one channel.
+    """
+
+    tensor: str
+    axis: int
+    share: int = 1
+
+
 class Groups(Mapping[str, Group]):
     """The groups of a model by name, and what stays whole.
 
     Args:
         groups: In the order of the model.
-        whole: Why the outputs of a layer stay whole, by its name.
+        whole: Why the outputs of a layer stay whole, by its name. A layer
+            whose outputs go different ways may stay whole in part.
+        attributes: Widths that modules without weights hold as a number, by
+            the path of that attribute, such as ``'extractor.out_channels'``.
 
     Attributes:
         whole: The same.
+        attributes: The same.
 
     Raises:
         ValueError: Two groups have one name, or claim the same position.
     """
 
     def __init__(
-        self, groups: Iterable[Group], whole: Mapping[str, str] | None = None
+        self,
+        groups: Iterable[Group],
+        whole: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Width] | None = None,
     ) -> None:
         self._groups: dict[str, Group] = {}
         self.whole = dict(whole or {})
+        self.attributes = dict(attributes or {})
         claimed: dict[tuple[str, int], list[Tensor]] = {}
         for group in groups:
             if group.name in self._groups:

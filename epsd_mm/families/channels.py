@@ -1,0 +1,61 @@
+"""Groups of channels of a model of mmdet, mmpretrain or a relative."""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from epsd_mm.structure import Groups, find_groups, traceable
+
+from . import tensor_mode, two_stage
+
+#: Sizes of an image to try: some networks need a larger one.
+_SIZES = (128, 224, 320, 512)
+
+
+def channel_groups(model: nn.Module, size: int | None = None) -> Groups:
+    """Which channels of an mm model go together, see :func:`find_groups`.
+
+    Two-stage detectors are followed through RoIAlign at fixed proposals, any
+    other model as ``mode='tensor'`` calls it.
+
+    Args:
+        model: The model, as a runner builds it; left as it was.
+        size: Height and width of the image that it is traced with. By
+            default what its backbone says, or the first of some sizes that
+            works: smaller is faster.
+
+    Raises:
+        ImportError: torch-pruning is not installed.
+        ValueError: The model cannot be traced.
+    """
+    family = two_stage if two_stage.fits(model) else tensor_mode
+    image = _image(model, family, size)
+    attributes = family.attributes(model, image)
+    return find_groups(model, image, family.trace, attributes)
+
+
+def _image(model: nn.Module, family: ModuleType, size: int | None) -> Tensor:
+    """The smallest one that the model takes."""
+    own = getattr(getattr(model, 'backbone', None), 'img_size', None)
+    sizes = (size,) if size else (own,) if own else _SIZES
+    for size in sizes:
+        image = _noise(model, size)
+        try:
+            with traceable(model), torch.no_grad():
+                family.trace(model, image)
+        except (RuntimeError, ValueError, AssertionError) as e:
+            error = e
+        else:
+            return image
+    raise ValueError(
+        f'{type(model).__name__} cannot be traced with an image of size '
+        f'{size}: {error}; name another size'
+    ) from error
+
+
+def _noise(model: nn.Module, size: int | tuple[int, int]) -> Tensor:
+    height, width = (size, size) if isinstance(size, int) else size
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, height, width, generator=generator)
+    return noise.to(next(model.parameters()))

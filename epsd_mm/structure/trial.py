@@ -1,0 +1,242 @@
+"""Trying groups: is a network without some units the one with zeros?"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
+
+from .groups import Group, Groups
+from .widths import widths
+from .wiring import Trace, tensors, traceable
+
+#: Of the largest output. Single precision comes to 1e-5 in deep networks;
+#: what a unit should not have touched changes by far more.
+_TOLERANCE = 1e-3
+
+#: A tensor's name, its axis, and the role of its positions.
+_Where = tuple[str, int, str]
+
+
+def tried(model: nn.Module, trace: Trace, groups: Groups) -> Groups:
+    """Keep the groups whose units can go, alone and all together.
+
+    With random weights, random units are removed: set to zero once, cut out
+    once. Where that raises an error or the outputs differ, something reads
+    the units that the graph has not seen, or would not do without them, and
+    the group stays whole.
+
+    Args:
+        model: Left as it was.
+        trace: Calls it.
+        groups: What the graph says.
+    """
+    whole = dict(groups.whole)
+    with traceable(model), torch.no_grad():
+        trial = _Trial(model, trace, groups)
+        trial.accept([g for g in groups.values() if g.units > 1])
+    kept = []
+    for name, group in groups.items():
+        if group.units > 1 and name not in trial.refused:
+            kept.append(group)
+            continue
+        reason = trial.refused.get(name, 'nothing would be left of it')
+        for layer in group.layers('producer'):
+            whole.setdefault(layer, reason)
+    return Groups(kept, whole, groups.attributes)
+
+
+class _Trial:
+    """Groups that can be cut together, found by halving those that cannot.
+
+    Attributes:
+        refused: Why groups cannot be cut, by name.
+    """
+
+    def __init__(self, model: nn.Module, trace: Trace, groups: Groups) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.refused: dict[str, str] = {}
+        self._accepted: list[Group] = []
+        self._model = _Traced(model, trace)
+        self._attributes = groups.attributes
+        self._names = _names(model)
+        self._weights = _random_weights(model, generator)
+        self._removed = {
+            name: _some_units(group.units, generator)
+            for name, group in groups.items()
+        }
+
+    def accept(self, groups: list[Group]) -> None:
+        """Those that can be cut beside the ones that were accepted before."""
+        reason = self._difference([*self._accepted, *groups])
+        if not reason:
+            self._accepted += groups
+        elif len(groups) == 1:
+            self.refused[groups[0].name] = reason
+        else:
+            half = len(groups) // 2
+            self.accept(groups[:half])
+            self.accept(groups[half:])
+
+    def _difference(self, groups: list[Group]) -> str:
+        """Why these groups cannot be cut; empty if they can."""
+        removed = self._positions(groups)
+        zeros = self._outputs(_zeroed(self._weights, removed), {})
+        narrow = _cut(self._weights, removed)
+        shapes = {
+            name: tensor.shape
+            for name, tensor in narrow.items()
+            if tensor.shape != self._weights[name].shape
+        }
+        model = self._model.model
+        try:
+            changes = widths(model, shapes, self._attributes)
+            cut = self._outputs(narrow, changes)
+        except (RuntimeError, ValueError, AssertionError, IndexError) as e:
+            (line, *_) = str(e).splitlines() or [type(e).__name__]
+            return f'its model cannot be called without some units: {line}'
+        if len(zeros) != len(cut) or not all(map(_close, zeros, cut)):
+            return 'a unit that is zero still changes the outputs'
+        return ''
+
+    def _positions(self, groups: list[Group]) -> dict[_Where, Tensor]:
+        positions = defaultdict(list)
+        for group in groups:
+            for member in group.members:
+                units = member.index[self._removed[group.name]]
+                where = (member.name, member.axis, member.role)
+                positions[where].append(units.flatten())
+        return {where: torch.cat(each) for where, each in positions.items()}
+
+    def _outputs(
+        self, weights: Mapping[str, Tensor], attributes: dict[str, dict]
+    ) -> list[Tensor]:
+        named = {
+            f'model.{name}': weights[first]
+            for name, first in self._names.items()
+        }
+        with _with_attributes(self._model.model, attributes):
+            # What is tied has all of its names; torch would take a layer
+            # with two names for two, and leave the last tensor in it.
+            outputs = functional_call(
+                self._model, named, (), tie_weights=False
+            )
+        return [*tensors(outputs)]
+
+
+class _Traced(nn.Module):
+    def __init__(self, model: nn.Module, trace: Trace) -> None:
+        super().__init__()
+        self.model = model
+        self._trace = trace
+
+    def forward(self) -> Any:
+        return self._trace(self.model)
+
+
+def _random_weights(
+    model: nn.Module, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Values that neither vanish nor explode, whatever the model has."""
+
+    def random(like: Tensor, scale: float) -> Tensor:
+        values = torch.randn(like.shape, generator=generator) * scale
+        return values.to(like)
+
+    scales = {
+        tensor
+        for module in model.modules()
+        if isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm))
+        for tensor in (module.weight, getattr(module, 'running_var', None))
+    }
+    weights = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        is_mean = name.endswith('running_mean')
+        if not tensor.is_floating_point():
+            weights[name] = tensor.clone()
+        elif tensor in scales:
+            weights[name] = random(tensor, 0.2).clamp_(-0.5, 0.5) + 1
+        elif not isinstance(tensor, nn.Parameter) and not is_mean:
+            weights[name] = tensor.clone()
+        elif tensor.dim() > 1:
+            weights[name] = random(tensor, tensor[0].numel() ** -0.5)
+        else:
+            weights[name] = tensor.detach() + random(tensor, 0.2)
+    return weights
+
+
+def _names(model: nn.Module) -> dict[str, str]:
+    """The first name of a parameter or buffer, by each of its names."""
+    first: dict[Tensor, str] = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        first[tensor] = name
+    return {
+        name: first[tensor]
+        for prefix, module in model.named_modules()
+        for own in (module.named_parameters, module.named_buffers)
+        for name, tensor in own(prefix, recurse=False)
+    }
+
+
+def _some_units(units: int, generator: torch.Generator) -> Tensor:
+    """At least one of several, and at most all but one."""
+    order = torch.randperm(units, generator=generator)
+    least, most = 1 + units // 4, 1 + units // 2
+    number = int(torch.randint(least, most + 1, (), generator=generator))
+    return order[: min(number, units - 1)]
+
+
+def _zeroed(
+    weights: Mapping[str, Tensor], removed: Mapping[_Where, Tensor]
+) -> dict[str, Tensor]:
+    zeroed = dict(weights)
+    for (name, axis, role), positions in removed.items():
+        if role != 'statistic':
+            positions = positions.to(zeroed[name].device)
+            zeroed[name] = zeroed[name].index_fill(axis, positions, 0)
+    return zeroed
+
+
+def _cut(
+    weights: Mapping[str, Tensor], removed: Mapping[_Where, Tensor]
+) -> dict[str, Tensor]:
+    cut = dict(weights)
+    for (name, axis, _), positions in removed.items():
+        kept = torch.ones(cut[name].shape[axis], dtype=torch.bool)
+        kept[positions] = False
+        kept = kept.nonzero().flatten().to(cut[name].device)
+        cut[name] = cut[name].index_select(axis, kept)
+    return cut
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    finite = one.isfinite()
+    if not torch.equal(finite, other.isfinite()):
+        return False
+    one, other = one[finite], other[finite]
+    if not one.numel():
+        return True
+    allowed = _TOLERANCE * one.abs().max()
+    return bool((one - other).abs().max() <= allowed)
+
+
+@contextmanager
+def _with_attributes(
+    model: nn.Module, attributes: Mapping[str, Mapping[str, int]]
+) -> Iterator[None]:
+    before = []
+    for name, values in attributes.items():
+        own = vars(model.get_submodule(name))
+        before.append((own, {key: own[key] for key in values}))
+        own.update(values)
+    try:
+        yield
+    finally:
+        for own, values in before:
+            own.update(values)

@@ -1,0 +1,306 @@
+"""How channels flow between layers, as torch-pruning's graph has it."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from epsd_mm.pruning.layers import is_deformable
+
+Trace = Callable[[nn.Module], Any]
+
+
+@dataclass
+class Space:
+    """The channels at one side of one operation.
+
+    Attributes:
+        of: The layer, or a parameter that is no layer's; None for an
+            operation without weights.
+        side: ``'read'`` or ``'emitted'``; ``'both'`` where what is emitted
+            are the channels that are read.
+        size: How many there are.
+        output: Whether they are an output of the network.
+        axis: Of a parameter, the axis that has the channels.
+    """
+
+    of: nn.Module | nn.Parameter | None
+    side: str
+    size: int = 0
+    output: bool = False
+    axis: int = 0
+
+
+@dataclass
+class Wire:
+    """Channels of one operation that the next one reads.
+
+    Attributes:
+        source: Number of the space that emits them.
+        target: Number of the space that reads them.
+        pairs: Channels of the source and of the target, of shape (pairs, 2).
+        lost: Channels of the source that have no place in the target.
+    """
+
+    source: int
+    target: int
+    pairs: Tensor
+    lost: Tensor
+
+
+class Wiring(NamedTuple):
+    """All spaces of a network, and the wires between them."""
+
+    spaces: list[Space]
+    wires: list[Wire]
+
+
+class _Index(NamedTuple):
+    """A channel, and the one that it was: what torch-pruning maps."""
+
+    idx: int
+    root_idx: int
+
+
+def wiring(model: nn.Module, trace: Trace) -> Wiring:
+    """Follow the channels of a model from layer to layer.
+
+    The model is left as it was.
+
+    Args:
+        model: In any mode.
+        trace: Calls it on an example, and returns tensors, or containers of
+            some, that depend on all that shall be seen.
+
+    Raises:
+        ImportError: torch-pruning is not installed.
+        ValueError: The graph cannot follow the model.
+    """
+    graph = _dependency_graph()
+
+    def forward(model: nn.Module, _: Any) -> list[Tensor]:
+        for param in model.parameters():  # some models freeze theirs in eval
+            param.requires_grad_(param.is_floating_point())
+        # The product marks an output also where a layer returns it.
+        outputs = [t * 1 for t in tensors(trace(model)) if t.requires_grad]
+        if not outputs:
+            raise ValueError(
+                f'{type(model).__name__} cannot be traced: none of its '
+                'outputs depends on its weights in a way that autograd sees '
+                '(is its forward pass under no_grad, or checkpointed?)'
+            )
+        return outputs
+
+    with traceable(model), ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                hook = module.register_forward_hook(_no_view)
+                hooks.callback(hook.remove)
+        try:
+            graph.build_dependency(model, None, forward, verbose=False)
+        except (AssertionError, AttributeError, RecursionError) as e:
+            raise ValueError(
+                f'{type(model).__name__} cannot be traced by torch-pruning: '
+                f'{type(e).__name__}: {e}'
+            ) from e
+    return _from_graph(graph)
+
+
+def _no_view(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """A copy: what changes a view in place hides the layer from autograd."""
+    return output.clone()
+
+
+def tensors(outputs: Any) -> Iterator[Tensor]:
+    """All floating-point tensors in nested containers."""
+    if isinstance(outputs, Tensor):
+        if outputs.is_floating_point():
+            yield outputs
+    elif isinstance(outputs, Mapping):
+        for value in outputs.values():
+            yield from tensors(value)
+    elif isinstance(outputs, Sequence) and not isinstance(outputs, str):
+        for value in outputs:
+            yield from tensors(value)
+
+
+@contextmanager
+def traceable(model: nn.Module) -> Iterator[None]:
+    """In eval mode, with gradients; afterwards the model is as before."""
+    modes = {module: module.training for module in model.modules()}
+    wanted = {param: param.requires_grad for param in model.parameters()}
+    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
+    hooks = {module: [*module._forward_hooks] for module in modes}
+    states = random.getstate(), np.random.get_state()
+    devices = {t.device.index for t in wanted if t.is_cuda}
+    try:
+        with torch.random.fork_rng(devices), torch.enable_grad():
+            for module in modes:
+                module.training = False
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for module, mode in modes.items():
+            module.training = mode
+            for hook in set(module._forward_hooks) - {*hooks[module]}:
+                del module._forward_hooks[hook]
+        for param, value in wanted.items():
+            param.requires_grad_(value)
+        with torch.no_grad():
+            for buffer, value in buffers.items():
+                buffer.copy_(value)
+
+
+def _dependency_graph() -> Any:
+    try:
+        import torch_pruning
+    except ImportError as e:
+        raise ImportError(
+            'units of structure need torch-pruning: pip install '
+            '"epsd_mm[structure]", or torch-pruning'
+        ) from e
+
+    class Deformable(torch_pruning.function.ConvPruner):
+        """Only tells widths; nothing is pruned by it."""
+
+    class Graph(torch_pruning.DependencyGraph):
+        """With deformable convolutions."""
+
+        def get_pruner_of_module(self, module):
+            if isinstance(module, nn.Module) and is_deformable(module):
+                return self.CUSTOMIZED_PRUNERS[type(module)]
+            return super().get_pruner_of_module(module)
+
+        def build_dependency(self, model, *args, **kwargs):
+            kinds = {type(m) for m in model.modules() if is_deformable(m)}
+            pruners = {kind: Deformable() for kind in kinds}
+            return super().build_dependency(
+                model, *args, customized_pruners=pruners, **kwargs
+            )
+
+        def _trace(self, *args, **kwargs):
+            # Convolutions of offsets are parts of some deformable ones.
+            self.IGNORED_LAYERS_IN_TRACING = []
+            return super()._trace(*args, **kwargs)
+
+    return Graph()
+
+
+def _from_graph(graph: Any) -> Wiring:
+    nodes = [*reversed(graph.module2node.values())]  # inputs first
+    spaces: list[Space] = []
+    read, emitted = {}, {}
+    for node in nodes:
+        pruner = graph.get_pruner_of_module(node.module)
+        of = node.module if node.module in graph._module2name else None
+        ends = [graph.get_in_channels(node), graph.get_out_channels(node)]
+        read[node] = len(spaces)
+        if pruner.prune_in_channels == pruner.prune_out_channels:
+            output = type(node.module).__name__ == '_OutputOp'
+            size = 0 if of is None else ends[1] or 0
+            spaces.append(Space(of, 'both', size, output, node.pruning_dim))
+        else:
+            spaces.append(Space(of, 'read', ends[0]))
+            spaces.append(Space(of, 'emitted', ends[1]))
+        emitted[node] = len(spaces) - 1
+    links = [
+        (emitted[node], read[dependency.target], _mappings(dependency))
+        for node in nodes
+        # Those to the inputs come first, and say the same backwards.
+        for dependency in _readers(node)
+    ]
+    _infer_sizes(spaces, links)
+    wires = [_wire(spaces, *link) for link in links]
+    for node, number in read.items():
+        wires += _equal_parts(node, number, spaces[number])
+    return Wiring(spaces, wires)
+
+
+def _readers(node: Any) -> list[Any]:
+    found = node.dependencies[len(node.inputs) :]
+    return [d for d in found if not _is_offset(node, d.target)]
+
+
+def _mappings(dependency: Any) -> list[Any]:
+    """What is done to channel numbers on the way, without wrong guesses.
+
+    torch-pruning takes any view of four axes for a flattening where a linear
+    layer that comes later has as many columns.
+    """
+    for node in (dependency.source, dependency.target):
+        if type(node.module).__name__ == '_ReshapeOp':
+            shapes = getattr(node.grad_fn, '_input_metadata', ())
+            if any(len(metadata.shape) != 2 for metadata in shapes):
+                return []
+    return [each for each in dependency.index_mapping if each is not None]
+
+
+def _is_offset(node: Any, target: Any) -> bool:
+    """Whether it tells a deformable convolution where to look."""
+    if not isinstance(target.module, nn.Module):
+        return False
+    if not is_deformable(target.module):
+        return False
+    modulated = 'Modulated' in type(target.module).__name__
+    features = target.inputs[:: 3 if modulated else 2]
+    return all(node is not each for each in features)
+
+
+def _equal_parts(node: Any, number: int, space: Space) -> Iterator[Wire]:
+    """What ``chunk`` makes equal parts of must stay so: they go together."""
+    sizes = getattr(node.module, 'split_sizes', None) or []
+    if type(node.module).__name__ == '_SplitOp' and len({*sizes}) == 1:
+        first = torch.arange(sizes[0])
+        for start in range(sizes[0], space.size, sizes[0]):
+            pairs = torch.stack([first, first + start], dim=1)
+            yield Wire(number, number, pairs, first[:0])
+
+
+def _infer_sizes(spaces: list[Space], links: list[tuple]) -> None:
+    """Sizes of what has no weights, from what flows into it."""
+    known = {i for i, space in enumerate(spaces) if space.size}
+    for _ in range(len(spaces)):
+        changed = False
+        for source, target, mappings in links:
+            size = spaces[source].size
+            if target in known or not size:
+                continue
+            _, reached = _mapped(mappings, size)
+            least = int(reached.max()) + 1 if len(reached) else 0
+            if least > spaces[target].size:
+                spaces[target].size = least
+                changed = True
+        if not changed:
+            return
+    raise ValueError(
+        'the model cannot be followed: channels of one of its loops become '
+        'more with each turn'
+    )
+
+
+def _wire(
+    spaces: list[Space], source: int, target: int, mappings: list[Any]
+) -> Wire:
+    sent, reached = _mapped(mappings, spaces[source].size)
+    fits = reached < spaces[target].size
+    pairs = torch.stack([sent[fits], reached[fits]], dim=1)
+    return Wire(source, target, pairs, sent[~fits].unique())
+
+
+def _mapped(mappings: list[Any], size: int) -> tuple[Tensor, Tensor]:
+    """Each channel, and where it goes: as many times as it goes there."""
+    channels = torch.arange(size)
+    if not mappings:
+        return channels, channels
+    indices = [_Index(i, i) for i in range(size)]
+    for mapping in mappings:
+        indices = mapping(indices)
+    sent = torch.tensor([i.root_idx for i in indices], dtype=torch.int64)
+    reached = torch.tensor([i.idx for i in indices], dtype=torch.int64)
+    return sent, reached

@@ -1,0 +1,178 @@
+"""Channels of mm models: a unit can be cut out where it can be zero."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from epsd_mm.families import channel_groups
+from epsd_mm.structure import Width
+
+from ..helpers.models import (
+    seeded_model,
+    shipped,
+    tiny_cascade,
+    tiny_classifier,
+    tiny_faster_rcnn,
+    tiny_retinanet,
+    tiny_ssd,
+    to_float64,
+)
+from ..helpers.narrowing import liven, random_units, with_zeros, without
+from ..helpers.stock import stock
+
+
+def tiny_fcos():
+    """With whole groups of four channels under its normalisation."""
+    cfg = shipped('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py')
+    cfg.backbone = dict(type='ResNet', depth=18, base_channels=4)
+    cfg.backbone.update(stem_channels=4, zero_init_residual=False)
+    cfg.neck.update(in_channels=[4, 8, 16, 32], out_channels=16)
+    cfg.bbox_head.update(in_channels=16, feat_channels=16, num_classes=4)
+    cfg.bbox_head.norm_cfg = dict(type='GN', num_groups=4)
+    return seeded_model(cfg, 0, False)
+
+
+def tiny_rtmdet():
+    return stock('RTMDet')
+
+
+def tiny_yolox():
+    return stock('YOLOX')
+
+
+BUILDS = [
+    tiny_classifier,
+    tiny_retinanet,
+    tiny_ssd,
+    tiny_fcos,
+    tiny_rtmdet,
+    tiny_yolox,
+    tiny_faster_rcnn,
+    tiny_cascade,
+]
+
+
+@pytest.fixture(scope='module', params=BUILDS, ids=lambda b: b.__name__)
+def model(request):
+    return to_float64(liven(request.param()))
+
+
+@pytest.fixture(scope='module')
+def groups(model):
+    return channel_groups(model)
+
+
+def outputs(model):
+    """What its parts return, one after the other, without any decoding."""
+    size = 300 if hasattr(getattr(model, 'neck', None), 'l2_norm') else 128
+    images = torch.rand(2, 3, size, size, dtype=torch.float64) - 0.5
+    features = model.extract_feat(images)
+    if not hasattr(model, 'roi_head'):
+        head = model.bbox_head if hasattr(model, 'bbox_head') else model.head
+        return flat(head(features))
+    found = [model.rpn_head(features)]
+    rois = [[0, 0, 0, 40, 40], [1, 9, 9, 90, 90], [0, 0, 0, 128, 128]]
+    rois = torch.tensor(rois, dtype=torch.float64)
+    extractors = model.roi_head.bbox_roi_extractor
+    heads = model.roi_head.bbox_head
+    if not isinstance(heads, nn.ModuleList):
+        extractors, heads = [extractors], [heads]
+    for extractor, head in zip(extractors, heads):
+        extractor.out_channels = features[0].shape[1]
+        found.append(head(extractor(features[:4], rois)))
+    return flat(found)
+
+
+def flat(nested):
+    if isinstance(nested, torch.Tensor):
+        return [nested]
+    return [tensor for each in nested for tensor in flat(each)]
+
+
+@pytest.mark.parametrize('training', [False, True], ids=['eval', 'train'])
+def test_a_network_without_units_returns_what_zeros_return(
+    model, groups, training
+):
+    removed = random_units(groups)
+    results = []
+    for remove in (with_zeros, without):
+        torch.manual_seed(0)
+        results.append(outputs(remove(model, groups, removed).train(training)))
+    dense = flat(outputs(copy.deepcopy(model)))
+    for zeros, cut, all_units in zip(*results, dense):
+        assert (zeros - cut).abs().max() < 1e-9 * zeros.abs().max()
+        assert (zeros - all_units).abs().max() > 1e-3 * zeros.abs().max()
+
+
+def test_every_weight_is_claimed_or_named_whole(model, groups):
+    claimed = {}
+    for group in groups.values():
+        for member in group.members:
+            key = member.name, member.axis
+            count = claimed.get(key, 0) + member.index.numel()
+            claimed[key] = count
+    for name, layer in model.named_modules():
+        if not isinstance(layer, (nn.Conv2d, nn.Linear)):
+            continue
+        rows, columns = layer.weight.shape[:2]
+        into = claimed.get((f'{name}.weight', 1), 0)
+        from_image = columns in (3, 12) and name.startswith('backbone')
+        depthwise = layer.__dict__.get('groups', 1) > 1
+        assert into == (0 if from_image or depthwise else columns), name
+        if name in groups.whole:
+            assert (f'{name}.weight', 0) not in claimed
+        else:
+            assert claimed[f'{name}.weight', 0] == rows, name
+
+
+def test_only_what_the_task_fixes_stays_whole(model, groups):
+    last = {
+        *('head.fc', 'retina_cls', 'retina_reg', 'conv_cls', 'conv_reg'),
+        *('conv_centerness', 'rtm_cls', 'rtm_reg', 'multi_level_conv_cls'),
+        *('multi_level_conv_reg', 'multi_level_conv_obj', 'rpn_cls'),
+        *('rpn_reg', 'fc_cls', 'fc_reg', 'bbox_head.cls_convs'),
+        'bbox_head.reg_convs',
+    }
+    for layer, reason in groups.whole.items():
+        assert any(end in layer for end in last), layer
+        assert reason == 'its outputs are those of the network'
+
+
+def test_roi_features_are_joined_with_all_their_columns():
+    groups = channel_groups(tiny_faster_rcnn())
+    group = groups['neck.fpn_convs.0.conv']
+    (columns,) = (
+        member
+        for member in group.members
+        if member.name == 'roi_head.bbox_head.shared_fcs.0.weight'
+    )
+    assert columns.index.tolist() == [
+        [*range(9 * unit, 9 * unit + 9)] for unit in range(8)
+    ]
+    assert groups.attributes == {
+        'roi_head.bbox_roi_extractor.out_channels': Width(columns.name, 1, 9)
+    }
+
+
+def test_units_under_group_normalisation_are_its_groups():
+    groups = channel_groups(tiny_fcos())
+    group = groups['bbox_head.cls_convs.0.conv']
+    assert group.units == 4
+    assert all(
+        member.index.tolist() == [[*range(4 * u, 4 * u + 4)] for u in range(4)]
+        for member in group.members
+    )
+
+
+def test_convolutions_shared_by_levels_are_normalised_by_all_their_norms():
+    groups = channel_groups(tiny_rtmdet())
+    (group,) = (
+        g for g in groups.values() if g.name == 'bbox_head.cls_convs.0.0.conv'
+    )
+    assert group.layers('producer') == ['bbox_head.cls_convs.0.0.conv']
+    assert group.layers('norm') == [
+        f'bbox_head.cls_convs.{level}.0.bn' for level in range(3)
+    ]
+    assert all(m.normalised for m in group.members if m.role == 'producer')
