@@ -1,5 +1,5 @@
 """What is known of the families of mm models: how their channels flow."""
 
-from .channels import channel_groups
+from .coupled import channel_groups
 
 __all__ = ['channel_groups']
