@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from epsd_mm.structure import Groups, find_groups, traceable
 
-from . import tensor_mode, two_stage
+from . import proposals, tensor_mode
 
 #: Sizes of an image to try: some networks need a larger one.
 _SIZES = (128, 224, 320, 512)
@@ -29,7 +29,7 @@ def channel_groups(model: nn.Module, size: int | None = None) -> Groups:
         ImportError: torch-pruning is not installed.
         ValueError: The model cannot be traced.
     """
-    family = two_stage if two_stage.fits(model) else tensor_mode
+    family = proposals if proposals.fits(model) else tensor_mode
     image = _image(model, family, size)
     attributes = family.attributes(model, image)
     return find_groups(model, image, family.trace, attributes)

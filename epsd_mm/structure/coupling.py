@@ -10,8 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .attention import Attention, attentions
 from .groups import Group, Groups, Member, Role, Width
+from .heads import Attention, attentions
 from .sides import is_convolution, sides
 from .wiring import Space, Wiring
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .attention import is_attention
 from .groups import Width
+from .heads import is_attention
 from .sides import is_convolution
 
 #: Attributes of attention that are the width of all of its heads together.

@@ -38,7 +38,7 @@ def trace(model: nn.Module, image: Tensor) -> Any:
     sides = image.new_tensor([16, 32, 64, 128, 256, 512, 1024]).repeat(2)
     corner = image.new_zeros(len(sides), 2)
     boxes = torch.cat([corner, sides[:, None].expand(-1, 2)], dim=1)
-    proposals = InstanceData(
+    boxed = InstanceData(
         bboxes=boxes, scores=sides * 0, labels=sides.long() * 0
     )
     told = samples(model, image)
@@ -51,7 +51,7 @@ def trace(model: nn.Module, image: Tensor) -> Any:
                 lambda head, inputs, output: outputs.append(output)
             )
             hooks.callback(hook.remove)
-        outputs.append(model.roi_head.forward(features, [proposals], told))
+        outputs.append(model.roi_head.forward(features, [boxed], told))
     return outputs
 
 
