@@ -5,24 +5,10 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .analysis import read_report
-
-#: Units by the end of a metric's name in the logs; '1' for the rest.
-_UNITS = {'accuracy/top1': '%', 'accuracy/top5': '%'}
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number and its unit.
-
-    Attributes:
-        value: The number.
-        unit: Its unit; ``'1'`` for shares and the like.
-    """
-
-    value: float
-    unit: str = '1'
+from .analysis import Report, read_report
+from .quantities import Quantity
 
 
 @dataclass(frozen=True)
@@ -36,6 +22,18 @@ class Log:
 
     training: list[dict]
     evaluations: list[dict]
+
+    @property
+    def epoch_time(self) -> float | None:
+        """Seconds of an epoch: iterations of it times the median of theirs.
+
+        ``None`` for a training that does not count epochs.
+        """
+        last = self.training[-1]
+        if 'epoch' not in last:
+            return None
+        iterations = max(x['iter'] for x in self.training) / last['epoch']
+        return iterations * statistics.median(x['time'] for x in self.training)
 
     @classmethod
     def of(cls, work_dir: str | Path) -> 'Log':
@@ -67,68 +65,88 @@ def _entries(path: Path) -> Iterable[dict]:
 def read_result(work_dir: str | Path) -> dict[str, Quantity]:
     """What a run measured at its end, by name.
 
-    ``metric/…`` are those of the last evaluation, never of the best one;
-    ``training/…`` and ``scoring/…`` say what it cost and what was seen on
-    the way.
+    ``metric/…`` are those of the last evaluation of a training, never of the
+    best one, or of the last test where there was no training; ``training/…``
+    and ``scoring/…`` say what it cost and what was seen on the way.
 
     Raises:
         FileNotFoundError: The folder holds no run that was evaluated.
+        ReportError: Its ``epsd/report.json`` cannot be read.
     """
-    log = Log.of(work_dir)
+    work_dir = Path(work_dir)
+    try:
+        log = Log.of(work_dir)
+    except FileNotFoundError:
+        return _with_kinds(_of_evaluation(_last_test(work_dir)))
     if not log.evaluations:
-        raise FileNotFoundError(
-            f'{work_dir} holds no log of a run that was evaluated: give the '
-            'work dir of a finished run'
-        )
-    result = {
-        f'metric/{name}': Quantity(value, _UNITS.get(name, '1'))
-        for name, value in log.evaluations[-1].items()
-        if '/' in name and isinstance(value, (int, float))
-    }
-    result |= _of_training(log.training)
-    report = Path(work_dir) / 'epsd' / 'report.json'
+        raise _not_evaluated(work_dir)
+    result = _of_evaluation(log.evaluations[-1]) | _of_training(log)
+    report = work_dir / 'epsd' / 'report.json'
     if report.is_file():
         result |= _of_scoring(read_report(report))
-    return result
+    return _with_kinds(result)
 
 
-def _of_training(lines: list[dict]) -> dict[str, Quantity]:
-    found = {
-        'training/iterations': Quantity(max(x['iter'] for x in lines)),
-        'training/iteration_time': Quantity(
-            statistics.median(x['time'] for x in lines), 's'
-        ),
-        'training/last_loss': Quantity(
-            statistics.mean(x['loss'] for x in lines[-10:])
-        ),
-    }
-    distilled = [x['loss_sd'] for x in lines if 'loss_sd' in x]
-    if distilled:
-        found['training/first_loss_sd'] = Quantity(distilled[0])
-    memory = [x['memory'] for x in lines if 'memory' in x]
-    if memory:
-        found['training/gpu_memory'] = Quantity(max(memory), 'MiB')
-    return found
+def _last_test(work_dir: Path) -> dict:
+    """What ``tools/test.py`` has written last."""
+    paths = work_dir.glob('*/*.json')
+    paths = sorted(p for p in paths if p.stem == p.parent.name)
+    if not paths:
+        raise _not_evaluated(work_dir)
+    return json.loads(paths[-1].read_text())
 
 
-def _of_scoring(report: Mapping) -> dict[str, Quantity]:
-    growth = [n['growth'] for n in report['steps'] if 'growth' in n]
-    terms = report['terms']
-    sd = [abs(each['sd']) for each in terms if 'sd' in each]
-    found = {
-        'sparsity': (report['sparsity'], '1'),
-        'kept': (report['kept'], '1'),
-        'time': (report['seconds'], 's'),
-        'peak_memory': (report['peak_memory'], 'B'),
-        'evaluations': (len(terms), '1'),
-        'stability': (report['stability'], '1'),
-        'largest_growth': (max(growth, default=None), '1'),
-        'size_of_sd': (statistics.mean(sd) if sd else None, '1'),
-        'overlap_with_plain': (report.get('overlap_with_plain'), '1'),
-        'noise_floor': (report.get('overlap_noise_floor'), '1'),
-    }
+def _not_evaluated(work_dir: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f'{work_dir} holds no log of a run that was evaluated: give the '
+        'work dir of a finished run'
+    )
+
+
+def _with_kinds(values: Mapping[str, float | None]) -> dict[str, Quantity]:
     return {
-        f'scoring/{name}': Quantity(value, unit)
-        for name, (value, unit) in found.items()
+        name: Quantity.of(name, value)
+        for name, value in values.items()
         if value is not None
     }
+
+
+def _of_evaluation(line: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        f'metric/{name}': value
+        for name, value in line.items()
+        if '/' in name and isinstance(value, (int, float))
+    }
+
+
+def _of_training(log: Log) -> dict[str, float | None]:
+    lines = log.training
+    distilled = [x['loss_sd'] for x in lines if 'loss_sd' in x]
+    return {
+        'training/iterations': max(x['iter'] for x in lines),
+        'training/iteration_time': statistics.median(x['time'] for x in lines),
+        'training/epoch_time': log.epoch_time,
+        'training/last_loss': statistics.mean(x['loss'] for x in lines[-10:]),
+        'training/first_loss_sd': distilled[0] if distilled else None,
+        'training/gpu_memory': max(
+            (x['memory'] for x in lines if 'memory' in x), default=None
+        ),
+    }
+
+
+def _of_scoring(report: Report) -> dict[str, float | None]:
+    growth = [n['growth'] for n in report['steps'] if 'growth' in n]
+    sd = [abs(each['sd']) for each in report['terms'] if 'sd' in each]
+    found = dict(
+        sparsity=report['sparsity'],
+        kept=report['kept'],
+        time=report['seconds'],
+        peak_memory=report['peak_memory'],
+        evaluations=len(report['terms']),
+        stability=report['stability'],
+        largest_growth=max(growth, default=None),
+        size_of_sd=statistics.mean(sd) if sd else None,
+        overlap_with_plain=report.get('overlap_with_plain'),
+        noise_floor=report.get('overlap_noise_floor'),
+    )
+    return {f'scoring/{name}': value for name, value in found.items()}

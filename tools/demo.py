@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -17,10 +16,12 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from epsd_mm.analysis import read_report
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.engine.safe_loading import code_refused, load_values
 from epsd_mm.evaluation.sparsity import layer_sparsity
 from epsd_mm.files import write_text
+from epsd_mm.results import Log, read_result
 from epsd_mm.tables import text_table
 
 ROOT = Path('work_dirs/demo')
@@ -59,13 +60,13 @@ def train_and_test(name: str, folder: Path) -> dict:
         '--work-dir',
         folder / 'test',
     )
-    (metrics,) = (folder / 'test').glob('*/*.json')
+    tested = read_result(folder / 'test')
     results = measure(CONFIGS[name], checkpoint)
-    results['mAP50'] = json.loads(metrics.read_text())['pascal_voc/mAP']
-    results['epoch_seconds'] = epoch_seconds(folder)
+    results['mAP50'] = tested['metric/pascal_voc/mAP'].value
+    results['epoch_seconds'] = Log.of(folder).epoch_time
     report = folder / 'epsd' / 'report.json'
     if report.exists():
-        results['scoring_seconds'] = json.loads(report.read_text())['seconds']
+        results['scoring_seconds'] = read_report(report)['seconds']
     return results
 
 
@@ -89,15 +90,6 @@ def count(folder: Path) -> dict:
 def last_checkpoint(folder: Path) -> Path:
     """The checkpoint that a training ended with."""
     return Path((folder / 'last_checkpoint').read_text())
-
-
-def epoch_seconds(folder: Path) -> float:
-    """Seconds of an epoch: its iterations times the median of their time."""
-    (log,) = folder.glob('*/vis_data/scalars.json')
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    lines = [line for line in lines if 'loss' in line]
-    iterations = max(line['iter'] for line in lines) / lines[-1]['epoch']
-    return iterations * statistics.median(line['time'] for line in lines)
 
 
 def measure(config: str, checkpoint: Path) -> dict:

@@ -1,8 +1,9 @@
 """Test a model: its metric and, beside it, its sparsity.
 
-That is counted by layer, over what the masks of the checkpoint cover (in a
-checkpoint without masks the weights of convolution and linear layers) and
-over all weights, which are the parameters of the model.
+That is among the metrics, and counted by layer: over what the masks of the
+checkpoint cover (in a checkpoint without masks the weights of convolution
+and linear layers) and over all weights, which are the parameters of the
+model.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import epsd_mm  # noqa: F401
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from common import (
@@ -30,7 +31,7 @@ from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.checkpoints import loaded_file_named, look_before_loading
 from epsd_mm.engine.runner import build_runner
 from epsd_mm.engine.saved_state import saved_masks
-from epsd_mm.evaluation.sparsity import sparsity_table
+from epsd_mm.evaluation.sparsity import prunable_sparsity, sparsity_table
 from epsd_mm.preparation import require_data
 
 
@@ -134,16 +135,41 @@ def dump_predictions(runner: Runner, cfg: Config, path: str) -> None:
     runner.test_evaluator.metrics.append(metric)
 
 
-class MaskedWeights(Hook):
-    """Remembers which weights the masks of a checkpoint cover, if any."""
+class SparsityHook(Hook):
+    """Adds to the metrics of a test how sparse the model is.
 
-    names: list[str] | None = None
+    ``sparsity/prunable`` is the share of zeros of what the masks of the
+    checkpoint cover, ``sparsity/all`` of all weights, ``sparsity/kept`` the
+    number of what they cover and is not zero.
+    """
+
+    # Before mmengine's hook that tells the log of the metrics.
+    priority = 'HIGHEST'
+
+    def __init__(self) -> None:
+        self.masked: list[str] | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take the names of the masks."""
+        """Remember which weights the masks cover, if there are any."""
         with loaded_file_named(runner):
             masks = saved_masks(checkpoint)
-        self.names = masks and list(masks)
+        self.masked = masks and list(masks)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict) -> None:
+        """Count zeros."""
+        counts = prunable_sparsity(plain_model(runner), self.masked)
+        metrics['sparsity/prunable'] = counts['sparsity']
+        metrics['sparsity/all'] = counts['all_weights']['sparsity']
+        # mmengine writes null for a metric that is an int.
+        metrics['sparsity/kept'] = float(counts['kept'])
+
+
+def plain_model(runner: Runner) -> BaseModel:
+    """The model of a runner, without what wraps it."""
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def main() -> None:
@@ -160,15 +186,13 @@ def test(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     if args.out is not None:
         dump_predictions(runner, cfg, args.out)
-    masked = MaskedWeights()
-    runner.register_hook(masked)
+    sparsity = SparsityHook()
+    runner.register_hook(sparsity)
     with one_sentence():
         look_before_loading(runner)
     runner.test()
-    model = runner.model
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    runner.logger.info('\n' + sparsity_table(model, masked.names))
+    table = sparsity_table(plain_model(runner), sparsity.masked)
+    runner.logger.info('\n' + table)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ from .parts import (
     part_table,
     summed,
 )
-from .report_file import ReportError, read_report
+from .report_file import Report, ReportError, read_report
 from .scoring_report import (
     Written,
     density_figure,
@@ -18,6 +18,7 @@ from .scoring_report import (
 )
 
 __all__ = [
+    'Report',
     'ReportError',
     'Written',
     'by_part',

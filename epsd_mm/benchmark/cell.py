@@ -38,7 +38,8 @@ from epsd_mm.engine.safe_loading import (
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.files import write_text
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
-from epsd_mm.results import Log, Quantity, read_result
+from epsd_mm.quantities import Quantity
+from epsd_mm.results import Log, read_result
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
 from epsd_mm.training import StartError, train
 
@@ -94,7 +95,7 @@ def run(work_dir: Path) -> None:
     seconds = time.perf_counter() - started
     result = measured(cfg)
     if whole:  # of a run that goes on nobody knows what it has cost
-        result['training/seconds'] = Quantity(seconds, 's')
+        result['training/seconds'] = Quantity.of('training/seconds', seconds)
     write_result(work_dir, result, environment())
     _remove_earlier_checkpoints(work_dir)
 

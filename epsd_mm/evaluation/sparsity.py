@@ -79,6 +79,26 @@ def sparsity_of_all(model: nn.Module, masks: Mapping[str, Tensor]) -> dict:
     return _figures(*_sums(parts)) | dict(parts=figures)
 
 
+def prunable_sparsity(
+    model: nn.Module, names: Iterable[str] | None = None
+) -> dict:
+    """What is zero of the weights that can be removed, and of all.
+
+    Args:
+        model: The network.
+        names: As of :func:`kept_weights`.
+
+    Returns:
+        ``kept``, ``total`` and ``sparsity``, and ``all_weights`` as
+        :func:`sparsity_of_all` has them.
+    """
+    masks = kept_weights(model, names)
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    total = sum(mask.numel() for mask in masks.values())
+    everything = sparsity_of_all(model, masks)
+    return _figures(kept, total) | dict(all_weights=everything)
+
+
 def sparsity_text(
     kept: int, total: int, everything: Mapping, what: str = 'prunable weights'
 ) -> str:
@@ -123,10 +143,8 @@ def sparsity_table(
             convolution and linear layers.
         width: Width in characters.
     """
-    masks = kept_weights(model, names)
-    everything = sparsity_of_all(model, masks)
-    kept = sum(int(mask.sum()) for mask in masks.values())
-    total = sum(mask.numel() for mask in masks.values())
+    found = prunable_sparsity(model, names)
+    everything = found['all_weights']
     what = 'prunable weights'
     if names is None:
         what = 'weights of convolution and linear layers'
@@ -135,7 +153,7 @@ def sparsity_table(
             'Weights that are not zero', layer_sparsity(model), width
         )
         + part_sparsity_table(everything, width)
-        + sparsity_text(kept, total, everything, what)
+        + sparsity_text(found['kept'], found['total'], everything, what)
     )
 
 

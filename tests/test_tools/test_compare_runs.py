@@ -1,8 +1,15 @@
 """Finished runs side by side."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+
+from tests.helpers.reports import REPORT
+
+DOCS = Path(__file__).parents[2] / 'docs'
+ANIMALS = ('cat', 'cow', 'dog', 'horse', 'person', 'sheep')
 
 
 def finished(folder, top1, report=None, logs=1):
@@ -23,15 +30,7 @@ def finished(folder, top1, report=None, logs=1):
     return folder
 
 
-REPORT = dict(
-    sparsity=0.9,
-    seconds=12.5,
-    stability=0.75,
-    steps=[dict(growth=1.5), dict(growth=0.5)],
-    terms=[dict(task=2.0, sd=0.25), dict(task=2.0, sd=-0.75)],
-    overlap_with_plain=0.8,
-    overlap_noise_floor=0.7,
-)
+COMPARED = dict(REPORT, overlap_with_plain=0.8, overlap_noise_floor=0.7)
 
 
 def table(text):
@@ -44,7 +43,7 @@ def table(text):
 
 
 def test_the_last_evaluation_counts_not_the_best(run, tmp_path, capsys):
-    sparse = finished(tmp_path / 'set' / 'epsd', 50.0, REPORT)
+    sparse = finished(tmp_path / 'set' / 'epsd', 50.0, COMPARED)
     dense = finished(tmp_path / 'set' / 'dense', 60.0, logs=2)
     run('analysis_tools/compare_runs', sparse, dense)
     rows = table(capsys.readouterr().out)
@@ -60,7 +59,7 @@ def test_the_last_evaluation_counts_not_the_best(run, tmp_path, capsys):
 
 
 def test_a_run_without_evaluation_is_named(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match='nothing holds no log'):
+    with pytest.raises(SystemExit, match='error: .*nothing holds no log'):
         run('analysis_tools/compare_runs', tmp_path / 'nothing')
 
 
@@ -74,3 +73,57 @@ def test_average_precision_of_chosen_classes(run, tmp_path, capsys):
     row = table(capsys.readouterr().out)['voc/epsd']
     assert row['cat'] == '0.250' and row['cow'] == '1.000'
     assert row['mean of these'] == '0.625'
+
+
+def test_a_class_that_was_not_evaluated_is_named(run, tmp_path):
+    folder = finished(tmp_path / 'voc' / 'epsd', 50.0)
+    with pytest.raises(SystemExit, match='error: .*no AP50 of dgo'):
+        run('analysis_tools/compare_runs', folder, '--classes', 'dgo')
+
+
+@pytest.mark.parametrize(
+    'page, runs, classes',
+    [
+        (
+            'classification_subsets',
+            {
+                f'{config}/{variant}': f'{config}_{variant}'
+                for config in (
+                    'cifar10_jpeg_dlb',
+                    'cub_cs_kd',
+                    'tiny_imagenet_ps_kd',
+                )
+                for variant in ('epsd', 'simple-combination')
+            },
+            (),
+        ),
+        (
+            'voc_detectors',
+            {
+                f'{detector}/{loss}': f'{detector}_{loss}'
+                for detector in ('faster_rcnn', 'retinanet', 'ssd300')
+                for loss in ('CSKDLoss', 'DLBLoss', 'PSKDLoss')
+            },
+            ANIMALS,
+        ),
+        ('transfer', {'transfer/cub': 'cub'}, ()),
+    ],
+)
+def test_tables_in_the_docs_come_from_the_logs_beside_them(
+    page, runs, classes, run, tmp_path, capsys
+):
+    logs = DOCS / page / 'logs'
+    for name, stem in runs.items():
+        for part, place in (
+            ('scalars', '20260101_000000/vis_data/scalars.json'),
+            ('report', 'epsd/report.json'),
+        ):
+            source = logs / f'{stem}_{part}.json'
+            if source.is_file():
+                (tmp_path / name / place).parent.mkdir(parents=True)
+                shutil.copy(source, tmp_path / name / place)
+    options = ['--classes', *classes] if classes else []
+    folders = [tmp_path / name for name in runs]
+    run('analysis_tools/compare_runs', *folders, *options)
+    printed = capsys.readouterr().out
+    assert printed in (DOCS / page / 'README.md').read_text()

@@ -1,7 +1,5 @@
 """What the demo measures is what it says it measures."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -39,18 +37,6 @@ def test_packing_loses_nothing_and_saves_what_is_zero(demo):
     # A bit for each weight and four bytes for a tenth of them.
     ratio = demo.saved_bytes(packed) / demo.saved_bytes(state)
     assert 0.12 < ratio < 0.2
-
-
-def test_seconds_of_an_epoch(demo, tmp_path):
-    log = tmp_path / '20260101_000000' / 'vis_data' / 'scalars.json'
-    log.parent.mkdir(parents=True)
-    lines = [
-        dict(loss=1.0, time=t, epoch=epoch, iter=iter_, step=iter_)
-        for t, epoch, iter_ in ((9, 1, 20), (2, 1, 40), (2, 2, 60), (3, 2, 80))
-    ]
-    lines.append({'pascal_voc/mAP': 0.5, 'time': 0.1, 'step': 2})
-    log.write_text('\n'.join(json.dumps(line) for line in lines))
-    assert demo.epoch_seconds(tmp_path) == 40 * 2.5
 
 
 def test_table_names_both_columns(demo):

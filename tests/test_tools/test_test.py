@@ -12,6 +12,7 @@ from PIL import Image
 
 import epsd_mm
 from epsd_mm.pruning import Masks
+from epsd_mm.results import read_result
 
 DEMO = epsd_mm.config_path('demo_faster_rcnn')
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -65,6 +66,23 @@ def test_metric_sparsity_and_predictions(
     covered = params['rpn_head.rpn_conv.weight'].numel()
     assert f'sparsity 0.2000 of {covered:,} prunable weights, 0.0' in text
     assert 'of convolution and linear' not in text
+    result = read_result(tmp_path / 'work')
+    assert result['metric/pascal_voc/mAP'].better == 'higher'
+    everything = sum(
+        params[name].numel()
+        for name in params
+        if not name.endswith(('running_mean', 'running_var', '_tracked'))
+    )
+    zeros = covered - params['rpn_head.rpn_conv.weight'].count_nonzero()
+    measured = {
+        name: result[f'metric/sparsity/{name}'].value
+        for name in ('prunable', 'all', 'kept')
+    }
+    assert measured == dict(
+        prunable=pytest.approx(0.2, abs=1e-4),
+        all=pytest.approx(int(zeros) / everything),
+        kept=covered - int(zeros),
+    )
     samples = pickle.loads(out.read_bytes())
     assert len(samples) == 4
     assert all('pred_instances' in sample for sample in samples)

@@ -8,21 +8,43 @@ epsd/report.json, and the seconds of a training iteration without loading.
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from epsd_mm.quantities import Quantity
+from epsd_mm.results import Log, read_result
 from epsd_mm.tables import markdown_table
 
-#: Heading, and the names that a figure has in the logs.
-METRICS = {
-    'top-1': ('accuracy/top1',),
-    'top-5': ('accuracy/top5',),
-    'mAP50': ('pascal_voc/AP50', 'pascal_voc/mAP'),
-    'NLL': ('calibration/nll',),
-    'ECE': ('calibration/ece',),
-    'AURC': ('calibration/aurc',),
+#: Heading, how a figure is shown, and its names; the first that is there.
+EVALUATION = {
+    'top-1': ('.4g', 'accuracy/top1'),
+    'top-5': ('.4g', 'accuracy/top5'),
+    'mAP': ('.4g', 'coco/bbox_mAP'),
+    'mAP50': (
+        '.4g',
+        'pascal_voc/AP50',
+        'pascal_voc/mAP',
+        'coco/bbox_mAP_50',
+    ),
+    'NLL': ('.4g', 'calibration/nll'),
+    'ECE': ('.4g', 'calibration/ece'),
+    'AURC': ('.4g', 'calibration/aurc'),
+}
+SCORING = {
+    'sparsity': ('.3g', 'sparsity'),
+    'scoring s': ('.3g', 'time'),
+    'stability': ('.3g', 'stability'),
+    'largest growth': ('.3g', 'largest_growth'),
+    'mean size of SD at scoring': ('.3g', 'size_of_sd'),
+    'overlap with plain': ('.3g', 'overlap_with_plain'),
+    'plain with plain': ('.3g', 'noise_floor'),
+}
+#: How others are shown; with three digits by default.
+FORMATS = {
+    'step': 'd',
+    's / iteration': '.2f',
+    **{h: form for h, (form, *_) in {**EVALUATION, **SCORING}.items()},
 }
 
 
@@ -43,75 +65,64 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    rows = [row_of(run, args.classes) for run in args.runs]
-    columns = list(dict.fromkeys(c for row in rows for c in row))
-    cells = [[row.get(column, '') for column in columns] for row in rows]
-    print(markdown_table(columns, cells), end='')
+    try:
+        rows = [row_of(run, args.classes) for run in args.runs]
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [
+        [f'{run.parent.name}/{run.name}', *(shown(row, c) for c in columns)]
+        for run, row in zip(args.runs, rows)
+    ]
+    print(markdown_table(['run', *columns], cells), end='')
 
 
-def row_of(run: Path, classes: Sequence[str] = ()) -> dict[str, str]:
-    """The figures of one run, formatted, by heading.
+def row_of(run: Path, classes: Sequence[str] = ()) -> dict[str, Quantity]:
+    """The figures of one run by heading.
 
     Raises:
         FileNotFoundError: The folder holds no finished run.
-        KeyError: It did not evaluate one of the classes.
+        ValueError: It did not evaluate one of the classes, or its report
+            cannot be read.
     """
-    training, evaluation = read_logs(run)
-    row = {
-        'run': f'{run.parent.name}/{run.name}',
-        'step': str(evaluation['step']),
-    }
-    for heading, names in METRICS.items():
-        found = [evaluation[name] for name in names if name in evaluation]
-        if found:
-            row[heading] = f'{found[0]:.4g}'
+    log, result = Log.of(run), read_result(run)
+    row = {'step': Quantity(log.evaluations[-1]['step'])}
+    row |= found(result, 'metric', EVALUATION)
     if classes:
-        found = [evaluation[f'pascal_voc/AP50_{name}'] for name in classes]
-        row |= {name: f'{ap:.3f}' for name, ap in zip(classes, found)}
-        row['mean of these'] = f'{statistics.mean(found):.3f}'
-    row['last loss'] = f'{statistics.mean(x["loss"] for x in training):.3f}'
-    row['s / iteration'] = f'{training[-1]["time"]:.2f}'
-    report = run / 'epsd' / 'report.json'
-    if report.is_file():
-        row |= scoring_of(json.loads(report.read_text()))
+        missing = [c for c in classes if average_precision(c) not in result]
+        if missing:
+            raise ValueError(
+                f'{run} has evaluated no AP50 of {", ".join(missing)}: '
+                '--classes takes names of classes of VOC that it has'
+            )
+        row |= {name: result[average_precision(name)] for name in classes}
+        mean = statistics.mean(row[name].value for name in classes)
+        row['mean of these'] = Quantity(mean)
+    row['last loss'] = result['training/last_loss']
+    row['s / iteration'] = Quantity(log.training[-1]['time'], 's')
+    return row | found(result, 'scoring', SCORING)
+
+
+def average_precision(name: str) -> str:
+    return f'metric/pascal_voc/AP50_{name}'
+
+
+def found(
+    result: dict[str, Quantity], part: str, headings: dict[str, tuple]
+) -> dict[str, Quantity]:
+    """Of a part of a result, what there is of these headings."""
+    row = {}
+    for heading, (_, *names) in headings.items():
+        there = [name for name in names if f'{part}/{name}' in result]
+        if there:
+            row[heading] = result[f'{part}/{there[0]}']
     return row
 
 
-def scoring_of(report: dict) -> dict[str, str]:
-    """What a report of scoring says, likewise."""
-    growth = [
-        notes['growth'] for notes in report['steps'] if 'growth' in notes
-    ]
-    sd = [abs(terms['sd']) for terms in report['terms'] if 'sd' in terms]
-    figures = {
-        'sparsity': report['sparsity'],
-        'scoring s': report['seconds'],
-        'stability': report['stability'],
-        'largest growth': max(growth, default=None),
-        'mean size of SD at scoring': statistics.mean(sd) if sd else None,
-        'overlap with plain': report.get('overlap_with_plain'),
-        'plain with plain': report.get('overlap_noise_floor'),
-    }
-    return {
-        heading: f'{value:.3g}'
-        for heading, value in figures.items()
-        if value is not None
-    }
-
-
-def read_logs(run: Path) -> tuple[list[dict], dict]:
-    """The last ten training lines and the last evaluation of a run."""
-    training, evaluations = [], []
-    for path in sorted(run.glob('*/vis_data/scalars.json')):
-        for text in path.read_text().splitlines():
-            entry = json.loads(text)
-            (training if 'loss' in entry else evaluations).append(entry)
-    if not training or not evaluations:
-        raise FileNotFoundError(
-            f'{run} holds no log of a run that was evaluated: give the work '
-            'dir of a finished run'
-        )
-    return training[-10:], evaluations[-1]
+def shown(row: dict[str, Quantity], heading: str) -> str:
+    if heading not in row:
+        return ''
+    return format(row[heading].value, FORMATS.get(heading, '.3f'))
 
 
 if __name__ == '__main__':
