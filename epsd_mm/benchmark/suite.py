@@ -13,6 +13,7 @@ from epsd_mm.config_types import find_hook
 from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.variants import VARIANTS
 from epsd_mm.pruning.allocation import check_sparsity
+from epsd_mm.quantities import HIGHER, LOWER, kind_of
 from epsd_mm.runs import Run, key_of
 
 from .suite_file import read_suite_file
@@ -33,7 +34,11 @@ class Setup:
         metric: Name of the metric in the log that is compared.
         options: Settings that replace those of the config.
         about: A sentence for the report.
-        better: ``'higher'`` or ``'lower'``, of a metric that is not known.
+        better: ``'higher'`` or ``'lower'``, of a metric whose name does not
+            tell (:func:`~epsd_mm.quantities.kind_of`); higher by default.
+
+    Raises:
+        ValueError: ``better`` is neither, or the name tells otherwise.
     """
 
     name: str
@@ -43,10 +48,23 @@ class Setup:
     about: str = ''
     better: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.better not in (None, HIGHER, LOWER):
+            raise ValueError(
+                f'setup {self.name!r}: better={self.better!r} must be '
+                f'{HIGHER!r} or {LOWER!r}'
+            )
+        known = kind_of(self.metric)[1]
+        if self.better and known and self.better != known:
+            raise ValueError(
+                f'setup {self.name!r}: better={self.better!r}, but of '
+                f'{self.metric} {known} is better: leave it out'
+            )
+
     @property
     def lower_is_better(self) -> bool:
         """Whether a method does better by a lower metric."""
-        return self.better == 'lower'
+        return (self.better or kind_of(self.metric)[1]) == LOWER
 
     @cached_property
     def base(self) -> Config:

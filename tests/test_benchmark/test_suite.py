@@ -8,7 +8,7 @@ import pytest
 
 import epsd_mm
 from epsd_mm.benchmark.preflight import check_data, check_metrics
-from epsd_mm.benchmark.suite import Suite
+from epsd_mm.benchmark.suite import Setup, Suite
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
 CONTENT = f"""
@@ -173,3 +173,32 @@ def test_absent_data_is_said_with_what_gets_it(suite, tmp_path):
     asked = suite(f"setups['a']['options'] = {nowhere!r}")
     with pytest.raises(FileNotFoundError, match='prepare_data.py cifar100'):
         check_data(asked.cells)
+
+
+@pytest.mark.parametrize(
+    'metric, better, lower',
+    [
+        ('accuracy/top1', None, False),
+        ('calibration/nll', None, True),
+        ('birds/calibration/nll', 'lower', True),
+        ('mine/error', None, False),
+        ('mine/error', 'lower', True),
+    ],
+)
+def test_which_way_is_better_goes_by_the_metric_or_is_said(
+    metric, better, lower
+):
+    assert Setup('a', CONFIG, metric, better=better).lower_is_better == lower
+
+
+@pytest.mark.parametrize(
+    'metric, better, said',
+    [
+        ('mine/error', 'less', "'less' must be 'higher' or 'lower'"),
+        ('calibration/nll', 'higher', 'of calibration/nll lower is better'),
+    ],
+)
+def test_a_wrong_way_is_refused(metric, better, said, suite):
+    setup = f"setups['a'].update(metric={metric!r}, better={better!r})"
+    with pytest.raises(ValueError, match=said):
+        suite(setup)

@@ -72,13 +72,14 @@ def test_a_gain_is_what_is_better(better, tmp_path):
         METHODS,
         seeds=6,
         claims=[dict(claim, sparsity=0.9)],
+        metric='mine/figure',
         better=better,
     )
 
     def metrics(cell):
         good = cell.method.name in ('EPSD', 'SD')
         own = sign * (1.0 + 0.1 * (-1) ** cell.seed) * good
-        return {METRIC: 50.0 + cell.seed + own}
+        return {'metric/mine/figure': 50.0 + cell.seed + own}
 
     found = parts(compared(suite, metrics))
     (verdict,) = compared(suite, metrics).verdicts()
@@ -92,7 +93,7 @@ def test_a_gain_is_what_is_better(better, tmp_path):
     told = {
         row[0]: row[1] for row in found['Paired differences'].blocks[-1].rows
     }
-    assert told[f'{difference} at 0.9'].startswith('+1.00 [')
+    assert told[f'{difference} at 0.9'].startswith('+1.000 [')
 
 
 def test_what_cells_did_not_all_run_with_is_said_at_the_top(tmp_path):
