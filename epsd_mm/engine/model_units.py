@@ -95,7 +95,7 @@ class ModelUnits:
                 whole |= dict.fromkeys(group.layers('producer'), reason)
             else:
                 left.append(group)
-        return Groups(left, whole)
+        return Groups(left, whole, groups.attributes)
 
     def _stays(self, group: Group) -> str:
         """Why a group stays whole; empty for no reason."""

@@ -141,7 +141,8 @@ class Budget:
             return self
         left = (g for name, g in self.groups.items() if name not in names)
         whole = dict.fromkeys(names, 'all their scores are exactly zero')
-        groups = Groups(left, {**self.groups.whole, **whole})
+        whole = {**self.groups.whole, **whole}
+        groups = Groups(left, whole, self.groups.attributes)
         return replace(self, groups=groups)
 
     def price(self, widths: Widths) -> float:

@@ -7,6 +7,7 @@ from torch import nn
 
 from .coupling import coupled_groups
 from .groups import Groups, Width
+from .heads import values_apart
 from .trial import tried
 from .wiring import wiring
 
@@ -54,4 +55,4 @@ def find_groups(
         return trace(model, example) if trace else model(example)
 
     groups = coupled_groups(model, wiring(model, call), attributes)
-    return tried(model, call, groups)
+    return values_apart(tried(model, call, groups), model)

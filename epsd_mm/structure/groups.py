@@ -28,7 +28,7 @@ class Member:
         index: Positions on the axis, of shape (units, entries): row u has
             those of unit u. One entry for plain channels, 49 behind
             flattened 7x7 features, C/num_groups under group normalisation,
-            three times the dimensions of a head in a qkv layer.
+            the dimensions of a head in a layer of attention.
         normalised: Of a producer, whether a norm of the group follows before
             anything reads the unit: its size is then no matter, and only
             the norm's scale and shift say what the unit emits.

@@ -1,8 +1,12 @@
 """Heads of attention that projects queries, keys and values as one."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
+
+from .groups import Groups, Member
 
 
 class Attention(NamedTuple):
@@ -52,3 +56,28 @@ def is_attention(module: nn.Module) -> bool:
         and qkv.out_features == 3 * proj.in_features
         and proj.in_features % heads == 0
     )
+
+
+def values_apart(groups: Groups, model: nn.Module) -> Groups:
+    """Say of each head that what it emits are its values.
+
+    Its queries and keys go with it, but they only steer where it looks: they
+    act on nothing any more once the values are zero, as a consumer's do.
+    """
+    packed = {id(p) for a in attentions(model) for p in a.qkv.parameters()}
+    names = {n for n, p in model.named_parameters() if id(p) in packed}
+
+    def parts(member: Member) -> Iterable[Member]:
+        if member.name not in names or member.role != 'producer':
+            return (member,)
+        steering = member.index.shape[1] // 3 * 2
+        return (
+            replace(member, role='consumer', index=member.index[:, :steering]),
+            replace(member, index=member.index[:, steering:]),
+        )
+
+    apart = (
+        replace(g, members=tuple(p for m in g.members for p in parts(m)))
+        for g in groups.values()
+    )
+    return Groups(apart, groups.whole, groups.attributes)

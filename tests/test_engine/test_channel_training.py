@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 
 import pytest
 import torch
@@ -72,8 +73,8 @@ def collate(batch):
     )
 
 
-def runner(work_dir, epochs=1, **changes):
-    epsd = dict(CHANNELS, **changes.pop('epsd', {}))
+def runner(work_dir, epochs=1, hook=CHANNELS, **changes):
+    epsd = dict(hook, **changes.pop('epsd', {}))
     sampler = dict(type='DefaultSampler', shuffle=True)
     loader = dict(batch_size=8, num_workers=0, sampler=sampler)
     optimizer = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.01)
@@ -302,3 +303,15 @@ def test_multiply_adds_count_where_they_are_asked_for(tmp_path):
 def test_options_that_do_not_go_with_channels(options, words):
     with pytest.raises(ValueError, match=words):
         Settings.build(**{'sparsity': 0.5, 'structure': 'channels'} | options)
+
+
+def test_masks_of_channels_without_the_channels_are_told(trained, tmp_path):
+    """They cover weights, and a shift that is trained emits something."""
+    told = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: told.append(record.getMessage())
+    masks = str(trained[0] / 'epsd' / 'masks.pth')
+    run = runner(tmp_path, hook=dict(type='EPSDHook', masks=masks))
+    run.logger.addHandler(handler)
+    run.train()
+    assert any('are those of whole channels' in message for message in told)

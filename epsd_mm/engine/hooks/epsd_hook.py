@@ -248,6 +248,7 @@ class EPSDHook(ResumableHook):
             given.check_fits(weights)
             Prunability(model).check_stored(given, 'take masks without ')
             _warn_of_other_weights(runner, given, weights)
+            _warn_of_channels(runner, self.settings.masks)
             MaskKeeper(model, given)
         folder = Path(runner.work_dir) / 'epsd'
         only_main(require_folder, folder)
@@ -337,6 +338,16 @@ def _warn_of_other_weights(
             'under the masks. For those that were, load their checkpoint, '
             "with init_cfg=dict(type='Pretrained', prefix='backbone.', "
             'checkpoint=…) of the backbone, or with load_from'
+        )
+
+
+def _warn_of_channels(runner: Runner, masks: str | Path) -> None:
+    """Masks of weights do not tell that more has gone with a channel."""
+    if Path(masks).with_name('channels.pth').exists():
+        runner.logger.warning(
+            f'the masks of {masks} are those of whole channels, but they '
+            'cover weights alone: biases, scales and shifts of the removed '
+            'channels are trained here, so that these emit something again'
         )
 
 
