@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from epsd_mm.structure import Groups, find_groups, traceable
 
 from . import proposals, tensor_mode
+from .window_attention import any_heads
 
 #: Sizes of an image to try: some networks need a larger one.
 _SIZES = (128, 224, 320, 512)
@@ -30,9 +31,10 @@ def channel_groups(model: nn.Module, size: int | None = None) -> Groups:
         ValueError: The model cannot be traced.
     """
     family = proposals if proposals.fits(model) else tensor_mode
-    image = _image(model, family, size)
-    attributes = family.attributes(model, image)
-    return find_groups(model, image, family.trace, attributes)
+    with any_heads(model):
+        image = _image(model, family, size)
+        attributes = family.attributes(model, image)
+        return find_groups(model, image, family.trace, attributes)
 
 
 def _image(model: nn.Module, family: ModuleType, size: int | None) -> Tensor:

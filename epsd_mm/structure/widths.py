@@ -32,7 +32,11 @@ def widths(
     layers = {name.rpartition('.')[0] for name in shapes}
     found: dict[str, dict[str, int]] = {}
     for name, module in model.named_modules():
-        if name in layers:
+        if is_attention(module):
+            proj = shapes.get(f'{name}.proj.weight')
+            if proj is not None:
+                found[name] = _of_attention(module, proj[1])
+        elif name in layers:
             prefix = f'{name}.' if name else ''
             own = {
                 tensor: shapes[prefix + tensor]
@@ -40,9 +44,6 @@ def widths(
                 if prefix + tensor in shapes
             }
             found[name] = _of_layer(module, own)
-        elif is_attention(module) and f'{name}.proj' in layers:
-            width = shapes[f'{name}.proj.weight'][1]
-            found[name] = _of_attention(module, width)
     for path, (tensor, axis, share) in (attributes or {}).items():
         if tensor in shapes:
             name, _, attribute = path.rpartition('.')

@@ -79,4 +79,11 @@ def without(model, groups, removed):
             layer.num_groups = round(layer.num_groups * share)
         elif getattr(layer, 'groups', 1) > 1:
             layer.groups = round(layer.groups * share)
+    for name, module in model.named_modules():
+        if hasattr(module, 'num_heads') and hasattr(module, 'qkv'):
+            width = before[f'{name}.proj'][1]
+            heads = module.proj.weight.shape[1] * module.num_heads // width
+            if module.proj.weight.shape[1] != width:
+                module.embed_dims = module.proj.weight.shape[1]
+            module.num_heads = heads
     return model
