@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from .engine.model_units import ModelUnits
 from .engine.scoring_job import score_model, warn_left_dense
 from .engine.settings import Settings
 from .engine.unpruned import warn_of_unpruned
@@ -18,6 +19,7 @@ from .pruning import (
     find_masks,
     prunable_parameters,
 )
+from .structure import Channels, Groups
 
 
 def prune(
@@ -31,6 +33,7 @@ def prune(
     score_weights: dict | None = None,
     allocation: Any = None,
     structure: Any = None,
+    groups: Groups | None = None,
     pattern: Any = None,
     draws: int | None = None,
     batches_per_step: int = 1,
@@ -65,6 +68,8 @@ def prune(
             :class:`~epsd_mm.engine.EPSDHook`.
         allocation: How kept weights are divided among the layers.
         structure: What is kept together.
+        groups: For a plain module and ``structure='channels'``, which of
+            them there are: ``epsd_mm.structure.find_groups(model, images)``.
         pattern: The old name of ``structure``.
         draws: Independent draws over which normalised scores are averaged;
             defaults to 8 for criteria that need data and score once.
@@ -78,7 +83,10 @@ def prune(
         seed: Seed of what scoring draws.
 
     Returns:
-        The masks of the prunable weights.
+        The masks of the prunable weights; or, where those are not all that
+        goes, the :class:`~epsd_mm.structure.Channels` that are kept. To keep
+        the others out of training, give the keeper
+        ``channels.masks(groups, dict(model.named_parameters()))``.
 
     Raises:
         ValueError: An option is wrong or has no effect, batches run out, or
@@ -106,12 +114,7 @@ def prune(
         zero_layers=zero_layers,
         seed=seed,
     )
-    if settings.units:
-        raise ValueError(
-            f'structure={structure!r}: prune() returns masks of weights, and '
-            'more goes with a channel than those. EPSDHook keeps all of it '
-            'out of training; epsd_mm.structure scores and selects channels'
-        )
+    _check_groups(model, settings, groups)
     name = type(settings.criterion).__name__
     if settings.data_free and sd_loss is not None:
         raise ValueError(
@@ -139,9 +142,35 @@ def prune(
             model, stream, settings, MMLogger.get_current_instance()
         )
     else:
-        masks = _score_module(model, stream, settings, loss)
-    MaskKeeper(model, masks)
+        masks = _score_module(model, stream, settings, loss, groups)
+    if settings.units:
+        MaskKeeper(model, *ModelUnits(model, settings, groups).masks(masks))
+    else:
+        MaskKeeper(model, masks)
     return masks
+
+
+def _check_groups(
+    model: nn.Module, settings: Settings, groups: Groups | None
+) -> None:
+    """Raise where groups are missing or out of place."""
+    needed = settings.units is not None and not isinstance(model, BaseModel)
+    if groups is not None and not needed:
+        raise TypeError(
+            'groups are for a plain module and structure="channels": an '
+            'OpenMMLab model has its own, and weights go one by one; remove '
+            'groups'
+        )
+    if needed and groups is None:
+        raise TypeError(
+            f'structure={settings.structure!r} needs groups=..., which '
+            'epsd_mm.structure.find_groups(model, images) finds'
+        )
+    if needed and settings.units.of != 'weights':
+        raise ValueError(
+            f'of={settings.units.of!r} counts what an OpenMMLab model does '
+            'in a training step: leave it out for a plain module'
+        )
 
 
 def _score_module(
@@ -149,6 +178,7 @@ def _score_module(
     stream: '_Stream',
     settings: Settings,
     loss: Callable[[nn.Module, Any], Tensor] | None,
+    groups: Groups | None,
 ) -> Masks:
     if settings.sd_loss is not None:
         raise TypeError(
@@ -164,18 +194,30 @@ def _score_module(
             else f'{name} needs loss=..., a function of (model, batch) that '
             'returns a scalar'
         )
-    prunable = prunable_parameters(model, settings.include, settings.exclude)
-    warn_of_unpruned(model, settings, MMLogger.get_current_instance())
+    if settings.units:
+        units = ModelUnits(model, settings, groups)
+        criterion, target = units.criterion, units.budget()
+        prunable = Channels.all_of(units.groups)
+    else:
+        weights = prunable_parameters(
+            model, settings.include, settings.exclude
+        )
+        criterion, target = settings.criterion, settings.target(weights)
+        prunable = Masks.ones_like(weights)
+    logger = MMLogger.get_current_instance()
+    warn_of_unpruned(model, settings, logger)
     found = find_masks(
         ModuleObjective(model, loss),
-        settings.criterion,
+        criterion,
         {n: p for n, p in model.named_parameters() if p.requires_grad},
-        Masks.ones_like(prunable),
+        prunable,
         stream,
-        settings.target(prunable),
+        target,
         **settings.search,
     )
-    warn_left_dense(found, MMLogger.get_current_instance())
+    warn_left_dense(found, logger, 'units' if settings.units else 'weights')
+    if settings.units:
+        return Channels(found.masks).in_all(units.groups)
     return found.masks
 
 

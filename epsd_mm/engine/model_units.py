@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from epsd_mm.pruning import Masks, prunable_parameters
-from epsd_mm.structure import Channels, Group, Groups
+from epsd_mm.structure import Budget, Channels, Group, Groups, UnitScores
 from epsd_mm.structure.scores import chosen, gated_members
 
 from .settings import Settings
@@ -17,6 +17,7 @@ class ModelUnits:
     Args:
         model: The model, unwrapped; it stays as it is.
         settings: With :class:`~epsd_mm.structure.Units` as the structure.
+        groups: All units that it has; those of an mm model are found.
 
     Attributes:
         weights: The prunable weights, in a unit or not, by name: those that
@@ -29,7 +30,13 @@ class ModelUnits:
         ValueError: Nothing is prunable, or the model cannot be traced.
     """
 
-    def __init__(self, model: nn.Module, settings: Settings) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: Settings,
+        groups: Groups | None = None,
+    ) -> None:
+        self._settings = settings
         self.weights: Mapping[str, Tensor] = prunable_parameters(
             model, settings.include, settings.exclude
         )
@@ -37,7 +44,31 @@ class ModelUnits:
         self._gated = chosen(settings.criterion, settings.units.scores)
         self.channels: Channels | None = None
         self.followers: Masks | None = None
-        self.groups = self._removable(find_model_groups(model))
+        if groups is None:
+            groups = find_model_groups(model)
+        self.groups = self._removable(groups)
+
+    @property
+    def criterion(self) -> UnitScores:
+        """The criterion over units."""
+        settings = self._settings
+        return settings.units.criterion(settings.criterion, self.groups)
+
+    def budget(self, prices: Mapping[str, float] | None = None) -> Budget:
+        """What is asked of the channels.
+
+        Args:
+            prices: Of one entry of each weight, where other things than
+                weights are counted.
+        """
+        settings = self._settings
+        return settings.units.budget(
+            self.groups,
+            self.weights,
+            settings.sparsity,
+            settings.allocation,
+            prices,
+        )
 
     def take(self, channels: Channels) -> Masks:
         """Put channels in force; the masks of the prunable weights."""

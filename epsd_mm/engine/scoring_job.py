@@ -232,9 +232,7 @@ class ScoringJob:
         if settings.units:
             self.units = ModelUnits(self.twin, settings)
             self.prunable = Channels.all_of(self.units.groups)
-            self.criterion = settings.units.criterion(
-                settings.criterion, self.units.groups
-            )
+            self.criterion = self.units.criterion
         self.unpruned = warn_of_unpruned(self.twin, settings, logger)
         self.distillation = None
         if settings.sd_loss is not None:
@@ -300,16 +298,9 @@ class ScoringJob:
 
     def target(self, comparison: bool = False) -> Target | Budget:
         """What is asked of the masks; less where they are not applied."""
-        settings = self.settings
         if not self.units:
-            return settings.target(self.prunable)
-        budget = settings.units.budget(
-            self.units.groups,
-            self.units.weights,
-            settings.sparsity,
-            settings.allocation,
-            self._prices(),
-        )
+            return self.settings.target(self.prunable)
+        budget = self.units.budget(self._prices())
         return replace(budget, allow_empty=comparison)
 
     def _prices(self) -> dict | None:
