@@ -17,7 +17,8 @@ class ModelUnits:
     Args:
         model: The model, unwrapped; it stays as it is.
         settings: With :class:`~epsd_mm.structure.Units` as the structure.
-        groups: All units that it has; those of an mm model are found.
+        groups: All units that it has, where they are known; those of an mm
+            model are found.
 
     Attributes:
         weights: The prunable weights, in a unit or not, by name: those that

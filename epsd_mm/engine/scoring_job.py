@@ -25,7 +25,7 @@ from epsd_mm.pruning import (
 )
 from epsd_mm.pruning.objective import preserved_randomness, seed_everything
 from epsd_mm.pruning.scoring import DrawBatches
-from epsd_mm.structure import Budget, Channels
+from epsd_mm.structure import Budget, Channels, Groups
 from epsd_mm.structure.prices import multiplications
 
 from .ledger_file import OWN, PLAIN, LedgerFile
@@ -47,6 +47,7 @@ def score_runner(
     settings: Settings,
     given: Masks | None = None,
     folder: Path | None = None,
+    groups: Groups | None = None,
 ) -> tuple[Masks, dict]:
     """Select the weights of a runner's model that are kept.
 
@@ -61,6 +62,7 @@ def score_runner(
         folder: Where the draws of a long scoring are kept until
             :func:`~epsd_mm.engine.ledger_file.remove_ledgers`; a killed one
             goes on with them. They are kept nowhere by default.
+        groups: The units of the model, where they have been found.
 
     Returns:
         The masks, or the channels where whole ones go, and a report of
@@ -82,7 +84,9 @@ def score_runner(
             search: LedgerFile(folder / f'{search}.pth', key, runner.logger)
             for search in searches(settings)
         }
-    return score_model(model, batches, settings, runner.logger, given, ledgers)
+    return score_model(
+        model, batches, settings, runner.logger, given, ledgers, groups
+    )
 
 
 def searches(settings: Settings) -> tuple[str, ...]:
@@ -97,6 +101,7 @@ def score_model(
     logger: MMLogger,
     given: Masks | None = None,
     ledgers: Mapping[str, LedgerFile] | None = None,
+    groups: Groups | None = None,
 ) -> tuple[Masks, dict]:
     """The same for a model by itself; ``batches(r)`` are those of draw r."""
     started = time.perf_counter()
@@ -104,7 +109,9 @@ def score_model(
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     with no_trace(device):
-        work = ScoringJob(model, batches, settings, logger, given, ledgers)
+        work = ScoringJob(
+            model, batches, settings, logger, given, ledgers, groups
+        )
         progress = scoring_progress(work.evaluations, logger, work.plan)
         with progress as work.progress:
             objective = work.objective(settings.task, settings.sd)
@@ -195,6 +202,7 @@ class ScoringJob:
         logger: Takes warnings.
         given: Masks that hold; the weights they cover are not scored.
         ledgers: Where the draws of each search are kept, if anywhere.
+        groups: The units of the model, where they have been found.
     """
 
     def __init__(
@@ -205,6 +213,7 @@ class ScoringJob:
         logger: MMLogger,
         given: Masks | None = None,
         ledgers: Mapping[str, LedgerFile] | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.settings = settings
         self.ledgers = ledgers or {}
@@ -230,7 +239,7 @@ class ScoringJob:
         self.prunable: Masks = Masks.ones_like(fresh)
         self.criterion, self.units = settings.criterion, None
         if settings.units:
-            self.units = ModelUnits(self.twin, settings)
+            self.units = ModelUnits(self.twin, settings, groups)
             self.prunable = Channels.all_of(self.units.groups)
             self.criterion = self.units.criterion
         self.unpruned = warn_of_unpruned(self.twin, settings, logger)

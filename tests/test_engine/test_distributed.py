@@ -14,8 +14,13 @@ from epsd_mm.distillation.teachers import History
 from epsd_mm.engine.scoring_job import score_model
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import Masks
+from epsd_mm.structure import Channels
 from tests.helpers.datasets import picture_folder
-from tests.helpers.models import detection_batch
+from tests.helpers.models import (
+    classification_batch,
+    detection_batch,
+    tiny_classifier,
+)
 from tests.helpers.processes import distributed, join, together
 from tests.helpers.runners import (
     CLASSES,
@@ -397,13 +402,35 @@ def masks_of_tood():
     return masks
 
 
+def channels_of_classifier():
+    """Units in place of weights, in three draws."""
+    settings = Settings.build(
+        sparsity=0.3,
+        criterion='SNIP',
+        structure=dict(type='channels', multiple_of=1),
+        draws=3,
+        seed=0,
+    )
+    channels, _ = score_model(
+        tiny_classifier(),
+        lambda draw: [classification_batch(seed=draw)],
+        settings,
+        MMLogger.get_instance('test'),
+    )
+    return channels
+
+
 def score_tood(rank, port, folder):
     join(rank, port, 2)
     masks_of_tood().save(folder / f'{rank}.pth')
+    channels_of_classifier().save(folder / f'channels_{rank}.pth')
 
 
 def test_a_loss_that_averages_over_processes_is_scored_as_in_one(tmp_path):
+    """And units as weights are."""
     together(score_tood, 2, tmp_path)
-    alone = masks_of_tood()
+    alone, channels = masks_of_tood(), channels_of_classifier()
     for rank in (0, 1):
         assert Masks.load(tmp_path / f'{rank}.pth') == alone
+        path = tmp_path / f'channels_{rank}.pth'
+        assert Channels.load(path) == channels

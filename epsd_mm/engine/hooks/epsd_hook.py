@@ -275,8 +275,9 @@ class EPSDHook(ResumableHook):
     def _score(
         self, runner: Runner, model: Any, given: Masks | None
     ) -> tuple[Masks, dict]:
+        groups = self._units and self._units.groups
         masks, report = score_runner(
-            runner, model, self.settings, given, _ledgers_of(runner)
+            runner, model, self.settings, given, _ledgers_of(runner), groups
         )
         runner.logger.info('\n' + report_text(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
