@@ -169,6 +169,8 @@ def test_the_report_has_both(trained):
     assert report['layers'].keys() == SIZES.keys()
     removed = report['all_weights']['total'] - report['all_weights']['kept']
     assert removed > report['total'] - report['kept']  # scales and shifts too
+    log = trained[1].message_hub.get_scalar('train/sparsity_all').current()
+    assert log == pytest.approx(report['sparsity_all'])
 
 
 def test_resume_goes_on_with_the_same_channels(trained, tmp_path, monkeypatch):

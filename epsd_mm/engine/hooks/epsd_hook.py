@@ -202,8 +202,11 @@ class EPSDHook(ResumableHook):
     def _measure(self, model: Any) -> dict[str, float]:
         """Zeros over the weights that masks cover, and over all weights."""
         sparsity = self._keeper.measured_sparsity()
-        covered = self._keeper.masks.total / weight_count(model)
-        return dict(sparsity=sparsity, sparsity_all=sparsity * covered)
+        removed = sparsity * self._keeper.masks.total
+        if followers := self._units and self._units.followers:
+            removed += followers.total - followers.kept
+        share = removed / weight_count(model)
+        return dict(sparsity=sparsity, sparsity_all=share)
 
     def _start_distillation(self, model: Any) -> None:
         loss, keys = self.settings.sd_loss, self._sample_keys
