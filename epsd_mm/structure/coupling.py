@@ -320,5 +320,5 @@ def _unused(model: nn.Module, places: Iterable[_Place]) -> dict[str, str]:
         elif any(axis.role == 'producer' for axis in sides(module).emitted):
             unknown = f'{name}.weight' not in used
             if unknown and not name.startswith(packed):
-                found[name] = 'the traced pass does not use it'
+                found[name] = 'no gradient of the traced pass reaches it'
     return found

@@ -134,7 +134,8 @@ def traceable(model: nn.Module) -> Iterator[None]:
     """In eval mode, with gradients; afterwards the model is as before."""
     modes = {module: module.training for module in model.modules()}
     wanted = {param: param.requires_grad for param in model.parameters()}
-    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
+    buffers = {module: {**module._buffers} for module in modes}
+    values = {buffer: buffer.clone() for buffer in model.buffers()}
     hooks = {module: [*module._forward_hooks] for module in modes}
     states = random.getstate(), np.random.get_state()
     devices = {t.device.index for t in wanted if t.is_cuda}
@@ -152,8 +153,10 @@ def traceable(model: nn.Module) -> Iterator[None]:
                 del module._forward_hooks[hook]
         for param, value in wanted.items():
             param.requires_grad_(value)
+        for module, own in buffers.items():
+            module._buffers.update(own)
         with torch.no_grad():
-            for buffer, value in buffers.items():
+            for buffer, value in values.items():
                 buffer.copy_(value)
 
 

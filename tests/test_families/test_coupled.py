@@ -176,3 +176,26 @@ def test_convolutions_shared_by_levels_are_normalised_by_all_their_norms():
         f'bbox_head.cls_convs.{level}.0.bn' for level in range(3)
     ]
     assert all(m.normalised for m in group.members if m.role == 'producer')
+
+
+@pytest.mark.parametrize('build', [tiny_faster_rcnn, tiny_rtmdet])
+def test_the_model_is_left_as_it_was(build):
+    model = build()
+    tensors = model.state_dict(keep_vars=True)
+    values = {name: tensor.clone() for name, tensor in tensors.items()}
+    state = torch.get_rng_state()
+    channel_groups(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        assert tensor is tensors[name]
+        assert torch.equal(tensor, values[name])
+    for module in model.modules():
+        assert module.training
+        assert not module._forward_hooks and not module._forward_pre_hooks
+    if hasattr(model, 'roi_head'):
+        assert model.roi_head.bbox_roi_extractor.out_channels == 8
+
+
+def test_a_size_that_the_model_does_not_take_is_named():
+    with pytest.raises(ValueError, match='SingleStageDetector cannot .* size 32'):
+        channel_groups(tiny_ssd(), size=32)

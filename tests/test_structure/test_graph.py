@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from epsd_mm.structure import find_groups
 
@@ -226,7 +227,7 @@ def test_a_function_of_its_own_calls_the_network_and_says_what_it_returns():
     assert not groups
     assert groups.whole == {
         'first': 'its outputs are those of the network',
-        'last': 'the traced pass does not use it',
+        'last': 'no gradient of the traced pass reaches it',
     }
 
 
@@ -255,6 +256,36 @@ def test_the_model_is_left_as_it_was():
     assert net.branch.weight.grad.eq(1).all()
     assert net.grouped.groups == 3
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_buffers_that_a_pass_counts_in_or_replaces_are_left_as_they_were():
+    class Counting(Whole):
+        def __init__(self):
+            super().__init__(nn.ReLU())
+            self.register_buffer('counted', torch.zeros(1))
+            self.register_buffer('replaced', torch.zeros(1))
+
+        def forward(self, x):
+            self.counted += 1
+            self.replaced = self.replaced + 1
+            return super().forward(x)
+
+    net = Counting()
+    assert list(find_groups(net, torch.randn(3, 8))) == ['first']
+    assert (net.counted, net.replaced) == (0, 0)
+
+
+def test_layers_hidden_by_a_reentrant_checkpoint_stay_whole():
+    class Checkpointed(Whole):
+        def forward(self, x):
+            x = self.first(x)
+            x = checkpoint(self.between, x, use_reentrant=True)
+            return self.last(x)
+
+    hidden = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    groups = find_groups(Checkpointed(hidden), torch.randn(3, 8))
+    assert not groups
+    assert 'no gradient' in groups.whole['between.0']
 
 
 def test_frozen_layers_are_followed_too():
