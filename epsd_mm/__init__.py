@@ -12,7 +12,7 @@ __all__ = ['MaskKeeper', 'Masks', '__version__', 'config_path', 'prune']
 try:
     # In this order: torchvision must be repaired before anything imports it.
     compat.repair_torchvision()
-    from . import engine, evaluation, registry  # noqa: F401
+    from . import compaction, engine, evaluation, registry  # noqa: F401
     from .api import prune
     from .datasets import transforms  # noqa: F401
     from .pruning import MaskKeeper, Masks

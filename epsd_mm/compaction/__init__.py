@@ -1,0 +1,7 @@
+"""Networks without their removed channels."""
+
+from .compact import compact
+from .shrink import shrink
+from .width_table import WidthTable
+
+__all__ = ['WidthTable', 'compact', 'shrink']

@@ -1,0 +1,84 @@
+"""Cut removed units out of a network."""
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor, nn
+
+from epsd_mm.structure import Channels, Groups
+
+from .width_table import WidthTable, resize
+
+
+@torch.no_grad()
+def shrink(model: nn.Module, groups: Groups, channels: Channels) -> WidthTable:
+    """Cut units out of all layers that have a part in them, in place.
+
+    What is left computes what the whole network does where the entries of
+    those units are zero: the same outputs and losses but for rounding, and
+    the same steps of training. Dropout on narrower features is the
+    exception: it draws other random numbers.
+
+    Parameters stay the same objects. Optimizers are not touched: make them
+    afterwards.
+
+    Example:
+        >>> groups = find_groups(model, image)
+        >>> shrink(model, groups, channels)
+
+    Args:
+        model: The network, unwrapped, on any device.
+        groups: Its units.
+        channels: Which of them are kept.
+
+    Returns:
+        The widths before and after, which make a fresh network of the same
+        kind as narrow.
+
+    Raises:
+        ValueError: The channels are of another network, or none of a group
+            is kept; the model stays as it is.
+    """
+    channels.check_groups(groups)
+    for name, kept in channels.items():
+        if not kept.any():
+            raise ValueError(
+                f'the channels keep none of the {len(kept)} units of '
+                f'{name!r}, without which its layers are nothing: keep at '
+                'least one'
+            )
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    narrow = {
+        name: _without(tensors[name], gone)
+        for name, gone in _gone(groups, channels).items()
+    }
+    shapes = {name: tensor.shape for name, tensor in narrow.items()}
+    table = WidthTable.between(model, shapes, groups.attributes)
+    for name, values in narrow.items():
+        resize(tensors[name], values)
+    table.set_attributes(model)
+    return table
+
+
+def _gone(
+    groups: Groups, channels: Channels
+) -> dict[str, dict[int, list[Tensor]]]:
+    """Positions that go from each axis of each tensor."""
+    gone: dict[str, dict[int, list]] = defaultdict(lambda: defaultdict(list))
+    for name, group in groups.items():
+        removed = ~channels[name].cpu()
+        if removed.any():
+            for member in group.members:
+                positions = member.index[removed].flatten()
+                gone[member.name][member.axis].append(positions)
+    return gone
+
+
+def _without(tensor: Tensor, gone: dict[int, list[Tensor]]) -> Tensor:
+    values = tensor.detach()
+    for axis, positions in gone.items():
+        kept = torch.ones(values.shape[axis], dtype=torch.bool)
+        kept[torch.cat(positions)] = False
+        kept = kept.nonzero().flatten().to(values.device)
+        values = values.index_select(axis, kept)
+    return values
