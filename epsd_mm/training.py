@@ -1,10 +1,12 @@
 """One training, from a resolved config to its end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mmengine.config import Config
 from mmengine.dist import is_distributed
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from .config_types import find_hook, is_mmdet
 from .datasets.annotations import check_configured_annotations
@@ -24,12 +26,16 @@ class StartError(RuntimeError):
     """A training cannot start; says what would let it."""
 
 
-def train(cfg: Config) -> None:
+def train(cfg: Config, *hooks: Hook) -> Runner:
     """Look at what a training starts from, and let it run to its end.
 
     Args:
         cfg: A complete config, see :func:`~epsd_mm.engine.runner.complete`,
             with a ``work_dir``.
+        hooks: Take part beside those of the config.
+
+    Returns:
+        The runner, at its end.
 
     Raises:
         StartError: Data, masks, weights or the work dir are not as the
@@ -42,7 +48,7 @@ def train(cfg: Config) -> None:
             # The runner writes its config there as soon as it is built.
             claim_work_dir(cfg.work_dir)
     try:
-        _run(cfg)
+        return _run(cfg, hooks)
     finally:
         release_work_dir(cfg.work_dir)
 
@@ -65,8 +71,10 @@ def check(cfg: Config) -> None:
         check_configured_annotations(cfg)
 
 
-def _run(cfg: Config) -> None:
+def _run(cfg: Config, hooks: Sequence[Hook]) -> Runner:
     runner = build_runner(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
     with _told():
         # In a distributed job one process looks, now that they are joined.
         claim_work_dir(runner.work_dir)
@@ -75,6 +83,7 @@ def _run(cfg: Config) -> None:
     if not any(isinstance(hook, RevivalHook) for hook in runner.hooks):
         runner.register_hook(RevivalHook())
     runner.train()
+    return runner
 
 
 def _check_masks(cfg: Config) -> None:

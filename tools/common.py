@@ -44,10 +44,18 @@ def run_of(args: argparse.Namespace, **asked: str | None) -> Run:
     return Run(args.config, options=options, **asked)
 
 
-def resolve(args: argparse.Namespace, run: Run) -> Config:
-    """The complete config of a run, in the folder that was asked for."""
+def resolve(
+    args: argparse.Namespace, run: Run, base: Config | None = None
+) -> Config:
+    """The complete config of a run, in the folder that was asked for.
+
+    Args:
+        args: Of the command line.
+        run: That they ask for.
+        base: What the file of its config holds, where it was changed.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = run.resolve()
+    cfg = run.resolve(base)
     cfg.work_dir = args.work_dir or run.work_dir(cfg)
     return complete(cfg)
 

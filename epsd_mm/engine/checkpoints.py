@@ -12,6 +12,7 @@ from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import FlexibleRunner, Runner
 
+from epsd_mm.config_types import type_name
 from epsd_mm.distillation.teachers import OtherTeacherError
 from epsd_mm.files import atomic_write
 
@@ -78,6 +79,7 @@ def _choice(runner: Runner) -> str | None:
         if _is_local(given):
             path = os.path.expanduser(given)
             check_checkpoint(path, to_resume=bool(runner._resume))
+            _refuse_compact(path, runner)
         return given
     if not runner._resume:
         return None
@@ -113,6 +115,22 @@ def _choice(runner: Runner) -> str | None:
         'training starts from the beginning'
     )
     return None
+
+
+def _refuse_compact(path: str, runner: Runner) -> None:
+    """Where mmengine would warn of shapes, and start those layers anew."""
+    text = read_meta(path).get('cfg')
+    is_compact = isinstance(text, str) and _COMPACT.search(text)
+    if is_compact and type_name(runner.cfg.get('model')) != 'Compact':
+        raise CheckpointError(
+            f'{path} is of a compact network, from which channels were '
+            'removed, and the config is of one that has them: take the '
+            'config that it was trained with, or the config.py that '
+            'tools/prune.py has written'
+        )
+
+
+_COMPACT = re.compile(r"""\btype=['"](\w+\.)*Compact['"]""")
 
 
 def _has_guessed(runner: Runner) -> bool:

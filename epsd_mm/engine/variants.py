@@ -150,6 +150,25 @@ def apply_options(cfg: Config, **options: Any) -> None:
     owner[key].update(options)
 
 
+def apply_pruned(cfg: Config, masks: str | None = None) -> None:
+    """Let a config train what was pruned by it before, in place.
+
+    Nothing is scored any more; what trains, and on which data, stays.
+
+    Args:
+        cfg: A config with an ``EPSDHook``.
+        masks: Path of those that hold; None where channels are gone.
+    """
+    owner, key = _hook(cfg)
+    hook = owner[key]
+    if masks is None and hook.get('sd_loss') is None:
+        owner[key] = ConfigDict(_taken(hook, _OF_DATA), type='DenseHook')
+        return
+    owner[key] = ConfigDict(_taken(hook, _OF_TRAINING), criterion=None)
+    if masks is not None:
+        owner[key].masks = masks
+
+
 def _hook(cfg: Config) -> tuple:
     """Where the hook's config is: its container, and its place there."""
     found = find_hook(cfg, 'EPSDHook')

@@ -41,6 +41,7 @@ from epsd_mm.pruning import (
     weight_count,
 )
 from epsd_mm.pruning.objective import RandomState
+from epsd_mm.structure import Channels
 
 from .resumable_hook import ResumableHook
 from .training_data_hook import TrainingDataHook
@@ -86,6 +87,11 @@ class EPSDHook(ResumableHook):
     def masks(self) -> Masks | None:
         """Masks in force, or None."""
         return self._keeper and self._keeper.masks
+
+    @property
+    def channels(self) -> Channels | None:
+        """Which units are kept, where masks are made of them, or None."""
+        return self._units and self._units.channels
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take masks and random state from a checkpoint to resume."""
@@ -181,7 +187,7 @@ class EPSDHook(ResumableHook):
             random_state=RandomState.capture(),
             identity=identity(self.settings),
             masks=self.masks,
-            channels=self._units and self._units.channels,
+            channels=self.channels,
             left_dense=self._left_dense,
             teacher=distillation.teacher.state_dict() if learns else None,
             training_set=self._sample_keys.fingerprint if learns else None,
@@ -268,8 +274,7 @@ class EPSDHook(ResumableHook):
         names = (name for name, _ in model.named_parameters())
         masks = Masks({name: found[name] for name in names if name in found})
         if is_main_process():
-            channels = self._units and self._units.channels
-            written = write_report(folder, masks, report, channels)
+            written = write_report(folder, masks, report, self.channels)
             _tell(runner, written)
             if written.masks is not None:
                 remove_ledgers(_ledgers_of(runner))

@@ -1,0 +1,270 @@
+"""Prune once, and write a config and weights that train from there."""
+
+import copy
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+from torch import nn
+
+from .compaction import WidthTable, shrink
+from .config_types import PRETRAINED, type_name
+from .engine.hooks import EPSDHook
+from .engine.safe_loading import CheckpointError, load_values
+from .engine.saved_state import SavedState
+from .engine.variants import apply_pruned
+from .families import channel_groups
+from .files import atomic_write, write_text
+from .pruning import weight_count
+from .structure import Channels
+from .training import train
+from .version import __version__
+
+_HERE = '{{ fileDirname }}'  # the folder of the config that says so
+_OF_ONE_RUN = ('work_dir', 'load_from', 'resume', 'launcher')
+
+
+def prune_before_training(
+    cfg: Config, folder: Path, checkpoint: str | None = None
+) -> None:
+    """Do what a training does before its first step, and write the outcome.
+
+    ``config.py`` and ``init.pth`` in the folder go on from there: where
+    channels were removed, with a network that does not have them; otherwise
+    with the masks in ``epsd/``, beside the report.
+
+    Args:
+        cfg: A complete config with an ``EPSDHook``.
+        folder: For all that is written.
+        checkpoint: Of a network to prune in place of the initial one.
+
+    Raises:
+        FileExistsError: The folder has the outcome of another pruning.
+        StartError: See :func:`~epsd_mm.training.train`.
+        CheckpointError: The checkpoint is not one of this network.
+    """
+    _refuse_outcome(folder)
+    told = _without_run(cfg)
+    cfg.work_dir = str(folder)
+    if checkpoint is not None:
+        cfg.load_from, cfg.resume = checkpoint, False
+    runner = train(cfg, _StopBeforeFirstStep(checkpoint))
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    (hook,) = (h for h in runner.hooks if isinstance(h, EPSDHook))
+    classes = getattr(runner.train_dataloader.dataset, 'metainfo', None)
+    if hook.channels is None:
+        apply_pruned(told, masks=f'{_HERE}/epsd/masks.pth')
+        told.model = _initialised(told.model)
+        _write(folder, told, model, classes)
+    else:
+        _write_compact(folder, told, model, hook.channels, classes)
+
+
+def compact_trained(cfg: Config, folder: Path, checkpoint: str) -> None:
+    """Take the channels that a training kept at zero out of its network.
+
+    Args:
+        cfg: The complete config of that training.
+        folder: For all that is written.
+        checkpoint: Of that training.
+
+    Raises:
+        FileExistsError: The folder has the outcome of another pruning.
+        CheckpointError: The checkpoint is not one of this network, or has
+            no channels.
+    """
+    _refuse_outcome(folder)
+    content = load_values(checkpoint, 'cpu')
+    channels = channels_of(checkpoint, content)
+    if channels is None:
+        raise CheckpointError(f'{checkpoint} has no channels to remove')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = MODELS.build(_without_pretrained(cfg.model))
+    _check_state(model, content.get('state_dict'), checkpoint)
+    model.load_state_dict(content['state_dict'])
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = content.get('meta', {}).get('dataset_meta')
+    _write_compact(folder, _without_run(cfg), model, channels, classes)
+
+
+def channels_of(path: str, content: Any = None) -> Channels | None:
+    """The channels in force when a checkpoint was saved, if there are any.
+
+    Raises:
+        CheckpointError: They are damaged.
+    """
+    content = load_values(path, 'cpu') if content is None else content
+    saved = content.get('epsd') if isinstance(content, Mapping) else None
+    try:
+        return SavedState.unpack(saved).channels
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: checkpoint['epsd'] is damaged: {error}"
+        ) from error
+
+
+class _StopBeforeFirstStep(Hook):
+    """Ends a training once all has been done that comes before it."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, checkpoint: str | None) -> None:
+        self._checkpoint = checkpoint
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if self._checkpoint is not None:
+            model = runner.model
+            model = model.module if is_model_wrapper(model) else model
+            state = checkpoint.get('state_dict')
+            _check_state(model, state, self._checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        runner.train_loop.stop_training = True
+
+
+def _write_compact(
+    folder: Path,
+    cfg: Config,
+    model: nn.Module,
+    channels: Channels,
+    classes: Mapping | None,
+) -> None:
+    groups = channel_groups(model)
+    channels = channels.in_all(groups)
+    before = weight_count(model)
+    table = shrink(model, groups, channels)
+    MMLogger.get_current_instance().info(
+        f'{channels.kept:,} of {channels.total:,} units are kept, and '
+        f'{weight_count(model):,} of {before:,} weights'
+    )
+    base = _initialised(cfg.model)
+    kind = base.pop('type')
+    if type_name(cfg.model) == 'Compact':
+        kind = base.pop('of')
+        table = WidthTable.from_config(base.pop('channels')).then(table)
+    cfg.model = ConfigDict(
+        type='Compact', of=kind, channels=table.to_config(), **base
+    )
+    apply_pruned(cfg)
+    _write(folder, cfg, model, classes, channels)
+
+
+def _write(
+    folder: Path,
+    cfg: Config,
+    model: nn.Module,
+    classes: Mapping | None,
+    channels: Channels | None = None,
+) -> None:
+    if not is_main_process():
+        return
+    imports = cfg.setdefault('custom_imports', ConfigDict(imports=[]))
+    if 'epsd_mm' not in imports.imports:
+        imports.imports = [*imports.imports, 'epsd_mm']
+    text = cfg.pretty_text
+    content = dict(
+        meta=dict(
+            cfg=text,
+            dataset_meta=_plain(classes or {}),
+            epsd_mm_version=__version__,
+            mmengine_version=mmengine.__version__,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+        ),
+        state_dict={n: t.cpu() for n, t in model.state_dict().items()},
+    )
+    if channels is not None:
+        content['channels'] = channels.pack()
+    file = io.BytesIO()
+    torch.save(content, file)
+    with atomic_write(folder / 'init.pth') as saved:
+        saved.write(file.getbuffer())
+    what = 'its masks' if channels is None else 'channels removed for good'
+    write_text(
+        folder / 'config.py',
+        f'# Written by tools/prune.py: a network with {what}, whose weights\n'
+        '# are in init.pth beside this file. Train it as any other config.\n'
+        f'{text}',
+    )
+
+
+def _initialised(model: ConfigDict) -> ConfigDict:
+    """The same model, which starts from ``init.pth`` beside its config."""
+    model = _without_pretrained(model)
+    model.init_cfg = ConfigDict(
+        type='Pretrained', checkpoint=f'{_HERE}/init.pth'
+    )
+    return model
+
+
+def _without_pretrained(part: Any) -> Any:
+    """A copy of a config that loads no weights from elsewhere."""
+    if isinstance(part, (list, tuple)):
+        return type(part)(map(_without_pretrained, part))
+    if not isinstance(part, Mapping):
+        return part
+    left = ConfigDict()
+    for key, value in part.items():
+        if key == 'init_cfg':
+            value = _without_files(value)
+        elif key == 'pretrained' and isinstance(value, str):
+            value = None
+        left[key] = _without_pretrained(value)
+    return left
+
+
+def _without_files(inits: Any) -> Any:
+    if isinstance(inits, (list, tuple)):
+        left = [i for i in inits if type_name(i) not in PRETRAINED]
+        return left or None
+    return None if type_name(inits) in PRETRAINED else inits
+
+
+def _without_run(cfg: Config) -> Config:
+    told = copy.deepcopy(cfg)
+    for name in _OF_ONE_RUN:
+        told.pop(name, None)
+    return told
+
+
+def _check_state(model: nn.Module, state: Any, path: str) -> None:
+    """Raise unless a checkpoint has all weights of a network."""
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f'{path} has no state_dict: name a checkpoint')
+    for name, tensor in model.state_dict().items():
+        saved = state.get(name)
+        if saved is None or saved.shape != tensor.shape:
+            there = 'is not' if saved is None else f'{tuple(saved.shape)}'
+            raise CheckpointError(
+                f'{path} is not of the network of the config: {name}, '
+                f'{tuple(tensor.shape)} here, {there} there; take the config '
+                'it was trained with'
+            )
+
+
+def _refuse_outcome(folder: Path) -> None:
+    for name in ('init.pth', 'config.py'):
+        if (folder / name).exists():
+            raise FileExistsError(
+                f'{folder / name} is there already: choose another folder, '
+                'or remove it'
+            )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value
