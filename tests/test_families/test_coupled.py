@@ -197,5 +197,7 @@ def test_the_model_is_left_as_it_was(build):
 
 
 def test_a_size_that_the_model_does_not_take_is_named():
-    with pytest.raises(ValueError, match='SingleStageDetector cannot .* size 32'):
+    with pytest.raises(
+        ValueError, match='SingleStageDetector cannot .* size 32'
+    ):
         channel_groups(tiny_ssd(), size=32)

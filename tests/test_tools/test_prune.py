@@ -182,9 +182,9 @@ def test_a_trained_network_is_pruned_and_pruned_again(
     assert Config.fromfile(twice / 'config.py').model.of == 'FasterRCNN'
     narrow, narrower = (built(f / 'config.py') for f in (once, twice))
     assert weight_count(narrower) < 0.6 * weight_count(narrow)
+    torch.save(dict(meta={}, state_dict=narrow.state_dict()), path)
     with pytest.raises(SystemExit, match='is not of the network'):
-        out = tmp_path / 'wrong'
-        run('prune', config, '--out', out, '--checkpoint', once / 'init.pth')
+        run('prune', config, '--out', tmp_path / 'c', '--checkpoint', path)
 
 
 def test_what_is_there_is_not_written_over(compact, config, run):
