@@ -137,3 +137,11 @@ class TestHowAMaskTravels:
             for run in ('work_dir', 'other')
         )
         assert all(torch.equal(before[name], after[name]) for name in backbone)
+
+
+def test_the_groups_of_the_page_on_channels_are_those_that_it_prints(capsys):
+    (code,) = blocks('coupled_channels.md')
+    exec(code, {})
+    page = (DOCS / 'coupled_channels.md').read_text()
+    (printed,) = re.findall(r'```text\n(.*?)```', page, re.S)
+    assert capsys.readouterr().out == printed

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -46,9 +45,16 @@ def trace(model: nn.Module, image: Tensor) -> Any:
         for module in filter(_is_extractor, model.modules()):
             hook = module.register_forward_pre_hook(_at_proposals(boxes))
             hooks.callback(hook.remove)
-        for head in _heads(model.roi_head):  # not all return all they predict
+        # Some return less than their parts predict.
+        for head in _heads(model.roi_head):
             hook = head.register_forward_hook(
                 lambda head, inputs, output: outputs.append(output)
+            )
+            hooks.callback(hook.remove)
+        semantic = getattr(model.roi_head, 'semantic_head', None)
+        if semantic is not None:  # features come second, and may be fewer
+            hook = semantic.register_forward_hook(
+                lambda head, inputs, output: outputs.append(output[0])
             )
             hooks.callback(hook.remove)
         outputs.append(model.roi_head.forward(features, [boxed], told))
@@ -95,15 +101,17 @@ def attributes(model: nn.Module, image: Tensor) -> Mapping[str, Width]:
                 hook = module.register_forward_pre_hook(note)
                 hooks.callback(hook.remove)
         trace(model, image)
-    found = {}
-    for extractor, reader in pairwise(called):
-        columns = _columns(reader)
-        if _is_extractor(extractor) and columns:
-            axis, size = columns
-            share = size // extractor.out_channels
+    found, waiting = {}, []
+    for module in called:
+        if _is_extractor(module):
+            waiting.append(module)
+            continue
+        axis, size = _columns(module)
+        for extractor in waiting:  # their features may be added
             found[f'{names[extractor]}.out_channels'] = Width(
-                f'{names[reader]}.weight', axis, share
+                f'{names[module]}.weight', axis, size // extractor.out_channels
             )
+        waiting.clear()
     return found
 
 
