@@ -96,6 +96,15 @@ def test_results_are_measured_reported_and_exported(
     assert (tmp_path / 'results.csv').read_text().count('EPSD')
 
 
+@pytest.fixture
+def one_thread():
+    """As a cell has it: sums of floats depend on their order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     'method, variant, options',
     [
@@ -104,7 +113,7 @@ def test_results_are_measured_reported_and_exported(
     ],
 )
 def test_a_cell_ends_as_the_same_run_by_the_training_tool(
-    finished, run, tmp_path, method, variant, options
+    finished, run, tmp_path, one_thread, method, variant, options
 ):
     run(
         *('train', finished.suite.with_name('config.py')),
