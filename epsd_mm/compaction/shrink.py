@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from epsd_mm.structure import Channels, Groups
 
-from .width_table import WidthTable, resize
+from .width_table import WidthTable, replace_tensors
 
 
 @torch.no_grad()
@@ -19,8 +19,8 @@ def shrink(model: nn.Module, groups: Groups, channels: Channels) -> WidthTable:
     the same steps of training. Dropout on narrower features is the
     exception: it draws other random numbers.
 
-    Parameters stay the same objects. Optimizers are not touched: make them
-    afterwards.
+    Its narrower parameters are new ones. Optimizers are not touched: make
+    them afterwards.
 
     Example:
         >>> groups = find_groups(model, image)
@@ -54,8 +54,7 @@ def shrink(model: nn.Module, groups: Groups, channels: Channels) -> WidthTable:
     }
     shapes = {name: tensor.shape for name, tensor in narrow.items()}
     table = WidthTable.between(model, shapes, groups.attributes)
-    for name, values in narrow.items():
-        resize(tensors[name], values)
+    replace_tensors(model, narrow)
     table.set_attributes(model)
     return table
 

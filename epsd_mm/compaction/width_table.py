@@ -4,7 +4,7 @@ Everything that building a narrow network takes, in plain values: neither the
 graph of its channels nor the units that were removed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,9 +133,13 @@ class WidthTable:
                 is then.
         """
         self.check_fits(model)
-        for layer, name, shape in self._tensors(model):
-            tensor = getattr(layer, name)
-            resize(tensor, tensor.data[tuple(map(slice, shape))].clone())
+        tensors = dict(model.named_parameters())
+        tensors.update(model.named_buffers())
+        first = {
+            name: tensors[name].detach()[tuple(map(slice, shape))].clone()
+            for name, shape in self._shapes(model).items()
+        }
+        replace_tensors(model, first)
         self.set_attributes(model)
 
     def set_attributes(self, model: nn.Module) -> None:
@@ -172,19 +176,18 @@ class WidthTable:
                         f'{after}'
                     )
 
-    def _tensors(
-        self, model: nn.Module
-    ) -> Iterator[tuple[nn.Module, str, Shape]]:
-        for name, changes in self.layers.items():
-            module = model.get_submodule(name)
+    def _shapes(self, model: nn.Module) -> dict[str, Shape]:
+        """New ones of the tensors that change, by name."""
+        found = {}
+        for layer, changes in self.layers.items():
+            module = model.get_submodule(layer)
             after = {n: value for n, (_, value) in changes.items()}
-            own = {n: v for n, v in after.items() if isinstance(v, tuple)}
-            for tensor, shape in {
-                **layer_shapes(module, after),
-                **own,
-            }.items():
-                if getattr(module, tensor).shape != shape:
-                    yield module, tensor, shape
+            shapes = layer_shapes(module, after)
+            shapes |= {n: v for n, v in after.items() if isinstance(v, tuple)}
+            for name, shape in shapes.items():
+                if getattr(module, name).shape != shape:
+                    found[f'{layer}.{name}' if layer else name] = shape
+        return found
 
 
 _NO_FIT = (
@@ -193,13 +196,25 @@ _NO_FIT = (
 )
 
 
-def resize(tensor: Tensor, values: Tensor) -> None:
-    """Give a parameter or buffer other values, of any shape.
+def replace_tensors(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Let parameters and buffers be new ones, wherever they are shared.
 
-    It stays the same object for all that share it.
+    They are not given other data: autograd would remember the shape of a
+    parameter for as long as anything holds an old graph.
     """
-    tensor.data = values
-    tensor.grad = None
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    new = {id(tensors[n]): _like(tensors[n], v) for n, v in values.items()}
+    for module in model.modules():
+        for own in (module._parameters, module._buffers):
+            for name, tensor in own.items():
+                own[name] = new.get(id(tensor), tensor)
+
+
+def _like(tensor: Tensor, values: Tensor) -> Tensor:
+    if isinstance(tensor, nn.Parameter):
+        values = nn.Parameter(values, tensor.requires_grad)
+    vars(values).update(vars(tensor))  # what others have noted there
+    return values
 
 
 def _is_table(layers: Any) -> bool:

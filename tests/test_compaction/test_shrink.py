@@ -102,13 +102,27 @@ def classifier():
     return model, channel_groups(model)
 
 
-def test_parameters_stay_the_objects_that_others_hold(classifier):
+def test_an_older_graph_that_somebody_holds_is_no_matter(classifier):
     model, groups = classifier
-    before = dict(model.named_parameters())
+    model.backbone.conv1.weight.note = 'kept'
+    held = model(torch.rand(1, 3, 8, 8), mode='tensor')[0].sum()
     shrink(model, groups, channels_without(groups, random_units(groups)))
-    after = dict(model.named_parameters())
-    assert all(after[name] is param for name, param in before.items())
-    assert all(param.is_contiguous() for param in after.values())
+    model(torch.rand(1, 3, 8, 8), mode='tensor')[0].sum().backward()
+    for param in model.parameters():
+        assert param.is_contiguous()
+        assert param.grad is None or param.grad.shape == param.shape
+    assert model.backbone.conv1.weight.note == 'kept'
+    assert held.requires_grad
+
+
+def test_a_parameter_that_is_shared_stays_shared(classifier):
+    model, groups = classifier
+    model.shared = torch.nn.Module()
+    model.shared.weight = model.backbone.layer1[0].conv1.weight
+    before = model.shared.weight.shape
+    shrink(model, groups, channels_without(groups, random_units(groups)))
+    assert model.shared.weight is model.backbone.layer1[0].conv1.weight
+    assert model.shared.weight.shape != before
 
 
 def test_a_group_of_which_nothing_is_kept_is_refused(classifier):
