@@ -25,13 +25,13 @@ def build_model(name: str, device: str) -> BaseModel:
             'mmpretrain::_base_/models/resnet18_cifar.py',
             'mmpretrain',
         )
-        cfg = Config.fromfile(_config(base)).model
+        cfg = Config.fromfile(shipped(base)).model
         cfg.backbone.zero_init_residual = False
         import mmpretrain.models  # noqa: F401
     else:
         small = epsd_mm.config_path('demo_faster_rcnn')
         large = 'mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py'
-        path = small if name == 'faster-rcnn' else _config(large)
+        path = small if name == 'faster-rcnn' else shipped(large)
         cfg, scope = Config.fromfile(path).model, 'mmdet'
         cfg.backbone.update(init_cfg=None, zero_init_residual=False)
         import mmdet.models  # noqa: F401
@@ -104,7 +104,7 @@ def timed(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _config(name: str) -> str:
+def shipped(name: str) -> str:
     """Write a config that only has a base, for mmengine to resolve."""
     import tempfile
 
