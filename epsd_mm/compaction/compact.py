@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from epsd_mm.engine.safe_loading import CheckpointError
+from epsd_mm.families import let_heads_go
 
 from .width_table import WidthTable
 
@@ -25,7 +26,8 @@ def compact(
     """Build a network without the channels that pruning has removed.
 
     It is a plain model of the class ``of``, with narrower layers: nothing
-    wraps it. ``tools/prune.py`` writes such configs.
+    wraps it. ``tools/prune.py`` writes such configs. Neither the graph of
+    its channels nor torch-pruning is needed to build it.
 
     Example:
         >>> model = dict(
@@ -51,6 +53,7 @@ def compact(
     model = MODELS.build(dict(type=of, **config))
     whole = {layer: _shapes(model, layer) for layer in table.layers}
     table.apply(model)
+    let_heads_go(model)
     if init_cfg is not None:
         model.init_cfg = init_cfg
     for layer, before in whole.items():

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import resident_memory
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from workloads import make_batch, shipped
@@ -158,6 +159,7 @@ class Measured:
 
 def main() -> None:
     args = parse_args()
+    MMLogger.get_instance('benchmark', log_level='ERROR')
     threads = torch.get_num_threads()
     name = 'cpu' if args.device == 'cpu' else torch.cuda.get_device_name()
     print(
