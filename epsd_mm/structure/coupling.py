@@ -49,7 +49,7 @@ def coupled_groups(
     """
     heads = attentions(model)
     wiring = _without_inside(wiring, heads)
-    places = _places(model, wiring)
+    places = _places(model, wiring, heads)
     channels = _Channels(wiring.spaces)
     for wire in wiring.wires:
         channels.join(wire.source, wire.target, *wire.pairs.T)
@@ -103,8 +103,9 @@ def _blocks(size: int, blocks: int) -> Tensor:
 
 def _without_inside(wiring: Wiring, heads: Iterable[Attention]) -> Wiring:
     """Without the wires inside of attention, where heads go as a whole."""
-    inside = {id(a.qkv): 'emitted' for a in heads}
-    inside |= {id(a.proj): 'read' for a in heads}
+    emitting = [layer for a in heads for layer in (a.values, *a.steering)]
+    inside = {id(layer): 'emitted' for layer in emitting}
+    inside |= {id(a.reader): 'read' for a in heads}
     inside |= {id(param): 'both' for a in heads for param in a.own}
     cut = {
         number
@@ -134,19 +135,21 @@ def _join_heads(
 ) -> None:
     ends = {(id(s.of), s.side): i for i, s in enumerate(spaces)}
     for attention in heads:
-        keys = {}
-        qkv = ends.get((id(attention.qkv), 'emitted'))
-        proj = ends.get((id(attention.proj), 'read'))
-        if qkv is None or proj is None:
-            continue
         number = attention.heads
-        keys[qkv] = _blocks(spaces[qkv].size, 3 * number) % number
-        keys[proj] = _blocks(spaces[proj].size, number)
-        for param in attention.own:
-            end = ends.get((id(param), 'both'))
+        emitted = [(layer, 'emitted') for layer in attention.steering]
+        others = [(param, 'both') for param in attention.own]
+        keys = {}
+        for of, side in [*emitted, *others, (attention.reader, 'read')]:
+            end = ends.get((id(of), side))
             if end is not None and spaces[end].size % number == 0:
                 keys[end] = _blocks(spaces[end].size, number)
-        channels.join_equal(keys)
+        end = ends.get((id(attention.values), 'emitted'))
+        if end is not None:
+            parts = 3 if attention.packed else 1
+            blocks = _blocks(spaces[end].size, parts * number)
+            keys[end] = blocks % number
+        if keys:
+            channels.join_equal(keys)
 
 
 def _join_shared_weights(
@@ -160,12 +163,15 @@ def _join_shared_weights(
             channels.join(one, place.space, every, every)
 
 
-def _places(model: nn.Module, wiring: Wiring) -> list[_Place]:
+def _places(
+    model: nn.Module, wiring: Wiring, heads: Iterable[Attention]
+) -> list[_Place]:
     """Of all layers of the wiring, in the order of the model."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     names = {id(tensor): name for name, tensor in tensors}
     order = {name: i for i, name in enumerate(_in_order(model))}
     places = []
+    steering = {id(layer) for a in heads for layer in a.steering}
     leaving = defaultdict(list)
     for wire in wiring.wires:
         leaving[wire.source].append(wire.target)
@@ -179,6 +185,8 @@ def _places(model: nn.Module, wiring: Wiring) -> list[_Place]:
             normalised = _is_normalised(wiring.spaces, leaving, number)
             for tensor, axis, role in axes[space.side]:
                 name = names[id(getattr(space.of, tensor))]
+                if id(space.of) in steering:  # emits no values of a head
+                    role = 'consumer'
                 before = role == 'producer' and normalised
                 places.append(_Place(name, axis, role, before, number))
     return sorted(places, key=lambda place: order[place.name])

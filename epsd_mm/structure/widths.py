@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .groups import Width
-from .heads import is_attention
+from .heads import Attention, attention_of
 from .sides import is_convolution
 
 #: Attributes of attention that are the width of all of its heads together.
@@ -32,10 +32,11 @@ def widths(
     layers = {name.rpartition('.')[0] for name in shapes}
     found: dict[str, dict[str, int]] = {}
     for name, module in model.named_modules():
-        if is_attention(module):
-            proj = shapes.get(f'{name}.proj.weight')
-            if proj is not None:
-                found[name] = _of_attention(module, proj[1])
+        if attention := attention_of(module):
+            reader = _name_of(attention.reader, module)
+            shape = shapes.get(f'{name}.{reader}.weight')
+            if shape is not None:
+                found[name] = _of_attention(module, attention, shape[1])
         elif name in layers:
             prefix = f'{name}.' if name else ''
             own = {
@@ -87,11 +88,17 @@ def _of_convolution(conv: nn.Module, shape: torch.Size) -> dict[str, int]:
     return dict(out_channels=rows, in_channels=columns, groups=groups)
 
 
-def _of_attention(module: nn.Module, width: int) -> dict[str, int]:
-    before = module.proj.in_features
-    heads = width // (before // module.num_heads)
+def _of_attention(
+    module: nn.Module, attention: Attention, width: int
+) -> dict[str, int]:
+    before = attention.reader.in_features
+    heads = width // (before // attention.heads)
     same = (n for n in _ALL_HEADS if getattr(module, n, None) == before)
     return dict(num_heads=heads, **dict.fromkeys(same, width))
+
+
+def _name_of(layer: nn.Module, module: nn.Module) -> str:
+    return next(n for n, child in module.named_children() if child is layer)
 
 
 def _changed(

@@ -5,9 +5,11 @@ import re
 
 import pytest
 import torch
+from mmcv.ops import MultiScaleDeformableAttention
 from mmpretrain.utils import register_all_modules
 
 from epsd_mm.families import channel_groups, let_heads_go
+from epsd_mm.structure import find_groups
 
 from ..helpers.models import build, seeded_model, shipped
 from ..helpers.narrowing import liven, random_units, with_zeros, without
@@ -66,17 +68,20 @@ def test_a_network_without_units_returns_what_zeros_return(build):
     assert (zeros - model(image, mode='tensor')).abs().max() > 1e-3
 
 
-def test_a_head_has_its_queries_keys_and_values():
+def test_a_head_emits_its_values_and_its_queries_and_keys_go_with_it():
     groups = channel_groups(tiny_vit())
     group = groups['backbone.layers.0.attn.qkv']
     assert group.units == 4
-    rows, bias, columns = group.members
-    assert rows.index.tolist() == bias.index.tolist()
-    assert rows.index[1].tolist() == [
-        start + i for start in (0, 24, 48) for i in range(6, 12)
+    of_one = [*range(6, 12)]
+    queries_and_keys = [start + i for start in (0, 24) for i in of_one]
+    values = [48 + i for i in of_one]
+    assert [(m.name, m.role, m.index[1].tolist()) for m in group.members] == [
+        ('backbone.layers.0.attn.qkv.weight', 'consumer', queries_and_keys),
+        ('backbone.layers.0.attn.qkv.weight', 'producer', values),
+        ('backbone.layers.0.attn.qkv.bias', 'consumer', queries_and_keys),
+        ('backbone.layers.0.attn.qkv.bias', 'producer', values),
+        ('backbone.layers.0.attn.proj.weight', 'consumer', of_one),
     ]
-    assert columns.name == 'backbone.layers.0.attn.proj.weight'
-    assert columns.index[1].tolist() == [*range(6, 12)]
 
 
 def test_a_window_head_has_its_bias_of_positions():
@@ -147,3 +152,47 @@ def test_packed_projections_of_detr_are_named():
     assert groups['encoder.layers.0.ffn.layers.0.0'].units == 12
     assert 'backbone.layer4.1.conv1' in groups
     assert 'bbox_head.reg_ffn.layers.0.0' in groups
+
+
+class Deformable(torch.nn.Module):
+    """One image of 4x4 positions that looks at itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Linear(8, 16)
+        self.attention = MultiScaleDeformableAttention(
+            16, num_heads=4, num_levels=1, num_points=2, batch_first=True
+        )
+        self.norm = torch.nn.LayerNorm(16)
+
+    def forward(self, x):
+        x = self.stem(x)
+        points = torch.full((1, 16, 1, 2), 0.4, dtype=x.dtype)
+        shape, start = torch.tensor([[4, 4]]), torch.tensor([0])
+        return self.norm(
+            self.attention(
+                x,
+                reference_points=points,
+                spatial_shapes=shape,
+                level_start_index=start,
+            )
+        )
+
+
+def test_heads_of_deformable_attention_go_with_where_they_look():
+    model = liven(Deformable()).eval()
+    x = torch.randn(1, 16, 8)
+    groups = find_groups(model, x)
+    (group,) = groups.values()
+    assert (group.name, group.units) == ('attention.value_proj', 4)
+    assert group.layers('producer') == ['attention.value_proj']
+    assert group.layers('consumer') == [
+        'attention.sampling_offsets',
+        'attention.attention_weights',
+        'attention.output_proj',
+    ]
+    removed = {group.name: [1, 2]}
+    cut = without(model, groups, removed)
+    cut.attention.num_heads = 2
+    zeros = with_zeros(model, groups, removed)
+    assert (zeros(x) - cut(x)).abs().max() < 1e-5
