@@ -18,13 +18,13 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from .compaction import WidthTable, shrink
+from .compaction import WidthTable, compare, shrink
 from .config_types import PRETRAINED, type_name
 from .engine.hooks import EPSDHook
 from .engine.safe_loading import CheckpointError, load_values
 from .engine.saved_state import SavedState
 from .engine.variants import apply_pruned
-from .families import channel_groups
+from .families import channel_groups, example_call, let_heads_go
 from .files import atomic_write, write_text
 from .pruning import weight_count
 from .structure import Channels
@@ -143,12 +143,23 @@ def _write_compact(
 ) -> None:
     groups = channel_groups(model)
     channels = channels.in_all(groups)
-    before = weight_count(model)
+    let_heads_go(model)
+    whole = copy.deepcopy(model)
     table = shrink(model, groups, channels)
-    MMLogger.get_current_instance().info(
+    compared = compare(whole, model, example_call(whole))
+    logger = MMLogger.get_current_instance()
+    logger.info(
         f'{channels.kept:,} of {channels.total:,} units are kept, and '
-        f'{weight_count(model):,} of {before:,} weights'
+        f'{weight_count(model):,} of {weight_count(whole):,} weights; the '
+        'outputs are those of the network with zeros in their place, but for '
+        f'{compared.difference:.1e} of the largest'
     )
+    if compared.dropouts:
+        logger.warning(
+            'these layers drop out narrower features, so that training draws '
+            'other random numbers than with zeros in their place: '
+            f'{", ".join(compared.dropouts)}'
+        )
     base = _initialised(cfg.model)
     kind = base.pop('type')
     if type_name(cfg.model) == 'Compact':

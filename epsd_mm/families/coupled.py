@@ -1,6 +1,8 @@
 """Groups of channels of a model of mmdet, mmpretrain or a relative."""
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,21 @@ def channel_groups(model: nn.Module, size: int | None = None) -> Groups:
         image = _image(model, family, size)
         attributes = family.attributes(model, image)
         return find_groups(model, image, family.trace, attributes)
+
+
+def example_call(model: nn.Module) -> Callable[[nn.Module], Any]:
+    """How this model, or a copy of it with other widths, is traced.
+
+    Raises:
+        ValueError: It cannot be called on any image.
+    """
+    family = _family(model)
+    image = _image(model, family, None)
+    return lambda like: family.trace(like, image)
+
+
+def _family(model: nn.Module) -> ModuleType:
+    return proposals if proposals.fits(model) else tensor_mode
 
 
 def _image(model: nn.Module, family: ModuleType, size: int | None) -> Tensor:

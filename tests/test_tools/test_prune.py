@@ -18,7 +18,7 @@ UNITS = dict(type='channels', multiple_of=1)
 EPSD = dict(
     type='EPSDHook',
     sparsity=0.5,
-    criterion=dict(type='ProsPr', steps=1, lr=1e-3),
+    criterion='SNIP',
     sd_loss=dict(type='CSKDLoss'),
     draws=1,
     allocation='uniform',
