@@ -36,7 +36,7 @@ from epsd_mm.benchmark.export import (
     import_json,
     read_json,
 )
-from epsd_mm.benchmark.overview import overview, sentence
+from epsd_mm.benchmark.overview import failures, overview, sentence
 from epsd_mm.benchmark.plan import Costs, plan
 from epsd_mm.benchmark.preflight import check_data, check_metrics
 from epsd_mm.benchmark.rebuild import rebuild
@@ -111,6 +111,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     metafile = commands.choices['metafile']
     metafile.add_argument('out', help='the file to write')
     metafile.add_argument(
+        '--root',
+        help='folder of the project that the metafile is of, where it is not '
+        'this one',
+    )
+    metafile.add_argument(
         '--index', help='a model-index.yml that shall name it'
     )
     commands.choices['import'].add_argument('file', help='a results.json')
@@ -145,6 +150,8 @@ def run(args: argparse.Namespace, driver: Driver) -> None:
     if args.executor == 'local':  # other machines may have other disks
         done = finished(driver)
         check_data(c for c in driver.suite.cells if c.key not in done)
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f'--jobs {args.jobs} must be at least 1')
     executor = EXECUTORS[args.executor](args, driver)
     jobs = args.jobs or getattr(executor, 'workers', 16)
     console = Console()
@@ -163,6 +170,9 @@ def run(args: argparse.Namespace, driver: Driver) -> None:
             )
             driver.run(executor, jobs, view, args.retry)
     print(sentence(driver, jobs))
+    if not console.is_terminal:  # there, the table has them
+        for line in failures(driver):
+            print(line)
     exit_if_failed(driver)
 
 
@@ -184,7 +194,10 @@ def finished(driver: Driver) -> dict[str, Entry]:
 
 
 def local(args: argparse.Namespace, driver: Driver) -> LocalExecutor:
-    return _built(LocalExecutor, workers=args.jobs, **args.option)
+    option = dict(args.option)
+    if isinstance(option.get('gpus'), int):  # gpus=0 names one
+        option['gpus'] = [option['gpus']]
+    return _built(LocalExecutor, workers=args.jobs, **option)
 
 
 def ray(args: argparse.Namespace, driver: Driver) -> RayExecutor:
@@ -216,7 +229,7 @@ class NowAndThen:
 
 
 def status(args: argparse.Namespace, driver: Driver) -> None:
-    Console().print(overview(driver, 1))
+    Console().print(overview(driver))
     exit_if_failed(driver)
 
 
@@ -260,7 +273,7 @@ def export(args: argparse.Namespace, driver: Driver) -> None:
 def metafile(args: argparse.Namespace, driver: Driver) -> None:
     comparison, pages = reporting()
     found = comparison.Comparison(driver.suite, driver.store.entries())
-    root = epsd_mm.shipped('configs').parent
+    root = Path(args.root or epsd_mm.shipped('configs').parent)
     pages.write_metafile(found, args.out, root)
     if args.index is not None:
         pages.add_to_index(args.out, args.index, root)

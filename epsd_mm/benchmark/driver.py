@@ -22,6 +22,7 @@ from .store import (
     StoreError,
     TakenError,
     dead_owners,
+    still_running,
     this_process,
 )
 from .suite import Cell, Suite
@@ -248,7 +249,8 @@ def stale(suite: Suite, entries: Iterable[Entry]) -> list[Entry]:
 def clean(driver: Driver) -> list[Entry]:
     """Delete stale cells, results and work dirs; returns them."""
     old = stale(driver.suite, driver.store.entries().values())
-    gone = [entry for entry in old if entry.state != 'running']
+    runs = {entry.key for entry in still_running(old)}
+    gone = [entry for entry in old if entry.key not in runs]
     for entry in gone:
         shutil.rmtree(driver.work_dir(entry.key), ignore_errors=True)
     driver.store.remove(entry.key for entry in gone)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 from rich.console import Group
 from rich.table import Table
@@ -9,28 +10,54 @@ from rich.text import Text
 
 from epsd_mm.progress import duration
 
+from .cell import LOG
 from .driver import Driver, seconds_left, stale
-from .store import Entry
+from .store import Entry, still_running
+from .suite import Cell
 
 _MARKS = dict(finished='green', running='cyan', failed='red')
 
 
-def sentence(driver: Driver, jobs: int) -> str:
-    """One line for a log."""
+def sentence(driver: Driver, jobs: int | None = None) -> str:
+    """One line for a log.
+
+    Args:
+        driver: Of the suite.
+        jobs: Cells at a time; by default as many as run now.
+    """
     entries = _of_suite(driver)
     counts = Counter(entry.state for entry in entries)
     parts = [f'{counts["finished"]} of {len(entries)} cells finished']
     for state in ('running', 'failed', 'waiting'):
         if counts[state]:
             parts.append(f'{counts[state]} {state}')
+    jobs = jobs or counts['running']
     left = seconds_left(entries, jobs)
     if left and counts['finished'] < len(entries):
         parts.append(f'about {duration(left)} left')
     return f'{time.strftime("%H:%M:%S")} ' + ', '.join(parts)
 
 
-def overview(driver: Driver, jobs: int) -> Group:
-    """A table of methods by sparsity, and the cells that run or failed."""
+def failures(driver: Driver) -> list[str]:
+    """Why cells have failed, and what to do about it."""
+    lines = [
+        f'failed: {entry.name}: {entry.error} '
+        f'({driver.work_dir(entry.key) / LOG})'
+        for entry in _of_suite(driver)
+        if entry.state == 'failed'
+    ]
+    if lines:
+        lines.append('put it right, and run them again with `run --retry`')
+    return lines
+
+
+def overview(driver: Driver, jobs: int | None = None) -> Group:
+    """A table of methods by sparsity, and the cells that run or failed.
+
+    Args:
+        driver: Of the suite.
+        jobs: As of :func:`sentence`.
+    """
     entries = _of_suite(driver)
     # As Text, since a name is neither markup nor an emoji.
     table = Table(title=Text(driver.suite.title, 'table.title'))
@@ -52,11 +79,7 @@ def overview(driver: Driver, jobs: int) -> Group:
         if entry.state == 'running' and entry.started:
             since = duration(time.time() - entry.started)
             lines.append(Text(f'running {since}: {entry.name}', 'cyan'))
-        elif entry.state == 'failed':
-            where = driver.work_dir(entry.key) / 'log.txt'
-            lines.append(
-                Text(f'failed: {entry.name}: {entry.error} ({where})', 'red')
-            )
+    lines += [Text(line, 'red') for line in failures(driver)]
     old = stale(driver.suite, driver.store.entries().values())
     if old:
         lines.append(
@@ -80,7 +103,25 @@ def _last(cells: list[Entry]) -> str:
 
 
 def _of_suite(driver: Driver) -> list[Entry]:
+    """All of its cells, those too that the store does not know yet.
+
+    What a killed process has left behind waits for the next one.
+    """
     entries = driver.store.entries()
-    return [
-        entries[cell.key] for cell in driver.suite.cells if cell.key in entries
+    runs = {entry.key for entry in still_running(entries.values())}
+    found = [
+        entries.get(cell.key) or _unknown(cell) for cell in driver.suite.cells
     ]
+    return [
+        replace(entry, state='waiting')
+        if entry.state == 'running' and entry.key not in runs
+        else entry
+        for entry in found
+    ]
+
+
+def _unknown(cell: Cell) -> Entry:
+    return Entry(
+        *(cell.key, cell.name, cell.spec(), 'waiting', None, 0),
+        *(None, None, None, None, {}),
+    )

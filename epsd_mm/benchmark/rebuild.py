@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .cell import SPEC
 from .driver import ERROR, STORE, take_result
-from .store import LOST_AFTER, Store, StoreError, dead_owners, this_process
+from .store import Store, StoreError, still_running, this_process
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,7 @@ def _refuse_while_running(path: Path) -> None:
         entries = Store.existing(path, copied=True).entries().values()
     except StoreError:  # absent or damaged: why it is made anew
         return
-    dead, now = dead_owners(entries), time.time()
-    running = [
-        entry
-        for entry in entries
-        if entry.state == 'running'
-        and entry.owner not in dead
-        and now - (entry.heartbeat or 0) < LOST_AFTER
-    ]
-    if running:
+    if running := still_running(entries):
         raise StoreError(
             f'{len(running)} cells run, such as {running[0].name!r} '
             f'({running[0].owner}): stop what runs them first'

@@ -460,6 +460,19 @@ def dead_owners(entries: Iterable[Entry]) -> set[str]:
     }
 
 
+def still_running(entries: Iterable[Entry]) -> list[Entry]:
+    """Running cells but for those whose owner is gone or silent."""
+    entries = list(entries)
+    dead, now = dead_owners(entries), time.time()
+    return [
+        entry
+        for entry in entries
+        if entry.state == 'running'
+        and entry.owner not in dead
+        and now - (entry.heartbeat or 0) < LOST_AFTER
+    ]
+
+
 def _machine() -> str:
     """Where numbers of processes mean the same: containers count anew."""
     with suppress(OSError):

@@ -176,6 +176,44 @@ def test_progress_says_what_is_done_and_what_failed(driver):
     assert '│ [b] :x: dense │' in text
 
 
+def test_progress_counts_cells_that_were_added_since(driver):
+    driver().run(Fake(), jobs=1)
+    edited = driver(CONTENT.replace('[0, 1, 2]', '[0, 1, 2, 3]'))
+    assert '6 of 8 cells finished, 2 waiting' in sentence(edited)
+
+
+def test_what_a_killed_driver_has_left_is_not_said_to_run(driver):
+    made = driver()
+    made.store.add((c.key, c.name, c.spec()) for c in made.suite.cells)
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    gone = made.owner.replace(str(os.getpid()), str(dead.pid))
+    first, second, *_ = [cell.key for cell in made.suite.cells]
+    assert made.store.claim([first], gone)
+    assert made.store.claim([second], made.owner)
+    assert '1 running, 5 waiting' in sentence(made)
+
+    edited = driver(CONTENT.replace('[0, 1, 2]', '[7]'))
+    kept = {key for key in edited.store.entries()} - {
+        entry.key for entry in clean(edited)
+    }
+    assert kept == {second}
+
+
+@pytest.mark.parametrize('asked, jobs', [(None, 2), (5, 5)])
+def test_time_left_is_shared_by_what_runs(driver, monkeypatch, asked, jobs):
+    made, seen = driver(), []
+    monkeypatch.setattr(
+        'epsd_mm.benchmark.overview.seconds_left',
+        lambda entries, jobs: seen.append(jobs),
+    )
+    made.store.add((c.key, c.name, c.spec()) for c in made.suite.cells)
+    for cell in made.suite.cells[:2]:
+        made.store.claim([cell.key], made.owner)
+    sentence(made, asked)
+    assert seen == [jobs]
+
+
 def test_time_left_is_that_of_cells_like_those_finished(driver):
     made = driver()
     assert seconds_left([], 1) is None

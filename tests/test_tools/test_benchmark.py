@@ -254,7 +254,9 @@ def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):
     where = (path, '--work-dir', str(work_dir))
     with pytest.raises(SystemExit):
         run('benchmark', 'run', *where, '--jobs', '2')
-    assert '1 of 2 cells finished, 1 failed' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '1 of 2 cells finished, 1 failed' in said
+    assert 'num_classes' in said and '--retry' in said
     with pytest.raises(SystemExit):
         run('benchmark', 'status', *where)
     shown = ' '.join(capsys.readouterr().out.split())
@@ -267,7 +269,12 @@ def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):
     'arguments, said',
     [
         (['--option', 'thread=2'], "unexpected keyword argument 'thread'"),
-        (['--jobs', '0'], 'workers=0'),
+        (['--jobs', '0'], '--jobs 0'),
+        (['--executor', 'ray', '--jobs', '0'], '--jobs 0'),
+        (
+            ['--jobs', '3', '--option', 'gpus=0', 'per_gpu=2'],
+            'workers=3 are more than the 2 places on 1 GPUs',
+        ),
     ],
 )
 def test_wrong_options_are_one_sentence(arguments, said, suite, run):
