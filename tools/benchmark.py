@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.live import Live
 
 from common import one_sentence
+from epsd_mm.benchmark.claimed import finished_before
 from epsd_mm.benchmark.driver import STORE, Driver, SuiteError, clean
 from epsd_mm.benchmark.executors import (
     Executor,
@@ -241,7 +242,11 @@ def exit_if_failed(driver: Driver) -> None:
 
 def report(args: argparse.Namespace, driver: Driver) -> None:
     comparison, pages = reporting()
-    found = comparison.Comparison(driver.suite, driver.store.entries())
+    found = comparison.Comparison(
+        driver.suite,
+        driver.store.entries(),
+        finished_before(driver.suite, driver.folder),
+    )
     folder = args.out or driver.folder / 'report'
     for page in pages.write_report(found, driver.folder / 'cells', folder):
         print(page)

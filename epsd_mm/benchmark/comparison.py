@@ -72,13 +72,21 @@ class Comparison:
     Args:
         suite: The suite.
         entries: What the store holds, by key.
+        finished_before: Cells that had a result when the claims were noted;
+            None where nothing is known of it.
 
     Raises:
         MixtureError: Cells ran with different recipes.
     """
 
-    def __init__(self, suite: Suite, entries: Mapping[str, Entry]) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        entries: Mapping[str, Entry],
+        finished_before: int | None = None,
+    ) -> None:
         self.suite, self.entries = suite, entries
+        self.finished_before = finished_before
         self._configs: dict[Arm, Config] = {}
         self._traits: dict[Arm, Traits] = {}
         self.finished = [

@@ -15,6 +15,7 @@ from pathlib import Path
 from epsd_mm.files import write_text
 
 from .cell import LOG, RESULT, SPEC, read_result_file
+from .claimed import note_claims
 from .executors import Executor, InterruptedJobError, Job, PlaceError
 from .store import (
     Entry,
@@ -89,6 +90,10 @@ class Driver:
         cells = {cell.key: cell for cell in self.suite.cells}
         self.store.add((c.key, c.name, c.spec()) for c in cells.values())
         self._take_over_finished(cells)
+        states = [
+            e.state for k, e in self.store.entries().items() if k in cells
+        ]
+        note_claims(self.suite, self.folder, states.count('finished'))
         if retry:
             self.store.retry(cells)
         with self._beating():

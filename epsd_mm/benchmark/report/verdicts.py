@@ -30,9 +30,10 @@ def in_short(comparison: Comparison) -> Section:
         for line in _regime(comparison, setup)
     ]
     text.append(
-        'Claimed before anything ran, and tested once, by an exact sign-flip '
-        'test over paired seeds; p is two-sided and adjusted for the number '
-        'of claims (Holm). Nothing else in this report was tested.'
+        f'{_named(comparison.finished_before)} They are tested once, by an '
+        'exact sign-flip test over paired seeds; p is two-sided and adjusted '
+        'for the number of claims (Holm). Nothing else in this report was '
+        'tested.'
         if rows
         else 'This suite claims nothing: all below are descriptions.'
     )
@@ -43,6 +44,19 @@ def in_short(comparison: Comparison) -> Section:
     blocks: list[Block] = [Table(headings, rows)] if rows else []
     blocks.append(_methods(comparison))
     return Section('In short', text, blocks)
+
+
+def _named(finished_before: int | None) -> str:
+    """When the claims were named, as far as the folder can show it."""
+    if finished_before == 0:
+        return 'The claims, and their seeds, were named before anything ran.'
+    cells = {None: 'nobody knows how many', 1: 'one'}
+    count = cells.get(finished_before, str(finished_before))
+    return (
+        f'Mind that the claims, or their seeds, were noted when {count} of '
+        'the cells had a result: nothing here shows that they were named '
+        'before results were seen, which the test takes for granted.'
+    )
 
 
 def _methods(comparison: Comparison) -> Table:

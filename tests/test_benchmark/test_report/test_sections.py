@@ -54,6 +54,21 @@ def test_a_setup_tests_epsd_where_distillation_helps_dense(
     assert said in regime(suite, gain, noise, seeds)
 
 
+@pytest.mark.parametrize(
+    'finished_before, said',
+    [
+        (0, 'were named before anything ran'),
+        (3, 'were noted when 3 of the cells had a result'),
+        (None, 'nothing here shows'),
+    ],
+)
+def test_when_claims_were_named_is_said(finished_before, said, tmp_path):
+    at = dict(setup='a', first='EPSD', second='combination', sparsity=0.9)
+    suite = suite_of(tmp_path, METHODS, claims=[dict(name='C', **at)])
+    found = Comparison(suite, {}, finished_before)
+    assert said in ' '.join(parts(found)['In short'].text)
+
+
 def test_without_dense_networks_nobody_knows(tmp_path):
     methods = {'EPSD': METHODS['EPSD']}
     suite = suite_of(tmp_path, methods, seeds=3)
