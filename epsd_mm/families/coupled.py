@@ -69,7 +69,7 @@ def _image(model: nn.Module, family: ModuleType, size: int | None) -> Tensor:
             return image
     raise ValueError(
         f'{type(model).__name__} cannot be traced with an image of size '
-        f'{size}: {error}; name another size'
+        f'{size}: {error} (perhaps with another size)'
     ) from error
 
 

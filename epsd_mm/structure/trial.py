@@ -119,6 +119,7 @@ class _Trial:
             f'model.{name}': weights[first]
             for name, first in self._names.items()
         }
+        torch.manual_seed(0)  # some networks draw numbers in eval mode too
         with _with_attributes(self._model.model, attributes):
             # What is tied has all of its names; torch would take a layer
             # with two names for two, and leave the last tensor in it.

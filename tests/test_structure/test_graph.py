@@ -208,6 +208,11 @@ def test_what_would_change_without_a_unit_stays_whole(net, reason):
     assert groups.whole['last'] == 'its outputs are those of the network'
 
 
+def test_numbers_drawn_by_a_pass_are_no_difference():
+    net = Whole(Lambda(lambda x: x * torch.rand(())))
+    assert list(find_groups(net, torch.randn(3, 8))) == ['first']
+
+
 def test_one_that_cannot_be_cut_does_not_keep_others_whole():
     net = nn.Sequential(
         nn.Linear(8, 8), nn.Linear(8, 8), nn.Softmax(1), nn.Linear(8, 2)
