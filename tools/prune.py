@@ -67,13 +67,15 @@ def parse_args(argv=None) -> argparse.Namespace:
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
     base = Config.fromfile(args.config)
-    if find_hook(base, 'EPSDHook') is None:
+    found = find_hook(base, 'EPSDHook')
+    scores = found and found[0][found[1]].get('criterion', True) is not None
+    if not scores:
         if args.sparsity is None:
             raise ValueError(
                 f'{args.config} has no EPSDHook that says how to prune: say '
                 '--sparsity, or add the hook'
             )
-        _add_hook(base)
+        _add_scoring(base)
     if args.budget is not None:
         structure = dict(type='channels', of=args.budget)
         apply_options(base, structure=structure)
@@ -81,15 +83,21 @@ def configure(args: argparse.Namespace) -> Config:
     return resolve(args, run_of(args, **asked), base)
 
 
-def _add_hook(cfg: Config) -> None:
+def _add_scoring(cfg: Config) -> None:
+    """Of whole channels, beside whatever the hook of the config does."""
     step = dict(lr=0.001) if is_mmdet(cfg) else {}
-    hook = ConfigDict(
+    scoring = dict(
         type='EPSDHook',
         criterion=dict(type='ProsPr', **step),
         allocation=dict(type='global', min_density=0.1),
         structure='channels',
     )
-    cfg.setdefault('default_hooks', ConfigDict()).epsd = hook
+    found = find_hook(cfg, 'EPSDHook') or find_hook(cfg, 'DenseHook')
+    if found is None:
+        cfg.merge_from_dict({'default_hooks.epsd': scoring})
+    else:
+        owner, key = found
+        owner[key] = ConfigDict({**owner[key], **scoring})
 
 
 def main() -> None:

@@ -192,6 +192,32 @@ def test_what_is_there_is_not_written_over(compact, config, run):
         run('prune', config, '--out', compact)
 
 
+@pytest.mark.parametrize(
+    'hooks',
+    [
+        {},
+        dict(default_hooks=dict(x=dict(type='DenseHook', bad_boxes='drop'))),
+        dict(custom_hooks=[dict(type='DenseHook', bad_boxes='drop')]),
+        dict(custom_hooks=[dict(EPSD, criterion=None, bad_boxes='drop')]),
+    ],
+)
+def test_what_prunes_no_more_or_not_yet_gets_a_way_to_score(
+    hooks, tool, tmp_path
+):
+    path = tmp_path / 'config.py'
+    Config(dict(model=dict(type='RetinaNet'), **hooks)).dump(path)
+    prune = tool('prune')
+    asked = (str(path), '--out', 'x', '--sparsity', '0.3')
+    cfg = prune.configure(prune.parse_args([*asked, '--budget', 'weights']))
+    found = [*cfg.get('default_hooks', {}).values()]
+    (hook,) = found + [*cfg.get('custom_hooks', [])]
+    assert hook.type == 'EPSDHook'
+    assert hook.sparsity == 0.3
+    assert hook.criterion.type == 'ProsPr'
+    assert hook.structure == dict(type='channels', of='weights')
+    assert hook.get('bad_boxes') == ('drop' if hooks else None)
+
+
 def test_a_config_without_the_hook_needs_a_sparsity(run, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text("model = dict(type='RetinaNet')\n")
