@@ -9,6 +9,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from epsd_mm.pruning.stored import UncallableError, changes_to_weights
 
 from .groups import Group, Groups, Member, Role, Width
 from .heads import Attention, attentions
@@ -232,7 +235,10 @@ def _reasons(wiring: Wiring, labels: list[list[int]]) -> dict[int, str]:
                 own, 'its outputs are those of the network'
             )
     for space, own in zip(wiring.spaces, labels):
-        if reason := _reason_of(space.of):
+        reason = _reason_of(space.of)
+        if space.side == 'read' and not reason:
+            reason = _changed_by(space.of)
+        if reason:
             reasons = dict.fromkeys(own, reason) | reasons
     for wire in wiring.wires:
         lost = [labels[wire.source][i] for i in wire.lost.tolist()]
@@ -255,6 +261,23 @@ def _reason_of(layer: nn.Module | nn.Parameter | None) -> str:
     if not any(sides(layer)) and any(True for _ in layer.parameters()):
         return f'{kind} reads its channels'
     return ''
+
+
+def _changed_by(layer: nn.Module) -> str:
+    """Why its inputs stay whole: its weights have a common mean, say.
+
+    The trial would find out, group by group.
+    """
+    if not isinstance(layer, (nn.Linear, _ConvNd)):
+        return ''
+    try:
+        operators = changes_to_weights(layer)
+    except UncallableError:
+        return ''
+    if not operators:
+        return ''
+    kind = type(layer).__name__
+    return f'{kind} changes its weights by {", ".join(operators)}'
 
 
 def _collected(

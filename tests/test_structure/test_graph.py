@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from epsd_mm.structure import find_groups
 
+from ..helpers.layers import ScaledStdConv2d
 from ..helpers.narrowing import liven, random_units, with_zeros, without
 from ..helpers.nets import Tied
 
@@ -206,6 +207,16 @@ def test_what_would_change_without_a_unit_stays_whole(net, reason):
     assert not groups
     assert reason in groups.whole['first']
     assert groups.whole['last'] == 'its outputs are those of the network'
+
+
+def test_what_is_read_by_standardised_weights_stays_whole():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), ScaledStdConv2d(8, 6, 3), nn.ReLU()
+    )
+    net.append(nn.Conv2d(6, 2, 1))
+    groups = find_groups(net, picture())
+    assert list(groups) == []
+    assert 'ScaledStdConv2d changes its weights by' in groups.whole['0']
 
 
 def test_numbers_drawn_by_a_pass_are_no_difference():
