@@ -178,7 +178,25 @@ class Driver:
             return
         self.store.finish(cell.key, self.owner, metrics, environment)
         self._finished += 1
-        _check_metric(cell, metrics)
+        self._check_metric(cell, metrics)
+
+    def _check_metric(self, cell: Cell, metrics: Mapping) -> None:
+        """Raise where a set-up compares what its runs do not report."""
+        wanted, setup = f'metric/{cell.setup.metric}', cell.setup.name
+        names = [n.partition('/')[2] for n in metrics if n[:7] == 'metric/']
+        # Some evaluators say nothing of a detector that has found nothing.
+        if wanted in metrics or not names:
+            return
+        others = self.store.entries().values()
+        if any(
+            e.spec['setup'] == setup and wanted in e.metrics for e in others
+        ):
+            return
+        raise SuiteError(
+            f'set-up {setup!r} compares {cell.setup.metric!r}, which '
+            f'{cell.name!r} does not report; it has {", ".join(names)}. Name '
+            'one of them: finished cells are kept'
+        )
 
     def _take_over_finished(self, cells: Mapping[str, Cell]) -> None:
         """Rebuild from the work dirs what a lost store knew."""
@@ -231,18 +249,6 @@ def take_result(store: Store, key: str, work_dir: Path) -> bool:
     except (OSError, ValueError):  # the cell itself sets a damaged one aside
         return False
     return store.take(key, metrics, environment, started, ended)
-
-
-def _check_metric(cell: Cell, metrics: Mapping) -> None:
-    """Raise where a set-up compares what its runs do not report."""
-    wanted = f'metric/{cell.setup.metric}'
-    if wanted not in metrics:
-        names = [n.partition('/')[2] for n in metrics if n[:7] == 'metric/']
-        raise SuiteError(
-            f'set-up {cell.setup.name!r} compares {cell.setup.metric!r}, '
-            f'which {cell.name!r} does not report; it has '
-            f'{", ".join(names)}. Name one of them: finished cells are kept'
-        )
 
 
 def stale(suite: Suite, entries: Iterable[Entry]) -> list[Entry]:

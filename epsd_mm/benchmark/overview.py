@@ -1,5 +1,6 @@
 """What is done, what runs, what failed, and how long it will take."""
 
+import math
 import time
 from collections import Counter
 from dataclasses import replace
@@ -99,6 +100,8 @@ def _last(cells: list[Entry]) -> str:
     cell = max(cells, key=lambda each: each.ended or 0)
     name = f'metric/{cell.spec["metric"]}'
     value, unit = cell.metrics.get(name, (float('nan'), ''))
+    if math.isnan(value):
+        return 'no number'
     return f'{value:.4g} {unit if unit != "1" else ""}'.strip()
 
 

@@ -66,6 +66,21 @@ class Fake(Executor):
         pass
 
 
+class Silent(Fake):
+    """Some of its runs do not report what is compared."""
+
+    def __init__(self, seed, reported):
+        super().__init__()
+        self.seed, self.reported = seed, reported
+
+    def submit(self, job):
+        future, folder = super().submit(job), Path(job.command[-1])
+        if f'seed {self.seed}' in self.ran[-1]:
+            content = dict(metrics=self.reported, environment={})
+            (folder / RESULT).write_text(json.dumps(content))
+        return future
+
+
 @pytest.fixture
 def driver(tmp_path):
     def make(content=CONTENT):
@@ -289,6 +304,29 @@ def test_a_metric_that_is_not_reported_ends_the_run_with_what_there_is(
     others = Fake()
     driver().run(others, jobs=1)
     assert len(others.ran) == 5
+
+
+@pytest.mark.parametrize(
+    'seed, reported',
+    [(0, {}), (1, {}), (1, {'metric/calibration/ece': [0.1, '1']})],
+)
+def test_a_run_without_a_number_does_not_end_the_others(
+    seed, reported, driver
+):
+    made = driver()
+    made.run(Silent(seed, reported), jobs=1)
+    states = {entry.state for entry in made.store.entries().values()}
+    assert states == {'finished'}
+
+
+def test_a_result_without_a_number_is_said(driver):
+    from rich.console import Console
+
+    made = driver(CONTENT.replace('[0, 1, 2]', '[1]'))
+    made.run(Silent(1, {}), jobs=1)
+    console = Console(record=True)
+    console.print(overview(made))
+    assert console.export_text().count('no number') == 2
 
 
 @pytest.mark.parametrize('content', ['', '{"metrics": 3}', '[]', None])
