@@ -63,13 +63,14 @@ def _image(model: nn.Module, family: ModuleType, size: int | None) -> Tensor:
         try:
             with traceable(model), torch.no_grad():
                 family.trace(model, image)
-        except (RuntimeError, ValueError, AssertionError) as e:
+        except Exception as e:  # whatever a model says to what it lacks
             error = e
         else:
             return image
+    (line, *_) = str(error).splitlines() or ['']
     raise ValueError(
         f'{type(model).__name__} cannot be traced with an image of size '
-        f'{size}: {error} (perhaps with another size)'
+        f'{size}: {type(error).__name__}: {line} (perhaps with another size)'
     ) from error
 
 

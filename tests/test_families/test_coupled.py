@@ -201,3 +201,11 @@ def test_a_size_that_the_model_does_not_take_is_named():
         ValueError, match='SingleStageDetector cannot .* size 32'
     ):
         channel_groups(tiny_ssd(), size=32)
+
+
+def test_a_model_that_cannot_be_called_is_told_in_one_sentence(monkeypatch):
+    model = tiny_retinanet()
+    monkeypatch.setattr(model, '_forward', lambda *args: model.mask_head)
+    with pytest.raises(ValueError, match='AttributeError: .*mask_head') as e:
+        channel_groups(model)
+    assert len(str(e.value).splitlines()) == 1
