@@ -3,9 +3,10 @@
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
@@ -121,13 +122,26 @@ def _refuse_compact(path: str, runner: Runner) -> None:
     """Where mmengine would warn of shapes, and start those layers anew."""
     text = read_meta(path).get('cfg')
     is_compact = isinstance(text, str) and _COMPACT.search(text)
-    if is_compact and type_name(runner.cfg.get('model')) != 'Compact':
+    model = runner.cfg.get('model')
+    if (
+        is_compact
+        and isinstance(model, Mapping)
+        and not _builds_compact(model)
+    ):
         raise CheckpointError(
             f'{path} is of a compact network, from which channels were '
             'removed, and the config is of one that has them: take the '
             'config that it was trained with, or the config.py that '
             'tools/prune.py has written'
         )
+
+
+def _builds_compact(model: Any) -> bool:
+    """Also where others, as of test-time augmentation, are around it."""
+    return isinstance(model, Mapping) and (
+        type_name(model) == 'Compact'
+        or any(map(_builds_compact, model.values()))
+    )
 
 
 _COMPACT = re.compile(r"""\btype=['"](\w+\.)*Compact['"]""")

@@ -4,12 +4,13 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 
-from epsd_mm.engine.checkpoints import WholeFiles
+from epsd_mm.engine.checkpoints import WholeFiles, _choice
 from epsd_mm.engine.safe_loading import CheckpointError
 from epsd_mm.locks import LockedError
 from tests.helpers.processes import training_in
@@ -424,3 +425,26 @@ def test_drafts_of_a_killed_training_are_removed(tmp_path):
     draft.write_bytes(b'half')
     small_runner(tmp_path, 1).train()
     assert not draft.exists()
+
+
+@pytest.mark.parametrize(
+    'model, refused',
+    [
+        (dict(type='RetinaNet'), True),
+        (dict(type='Compact', of='RetinaNet'), False),
+        (dict(type='DetTTAModel', module=dict(type='Compact')), False),
+        (torch.nn.Linear(1, 1), False),
+    ],
+)
+def test_a_compact_checkpoint_is_of_no_whole_network(model, refused, tmp_path):
+    path = tmp_path / 'compact.pth'
+    text = "model = dict(channels=dict(), type='Compact')"
+    torch.save(dict(meta=dict(cfg=text), state_dict={}), path)
+    runner = SimpleNamespace(
+        cfg=dict(model=model), _load_from=str(path), _resume=False
+    )
+    if refused:
+        with pytest.raises(CheckpointError, match='is of a compact network'):
+            _choice(runner)
+    else:
+        assert _choice(runner) == str(path)
