@@ -6,7 +6,15 @@ from itertools import chain
 
 from ..comparison import Arm
 from ..costs import epoch_seconds
-from .evidence import AGAINST, FOR, UNCLEAR, Evidence, Finding, by_seed
+from .evidence import (
+    AGAINST,
+    FOR,
+    UNCLEAR,
+    Evidence,
+    Finding,
+    by_seed,
+    in_parts,
+)
 from .text import span
 
 _LOSSES = {'CSKDLoss', 'PSKDLoss', 'DLBLoss'}
@@ -33,9 +41,13 @@ class PublishedClaim:
 
 
 def _beats_combination(evidence: Evidence) -> Iterator[Finding]:
-    for epsd, combined in _controlled(evidence):
-        yield from evidence.better(epsd, combined)
-    yield from _growth(evidence)
+    gains = chain.from_iterable(
+        evidence.better(*pair) for pair in _controlled(evidence)
+    )
+    yield from in_parts(
+        ('the comparison itself', 'pairs of both', gains),
+        ('the growth', 'pairs at two sparsities', _growth(evidence)),
+    )
 
 
 def _growth(evidence: Evidence) -> Iterator[Finding]:
@@ -124,14 +136,18 @@ def _all_losses(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _beats_baselines(evidence: Evidence) -> Iterator[Finding]:
+    plain, fair = [], []
     for epsd in evidence.arms('epsd'):
+        for other in evidence.beside(epsd, 'prune-only'):
+            plain += evidence.better(epsd, other)
         controls = set(_partners(evidence, epsd))
-        for other in chain(
-            evidence.beside(epsd, 'prune-only'),
-            evidence.beside(epsd, 'simple-combination', 'training'),
-        ):
+        for other in evidence.beside(epsd, 'simple-combination', 'training'):
             if other not in controls:
-                yield from evidence.better(epsd, other)
+                fair += evidence.better(epsd, other)
+    yield from in_parts(
+        ('baselines without it', 'a criterion and plain training', plain),
+        ('the fair control', 'another criterion, then the same loss', fair),
+    )
 
 
 def _no_collapse(evidence: Evidence) -> Iterator[Finding]:

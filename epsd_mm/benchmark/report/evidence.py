@@ -1,7 +1,7 @@
 """What cells say of a claim: findings, and a verdict over them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -48,16 +48,22 @@ def overall(findings: Sequence[Finding]) -> str:
         return NOT_TESTED
     if len(counts) == 1:
         return findings[0].verdict
-    tested = [v for v in counts if v in _TESTED]
-    others = [v for v in counts if v not in _TESTED]
+    open_ = counts.pop(NOT_TESTED, 0)
+    described = any(v.startswith(_DESCRIBED) for v in counts)
+    tested, others = (
+        ', '.join(
+            f'{v.removeprefix(_DESCRIBED)} ({n})'
+            for v, n in counts.items()
+            if (v in _TESTED) is wanted
+        )
+        for wanted in (True, False)
+    )
     parts = [
-        ', '.join(f'{v.removeprefix(_DESCRIBED)} ({counts[v]})' for v in group)
-        for group in (tested, others)
+        f'in part: {tested}' if tested else '',
+        f'{_DESCRIBED * described}{others}' if others else '',
+        f'{NOT_TESTED} ({open_})' if open_ else '',
     ]
-    if not tested:
-        return _DESCRIBED + parts[1]
-    described = f'; {_DESCRIBED}{parts[1]}' if others else ''
-    return f'in part: {parts[0]}{described}'
+    return '; '.join(part for part in parts if part)
 
 
 def by_weight(findings: Sequence[Finding]) -> list[Finding]:
@@ -180,6 +186,25 @@ class Evidence:
 
     def _placed(self, what: str, arm: Arm) -> str:
         return what + self.comparison.place(arm.setup)
+
+
+def in_parts(
+    *parts: tuple[str, str, Iterable[Finding]],
+) -> Iterator[Finding]:
+    """What is found of a claim that says several things.
+
+    Args:
+        parts: Of each thing its name, what it takes, and its findings.
+
+    Yields:
+        The findings, and where some part has one, those that have none.
+    """
+    found = [(what, needs, list(each)) for what, needs, each in parts]
+    if any(each for _, _, each in found):
+        for what, needs, each in found:
+            yield from each or [
+                Finding(what, f'takes {needs}', NOT_TESTED, ())
+            ]
 
 
 def by_seed(

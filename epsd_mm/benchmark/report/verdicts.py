@@ -32,7 +32,8 @@ def in_short(comparison: Comparison) -> Section:
     text.append(
         f'{_named(comparison.finished_before)} They are tested once, by an '
         'exact sign-flip test over paired seeds; p is two-sided and adjusted '
-        'for the number of claims (Holm). Nothing else in this report was '
+        'for the number of claims (Holm). A verdict is that of the test, '
+        'whatever the interval beside it. Nothing else in this report was '
         'tested.'
         if rows
         else 'This suite claims nothing: all below are descriptions.'

@@ -100,6 +100,25 @@ def test_epsd_is_compared_with_its_own_combination(found):
     assert growth.figures.startswith('+2.00 [') and '4 pairs' in growth.figures
 
 
+def test_a_claim_of_two_parts_is_not_answered_by_one(make):
+    """One sparsity shows no growth, one random control no fair one."""
+    methods = {n: METHODS[n] for n in ('EPSD', 'combination', 'random')}
+    at = dict(setup='a', first='EPSD', sparsity=0.9)
+    claims = [dict(at, name=n, second=n) for n in ('combination', 'random')]
+    found = answers(make(methods, seeds=7, claims=claims))
+    for name, open_ in (('C1', 'the growth'), ('C8', 'the fair control')):
+        assert said(found[name])[open_] == NOT_TESTED
+        assert overall(found[name]) == (
+            'in part: supported (1); not tested here (1)'
+        )
+
+
+def test_a_part_that_is_open_is_no_description():
+    verdicts = (NO_CLAIM, NOT_TESTED)
+    found = [Finding('what', 'figures', v, ()) for v in verdicts]
+    assert overall(found) == 'no claim (1); not tested here (1)'
+
+
 def test_the_plain_twin_is_compared_at_the_highest_sparsity(found):
     assert said(found['C2']) == {'plain − combination at 0.98': AGAINST}
 
@@ -185,7 +204,7 @@ def test_names_of_methods_decide_nothing(make):
 
 
 def test_two_pairs_claim_nothing(make):
-    compared_ = answers(make(seeds=2))
+    compared_ = answers(make(seeds=2, sparsities=(0.9, 0.98)))
     for name in ('C1', 'C2', 'C3', 'C4', 'C5', 'C8', 'C12'):
         assert {f.verdict for f in compared_[name]} == {NO_CLAIM}
 
