@@ -149,7 +149,7 @@ def run(args: argparse.Namespace, driver: Driver) -> None:
         raise ValueError('--costs has no effect without --dry-run')
     check_metrics(driver.suite)
     if args.executor == 'local':  # other machines may have other disks
-        done = finished(driver)
+        done = entries_in(driver, 'finished')
         check_data(c for c in driver.suite.cells if c.key not in done)
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f'--jobs {args.jobs} must be at least 1')
@@ -182,16 +182,22 @@ def planned(args: argparse.Namespace, driver: Driver) -> str:
     known = {}
     for path in args.costs:
         known |= read_json(path)
-    known |= finished(driver)
+    done = entries_in(driver, 'finished')
+    costs = Costs((known | done).values())
     cells = driver.suite.cells
-    return plan(cells, finished(driver).keys(), Costs(known.values()))
+    failed = {} if args.retry else entries_in(driver, 'failed')
+    text = plan(cells, done.keys() | failed.keys(), costs)
+    left = sum(cell.key in failed for cell in cells)
+    if left:
+        text += f'; {left} failed before, and would run with --retry'
+    return text
 
 
-def finished(driver: Driver) -> dict[str, Entry]:
-    """Finished cells by key; a store is not made for it."""
+def entries_in(driver: Driver, state: str) -> dict[str, Entry]:
+    """Cells in a state by key; a store is not made for it."""
     path = driver.folder / STORE
     entries = Store.existing(path).entries() if path.is_file() else {}
-    return {k: e for k, e in entries.items() if e.state == 'finished'}
+    return {k: e for k, e in entries.items() if e.state == state}
 
 
 def local(args: argparse.Namespace, driver: Driver) -> LocalExecutor:

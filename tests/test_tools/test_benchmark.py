@@ -257,6 +257,10 @@ def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):
     said = capsys.readouterr().out
     assert '1 of 2 cells finished, 1 failed' in said
     assert 'num_classes' in said and '--retry' in said
+    run('benchmark', 'run', *where, '--dry-run')
+    assert '0 cells to run; 1 failed before' in capsys.readouterr().out
+    run('benchmark', 'run', *where, '--dry-run', '--retry')
+    assert '1 cells to run' in capsys.readouterr().out
     with pytest.raises(SystemExit):
         run('benchmark', 'status', *where)
     shown = ' '.join(capsys.readouterr().out.split())

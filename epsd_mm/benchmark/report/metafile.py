@@ -58,7 +58,10 @@ def write_metafile(
             f'{comparison.suite.path}: no cell is finished, so that there '
             'are no results to write: run the suite first'
         )
-    _write(path, dict(Collections=[_COLLECTION], Models=models))
+    collection = dict(_COLLECTION)
+    if not Path(root, collection['README']).is_file():  # another project
+        del collection['README']
+    _write(path, dict(Collections=[collection], Models=models))
 
 
 def add_to_index(

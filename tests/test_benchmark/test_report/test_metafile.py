@@ -14,7 +14,7 @@ ROOT = Path(epsd_mm.__file__).parents[1]
 METHODS = {'dense': dict(variant='dense'), 'EPSD (ours)': dict()}
 
 
-def written(folder, iterations=782.0, **setup):
+def written(folder, iterations=782.0, root=ROOT, **setup):
     suite = suite_of(folder, METHODS, seeds=2, **setup)
     comparison = compared(
         suite,
@@ -25,7 +25,7 @@ def written(folder, iterations=782.0, **setup):
         },
     )
     path = folder / 'metafile.yml'
-    write_metafile(comparison, path, ROOT)
+    write_metafile(comparison, path, root)
     return yaml.safe_load(path.read_text())
 
 
@@ -72,6 +72,10 @@ def test_configs_of_elsewhere_are_refused(tmp_path):
     config.write_text(f'_base_ = {CONFIG!r}')
     with pytest.raises(ValueError, match='mine.py is not inside'):
         written(tmp_path, config=str(config))
+    # Those of a project of one's own, which has no docs of this one.
+    content = written(tmp_path, root=tmp_path, config=str(config))
+    assert content['Models'][0]['Config'] == 'mine.py'
+    assert 'README' not in content['Collections'][0]
 
 
 def test_an_index_names_each_metafile_once(tmp_path):
