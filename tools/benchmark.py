@@ -293,7 +293,13 @@ def metafile(args: argparse.Namespace, driver: Driver) -> None:
 
 def take(args: argparse.Namespace, driver: Driver) -> None:
     count = import_json(driver.store, args.file)
+    foreign = read_json(args.file).keys() - {c.key for c in driver.suite.cells}
     print(f'{count} finished cells taken')
+    if foreign:
+        print(
+            f'{len(foreign)} cells of {args.file} are not in the suite as it '
+            'is now, and are left out of its report'
+        )
 
 
 def renew(args: argparse.Namespace, driver: Driver) -> None:

@@ -194,6 +194,22 @@ def test_a_dry_run_says_what_is_known_and_makes_nothing(
         run('benchmark', 'run', path, '--work-dir', str(work_dir), *known)
 
 
+def test_results_of_another_suite_are_said_to_be_so(
+    finished, where, suite, run, capsys, tmp_path
+):
+    path, work_dir = suite
+    run('benchmark', 'export', *where, '--out', str(tmp_path))
+    file = str(tmp_path / 'results.json')
+    run('benchmark', 'import', path, file, '--work-dir', str(work_dir))
+    said = capsys.readouterr().out
+    assert '2 finished cells taken' in said and 'not in the suite' not in said
+    with open(path, 'a') as text:
+        text.write('sparsities = [0.6]\n')
+    elsewhere = str(work_dir.with_name('elsewhere'))
+    run('benchmark', 'import', path, file, '--work-dir', elsewhere)
+    assert '1 cells of' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('command', ['status', 'report', 'export', 'clean'])
 def test_where_nothing_has_run_nothing_is_made(command, suite, run):
     path, work_dir = suite
