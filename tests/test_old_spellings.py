@@ -35,7 +35,7 @@ def warnings():
         (dict(type='blocks', rows=4, columns=1), Blocks),
         (NM(1, 4), NM),
     ],
-    ids=str,
+    ids=['n_of_m', 'name', 'config', 'blocks', 'object'],
 )
 def test_a_pattern_is_a_structure_and_is_told_once(pattern, cls, warnings):
     settings = Settings.build(sparsity=0.5, pattern=pattern)
