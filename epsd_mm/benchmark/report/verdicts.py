@@ -51,12 +51,16 @@ def _named(finished_before: int | None) -> str:
     """When the claims were named, as far as the folder can show it."""
     if finished_before == 0:
         return 'The claims, and their seeds, were named before anything ran.'
-    cells = {None: 'nobody knows how many', 1: 'one'}
-    count = cells.get(finished_before, str(finished_before))
+    when = 'were not noted before cells ran'
+    if finished_before is not None:
+        cells = (
+            'one cell' if finished_before == 1 else f'{finished_before} cells'
+        )
+        when = f'were noted when {cells} had a result'
     return (
-        f'Mind that the claims, or their seeds, were noted when {count} of '
-        'the cells had a result: nothing here shows that they were named '
-        'before results were seen, which the test takes for granted.'
+        f'Mind that the claims, or their seeds, {when}: nothing in this '
+        'folder shows that they were named before results were seen, which '
+        'the test takes for granted.'
     )
 
 

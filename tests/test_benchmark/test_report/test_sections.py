@@ -58,8 +58,9 @@ def test_a_setup_tests_epsd_where_distillation_helps_dense(
     'finished_before, said',
     [
         (0, 'were named before anything ran'),
-        (3, 'were noted when 3 of the cells had a result'),
-        (None, 'nothing here shows'),
+        (1, 'were noted when one cell had a result: nothing in this folder'),
+        (3, 'were noted when 3 cells had a result: nothing in this folder'),
+        (None, 'were not noted before cells ran: nothing in this folder'),
     ],
 )
 def test_when_claims_were_named_is_said(finished_before, said, tmp_path):
