@@ -64,15 +64,13 @@ def _masks(
         for name, floor, other in zip(names, floors, plain)
     ]
     layers = list(next(iter(masks[names[0]].values())))
-    density = {
-        name: [
-            statistics.mean(
-                m.layers()[layer]['density'] for m in each.values()
-            )
+    density = {}
+    for name, each in masks.items():
+        counts = [m.layers() for m in each.values()]
+        density[name] = [
+            statistics.mean(c[layer]['density'] for c in counts)
             for layer in layers
         ]
-        for name, each in masks.items()
-    }
     empty = [
         [name, str(seed), ', '.join(each.empty_layers())]
         for name, by_seed in masks.items()
