@@ -9,49 +9,17 @@ from torch import nn
 from epsd_mm.families import channel_groups
 from epsd_mm.structure import Width
 
+from ..helpers.families import FAMILIES, tiny_fcos, tiny_rtmdet
 from ..helpers.models import (
-    seeded_model,
-    shipped,
     tiny_cascade,
-    tiny_classifier,
     tiny_faster_rcnn,
     tiny_retinanet,
     tiny_ssd,
     to_float64,
 )
 from ..helpers.narrowing import liven, random_units, with_zeros, without
-from ..helpers.stock import stock
 
-
-def tiny_fcos():
-    """With whole groups of four channels under its normalisation."""
-    cfg = shipped('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py')
-    cfg.backbone = dict(type='ResNet', depth=18, base_channels=4)
-    cfg.backbone.update(stem_channels=4, zero_init_residual=False)
-    cfg.neck.update(in_channels=[4, 8, 16, 32], out_channels=16)
-    cfg.bbox_head.update(in_channels=16, feat_channels=16, num_classes=4)
-    cfg.bbox_head.norm_cfg = dict(type='GN', num_groups=4)
-    return seeded_model(cfg, 0, False)
-
-
-def tiny_rtmdet():
-    return stock('RTMDet')
-
-
-def tiny_yolox():
-    return stock('YOLOX')
-
-
-BUILDS = [
-    tiny_classifier,
-    tiny_retinanet,
-    tiny_ssd,
-    tiny_fcos,
-    tiny_rtmdet,
-    tiny_yolox,
-    tiny_faster_rcnn,
-    tiny_cascade,
-]
+BUILDS = [*FAMILIES, tiny_cascade]
 
 
 @pytest.fixture(scope='module', params=BUILDS, ids=lambda b: b.__name__)
