@@ -75,7 +75,9 @@ def names(file: str) -> list[str]:
     ]
 
 
-FILES = ('tests', 'optional', 'structure', 'docs', 'ray', 'slurm')
+FILES = (
+    *('tests', 'optional', 'structure', 'deploy', 'docs', 'ray', 'slurm'),
+)
 extras = {file: names(file) for file in FILES}
 extras['all'] = sorted(set(sum(extras.values(), [])))
 # Not in `all`: who has the upstream packages must not get these beside them.

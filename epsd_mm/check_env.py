@@ -26,6 +26,7 @@ class Part:
         install (str): What pip has to be told.
         needs (tuple[str]): Parts without which it cannot be tried.
         family (tuple[str]): Any one of these parts is enough.
+        only_for (str): What alone needs it, where most uses do not.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Part:
     install: str
     needs: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
+    only_for: str = ''
 
     @property
     def package(self) -> str:
@@ -112,6 +114,48 @@ PARTS = (
         ('mmcv', 'torchvision'),
         EITHER,
     ),
+    Part(
+        'torch_pruning',
+        ('torch-pruning',),
+        'install torch-pruning==1.6.1',
+        ('torch',),
+        only_for="structure='channels'",
+    ),
+    Part(
+        'onnx',
+        ('onnx',),
+        'install onnx==1.23.2',
+        ('numpy',),
+        only_for='exported files',
+    ),
+    Part(
+        'onnxscript',
+        ('onnxscript',),
+        'install onnxscript==0.7.2',
+        ('onnx',),
+        only_for='tools/export.py',
+    ),
+    Part(
+        'onnxruntime',
+        ('onnxruntime', 'onnxruntime-gpu'),
+        'install onnxruntime==1.32.0',
+        ('numpy',),
+        only_for='exported files',
+    ),
+    Part(
+        'openvino',
+        ('openvino',),
+        'install openvino==2026.4.1',
+        ('numpy',),
+        only_for='files of OpenVINO',
+    ),
+    Part(
+        'nncf',
+        ('nncf',),
+        'install nncf==3.4.0',
+        ('openvino',),
+        only_for='--quantize of tools/export.py',
+    ),
 )
 
 
@@ -131,6 +175,27 @@ def installed_versions() -> dict[str, str]:
                 name.lower().replace('_', '-'), distribution.version
             )
     return found
+
+
+def require(*packages: str, needed_by: str) -> None:
+    """Raise unless packages are installed.
+
+    Args:
+        packages: Names as they are imported, of :data:`PARTS`.
+        needed_by: What cannot work without them, for the message.
+
+    Raises:
+        ImportError: Some are absent; has the line that installs them.
+    """
+    parts = {part.package: part for part in PARTS}
+    absent = [name for name in packages if find_spec(name) is None]
+    if absent:
+        pins = ' '.join(
+            parts[name].install.removeprefix('install ') for name in absent
+        )
+        raise ImportError(
+            f'{needed_by} needs {", ".join(absent)}: {pip(f"install {pins}")}'
+        )
 
 
 def check_python(version: Sequence[int] = sys.version_info) -> list[Finding]:
@@ -170,6 +235,9 @@ def _check_import(
     package = part.package
     if package not in there and there.intersection(part.family):
         text = f'{package} is not installed; only its models need it'
+        return Finding('note', text, pip(part.install))
+    if package not in there and part.only_for:
+        text = f'{package} is not installed; only {part.only_for} needs it'
         return Finding('note', text, pip(part.install))
     if package not in there:
         text = f'{package} is not installed'

@@ -12,7 +12,7 @@ python=${PYTHON:-python3}
 key=$({
   pwd
   cat setup.py requirements/install.sh \
-    requirements/{build,runtime,mminstall,optional,structure,tests}.txt
+    requirements/{build,runtime,mminstall,optional,structure,deploy,tests}.txt
 } | cksum)
 
 say() { printf '== %s\n' "$*"; }
@@ -26,7 +26,7 @@ finished() {
   [[ $(state) == "$key" ]] && "$venv/bin/python" -I -c '
 from importlib.util import find_spec
 names = """torch torchvision cv2 mmengine mmcv mmdet mmpretrain torch_pruning
-  epsd_mm pytest"""
+  onnx onnxscript onnxruntime openvino nncf epsd_mm pytest"""
 assert all(map(find_spec, names.split()))' 2>/dev/null
 }
 
@@ -173,7 +173,8 @@ keep_one_opencv
 # (imaug and mmcv ask for the other opencv, of which pip would warn)
 pip install --no-warn-conflicts \
   -r requirements/runtime.txt -r requirements/optional.txt \
-  -r requirements/structure.txt -r requirements/tests.txt
+  -r requirements/structure.txt -r requirements/deploy.txt \
+  -r requirements/tests.txt
 if ! operators_fit; then
   say 'pip had kept an mmcv that was compiled for another torch'
   pip cache remove onedl_mmcv || true

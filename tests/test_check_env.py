@@ -40,7 +40,7 @@ def test_a_healthy_environment_has_no_errors():
 
 @pytest.mark.parametrize(
     'part',
-    [part for part in PARTS if not part.family],
+    [part for part in PARTS if not part.family and not part.only_for],
     ids=lambda part: part.package,
 )
 def test_a_missing_part_is_an_error_with_its_install_line(part):
@@ -53,7 +53,7 @@ def test_a_missing_part_is_an_error_with_its_install_line(part):
 
 def test_install_lines_are_those_that_were_run_together():
     pins = set()
-    for file in ('runtime', 'mminstall'):
+    for file in ('runtime', 'mminstall', 'structure', 'deploy'):
         lines = (REQUIREMENTS / f'{file}.txt').read_text().split()
         pins |= {line for line in lines if '==' in line}
     for part in PARTS:
@@ -70,6 +70,36 @@ def test_one_model_library_is_enough():
     notes = [each for each in findings if each.level == 'note']
     assert len(notes) == 1
     assert 'onedl-mmpretrain==' in notes[0].remedy
+
+
+def test_what_few_uses_need_may_be_absent_and_is_named():
+    rare = [part for part in PARTS if part.only_for]
+    assert {'onnx', 'onnxruntime', 'openvino', 'nncf'} <= {
+        part.package for part in rare
+    }
+    versions = dict(HEALTHY)
+    for part in rare:
+        del versions[part.sources[0]]
+    findings = check_env.check_imports(versions, load_all_but())
+    assert errors(findings) == []
+    notes = [each for each in findings if each.level == 'note']
+    for part, note in zip(rare, notes, strict=True):
+        assert part.package in note.text and part.only_for in note.text
+        assert note.remedy == f'{sys.executable} -m pip {part.install}'
+
+
+def test_a_tool_names_all_that_it_lacks_with_one_install_line(monkeypatch):
+    lacking = {'onnxruntime', 'nncf'}
+    monkeypatch.setattr(
+        check_env, 'find_spec', lambda name: None if name in lacking else name
+    )
+    check_env.require('onnx', 'openvino', needed_by='a tool')
+    with pytest.raises(ImportError) as caught:
+        check_env.require('onnx', 'onnxruntime', 'nncf', needed_by='a tool')
+    message = str(caught.value)
+    assert message.startswith('a tool needs onnxruntime, nncf: ')
+    (line,) = re.findall(r'pip install (.*)', message)
+    assert set(line.split()) == {'onnxruntime==1.32.0', 'nncf==3.4.0'}
 
 
 def test_no_model_library_at_all_is_an_error():

@@ -224,7 +224,8 @@ def test_library_requirements_are_ranges_and_leave_the_mm_family_open(
         *('matplotlib', 'numpy', 'rich', 'scipy', 'torch')
     }
     extras = dict(section.split(']', 1) for section in sections)
-    files = {'tests', 'optional', 'structure', 'docs', 'ray', 'slurm'}
+    files = {'tests', 'optional', 'structure', 'deploy'}
+    files |= {'docs', 'ray', 'slurm'}
     assert {'all', *files} <= set(extras)
     # `all` beside upstream packages must not bring the other family.
     assert 'onedl' not in extras['all']
