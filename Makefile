@@ -5,13 +5,14 @@ SUITE ?= configs/benchmarks/study.py
 export PYTHON TORCH_ARGS MAX_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test lint install
+.PHONY: help demo study test lint docs install
 
 help:
 	@echo 'make demo     score, prune, train and test a small detector'
 	@echo 'make study    run a small suite of comparisons and report on it'
 	@echo 'make test     run the tests (PYTEST_ARGS="-k masks" chooses)'
 	@echo 'make lint     check style and format'
+	@echo 'make docs     build the site of docs/ into docs/_build/html'
 	@echo 'make install  only fill .venv, which the others do by themselves'
 
 demo: install
@@ -28,6 +29,11 @@ test: install
 lint: install
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
+
+docs: install
+	.venv/bin/python -m pip install --quiet -r requirements/docs.txt
+	.venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going \
+		-b html docs docs/_build/html
 
 install:
 	@bash requirements/install.sh

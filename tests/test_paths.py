@@ -1,13 +1,12 @@
 """Every path that the project names to its readers is there."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/**/*.md'))]
+from tests.helpers.pages import PAGES, ROOT, name
+
 LINK = re.compile(r'\]\((?!\w+:)([^)#]+)')
 OWN = re.compile(
     r'(?<![\w/.\-{])((?:configs|docs|epsd_mm|requirements|tests|tools)/'
@@ -30,7 +29,7 @@ def there(path):
     return (ROOT / path).exists() or (ROOT / f'{path}.md').exists()
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize('page', PAGES, ids=name)
 def test_pages_name_what_is_there(page):
     text = page.read_text()
     missing = [
@@ -53,9 +52,7 @@ METAFILES = sorted(
 )
 
 
-@pytest.mark.parametrize(
-    'path', METAFILES, ids=lambda p: str(p.relative_to(ROOT))
-)
+@pytest.mark.parametrize('path', METAFILES, ids=name)
 def test_metafiles_name_what_is_there(path):
     named = list(paths_of(yaml.safe_load(path.read_text())))
     assert named and [n for n in named if not (ROOT / n).exists()] == []

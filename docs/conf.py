@@ -1,0 +1,26 @@
+"""How the pages of this folder become a site: ``make docs``."""
+
+import epsd_mm
+
+project = 'epsd_mm'
+author = 'The epsd_mm authors'
+copyright = '2026, the epsd_mm authors'
+version = release = epsd_mm.__version__
+
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+exclude_patterns = ['_build']
+
+# Links to sections, such as method.md#channels.
+myst_heading_anchors = 3
+
+autodoc_default_options = {'members': True, 'show-inheritance': True}
+autodoc_member_order = 'bysource'
+# Docstrings say what signatures cannot; those without types need none.
+autodoc_typehints = 'description'
+autodoc_typehints_description_target = 'documented'
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+html_theme = 'furo'
+html_title = f'epsd_mm {release}'
+html_show_sphinx = False

@@ -1,0 +1,142 @@
+"""What the pages show can be run, or at least read, as it stands there."""
+
+import argparse
+import ast
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import epsd_mm
+from tests.helpers.pages import (
+    PAGES,
+    ROOT,
+    blocks_of,
+    commands_of,
+    name,
+    prompted,
+)
+
+TOOLS = ROOT / 'tools'
+of_pages = pytest.mark.parametrize('page', PAGES, ids=name)
+
+
+class ParsedError(Exception):
+    """A tool has understood its command line, and is not run."""
+
+
+@pytest.fixture
+def understand(monkeypatch):
+    """``understand(['tools/train.py', 'CONFIG'])`` parses, as the tool does.
+
+    Raises:
+        SystemExit: The tool has no such option, or other choices.
+    """
+    for folder in (TOOLS / 'analysis_tools', TOOLS):
+        monkeypatch.syspath_prepend(str(folder))
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(self, args=None, namespace=None):
+        parse(self, args, namespace)
+        raise ParsedError
+
+    def call(words):
+        path = ROOT / words[0]
+        spec = importlib.util.spec_from_file_location(
+            f'tool_{path.stem}', path
+        )
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, 'argv', words)
+        monkeypatch.setattr(
+            argparse.ArgumentParser, 'parse_args', parse_and_stop
+        )
+        try:
+            with pytest.raises(ParsedError):
+                module.main()
+        finally:
+            monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse)
+
+    return call
+
+
+def shown_commands(page):
+    text = page.read_text()
+    scripts = [block.content for block in blocks_of(text, 'bash')]
+    scripts += [prompted(block.content) for block in blocks_of(text, 'text')]
+    return [words for script in scripts for words in commands_of(script)]
+
+
+@of_pages
+def test_python_on_a_page_can_be_parsed(page):
+    for block in blocks_of(page.read_text(), 'python'):
+        ast.parse(block.content)
+
+
+@of_pages
+def test_blocks_marked_run_do(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = {'__name__': 'page'}
+    for block in blocks_of(page.read_text(), 'python'):
+        assert set(block.marks) <= {'run'}, block.marks
+        if 'run' in block.marks:
+            exec(compile(block.content, name(page), 'exec'), scope)
+
+
+@of_pages
+def test_tools_take_the_commands_that_a_page_gives_them(page, understand):
+    for words in shown_commands(page):
+        program, *rest = words
+        tools = [word for word in words if re.match(r'tools/\S+\.\w+$', word)]
+        assert all((ROOT / tool).is_file() for tool in tools), words
+        if Path(program).name.startswith('python') and rest[:1] == tools:
+            if not any('…' in word for word in rest):
+                understand(rest)
+
+
+@of_pages
+def test_targets_of_make_and_modules_on_a_page_exist(page):
+    targets = re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.M)
+    for words in shown_commands(page):
+        if words[0] == 'make':
+            assert words[1] in targets, words
+        if '-m' in words and Path(words[0]).name == 'python':
+            module = words[words.index('-m') + 1]
+            assert importlib.util.find_spec(module), words
+
+
+@of_pages
+def test_configs_that_a_page_asks_for_by_name_exist(page):
+    for config in re.findall(r"config_path\('([^']+)'\)", page.read_text()):
+        epsd_mm.config_path(config)
+
+
+class TestThatFaultsAreSeen:
+    def test_an_option_that_a_tool_does_not_have(self, understand):
+        understand(['tools/train.py', 'CONFIG', '--variant', 'dense'])
+        with pytest.raises(SystemExit):
+            understand(['tools/train.py', 'CONFIG', '--sparsities', '0.5'])
+
+    def test_a_choice_that_a_tool_does_not_have(self, understand):
+        with pytest.raises(SystemExit):
+            understand(['tools/train.py', 'CONFIG', '--variant', 'sparse'])
+
+    def test_commands_are_found_in_scripts_and_records(self):
+        script = (
+            'A=1 python tools/x.py \\\n    --y "1 2"  # why\n'
+            'for i in 3 4; do python a.py $i ${i}x; done\n'
+            'cd a && ls | wc\npython -c "\nimport a"\n'
+        )
+        assert commands_of(script) == [
+            ['python', 'tools/x.py', '--y', '1 2'],
+            ['for', 'i', 'in', '3', '4'],
+            ['python', 'a.py', '3', '3x'],
+            ['done'],
+            ['cd', 'a'],
+            ['ls'],
+            ['wc'],
+            ['python', '-c', '\nimport a'],
+        ]
+        assert prompted('$ a \\\n  b\nout\n$ c\n') == 'a \\\n  b\nc\n'
