@@ -86,9 +86,11 @@ def wiring(model: nn.Module, trace: Trace) -> Wiring:
     def forward(model: nn.Module, _: Any) -> list[Tensor]:
         for param in model.parameters():  # some models freeze theirs in eval
             param.requires_grad_(param.is_floating_point())
+        with _offsets_apart(model) as offsets:
+            returned = [t for t in tensors(trace(model)) if t.requires_grad]
         # The product marks an output also where a layer returns it.
-        outputs = [t * 1 for t in tensors(trace(model)) if t.requires_grad]
-        if not outputs:
+        outputs = [t * 1 for t in (*returned, *offsets)]
+        if not returned:
             raise ValueError(
                 f'{type(model).__name__} cannot be traced: none of its '
                 'outputs depends on its weights in a way that autograd sees '
@@ -114,6 +116,44 @@ def wiring(model: nn.Module, trace: Trace) -> Wiring:
 def _no_view(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     """A copy: what changes a view in place hides the layer from autograd."""
     return output.clone()
+
+
+@contextmanager
+def _offsets_apart(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Let what tells deformable convolutions where to look end there.
+
+    Those channels are no features that they read, whether they are given or
+    come from a layer of their own.
+
+    Yields:
+        Them, after the model was called.
+    """
+    offsets: list[Tensor] = []
+
+    def apart(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        offsets.append(value)
+        return value.detach()
+
+    def given(module: nn.Module, args: tuple, kwargs: dict) -> tuple:
+        others = {
+            name: value if name in ('x', 'input') else apart(value)
+            for name, value in kwargs.items()
+        }
+        return (*args[:1], *map(apart, args[1:])), others
+
+    def own(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        return apart(output)
+
+    with ExitStack() as hooks:
+        for module in filter(is_deformable, model.modules()):
+            hook = module.register_forward_pre_hook(given, with_kwargs=True)
+            hooks.callback(hook.remove)
+            for layer in module.children():
+                hook = layer.register_forward_hook(own)
+                hooks.callback(hook.remove)
+        yield offsets
 
 
 def tensors(outputs: Any) -> Iterator[Tensor]:
@@ -226,8 +266,7 @@ def _from_graph(graph: Any) -> Wiring:
 
 
 def _readers(node: Any) -> list[Any]:
-    found = node.dependencies[len(node.inputs) :]
-    return [d for d in found if not _is_offset(node, d.target)]
+    return node.dependencies[len(node.inputs) :]
 
 
 def _mappings(dependency: Any) -> list[Any]:
@@ -242,17 +281,6 @@ def _mappings(dependency: Any) -> list[Any]:
             if any(len(metadata.shape) != 2 for metadata in shapes):
                 return []
     return [each for each in dependency.index_mapping if each is not None]
-
-
-def _is_offset(node: Any, target: Any) -> bool:
-    """Whether it tells a deformable convolution where to look."""
-    if not isinstance(target.module, nn.Module):
-        return False
-    if not is_deformable(target.module):
-        return False
-    modulated = 'Modulated' in type(target.module).__name__
-    features = target.inputs[:: 3 if modulated else 2]
-    return all(node is not each for each in features)
 
 
 def _equal_parts(node: Any, number: int, space: Space) -> Iterator[Wire]:

@@ -18,6 +18,7 @@ from ..helpers.models import (
     to_float64,
 )
 from ..helpers.narrowing import liven, random_units, with_zeros, without
+from ..helpers.stock import stock
 
 BUILDS = [*FAMILIES, tiny_cascade]
 
@@ -144,6 +145,14 @@ def test_convolutions_shared_by_levels_are_normalised_by_all_their_norms():
         f'bbox_head.cls_convs.{level}.0.bn' for level in range(3)
     ]
     assert all(m.normalised for m in group.members if m.role == 'producer')
+
+
+def test_channels_that_say_where_to_look_are_no_features():
+    groups = channel_groups(stock('VFNet'))
+    names = [f'bbox_head.{kind}_convs.0.conv' for kind in ('cls', 'reg')]
+    assert [groups[name].units for name in names] == [32, 32]
+    assert groups[names[0]].layers('consumer') == ['bbox_head.vfnet_cls_dconv']
+    assert 'those of the network' in groups.whole['bbox_head.vfnet_reg']
 
 
 @pytest.mark.parametrize('build', [tiny_faster_rcnn, tiny_rtmdet])

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from mmcv.ops import DeformConv2d
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -146,6 +147,31 @@ def test_parts_of_a_fixed_size_stay_whole():
     groups = find_groups(net, picture())
     assert not groups
     assert 'stem' in groups.whole
+
+
+class Looking(nn.Module):
+    """Looks twice at the same features, in two ways that it computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 24, 3, padding=1)
+        self.offsets = nn.Conv2d(24, 36, 1)
+        self.looks = DeformConv2d(24, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        x = self.features(x).relu()
+        first, second = (o * 1 for o in self.offsets(x).chunk(2, 1))
+        x = self.looks(x, first) + self.looks(x, offset=second)
+        return self.last(x.relu())
+
+
+def test_where_to_look_is_no_feature_of_deformable_convolutions():
+    groups = find_groups(Looking(), picture())
+    assert {n: g.units for n, g in groups.items()} == dict(
+        features=24, looks=8
+    )
+    assert groups['features'].layers('consumer') == ['offsets', 'looks']
 
 
 def test_weights_that_layers_share_go_together():
