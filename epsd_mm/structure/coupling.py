@@ -351,5 +351,5 @@ def _unused(model: nn.Module, places: Iterable[_Place]) -> dict[str, str]:
         elif any(axis.role == 'producer' for axis in sides(module).emitted):
             unknown = f'{name}.weight' not in used
             if unknown and not name.startswith(packed):
-                found[name] = 'no gradient of the traced pass reaches it'
+                found[name] = 'the graph sees no call of it'
     return found

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
-from .groups import Group, Groups
+from .attributes import Repeated, repeated
+from .groups import Group, Groups, Width
 from .widths import widths
 from .wiring import Trace, tensors, traceable
 
@@ -39,30 +40,36 @@ def tried(model: nn.Module, trace: Trace, groups: Groups) -> Groups:
     with traceable(model), torch.no_grad():
         trial = _Trial(model, trace, groups)
         trial.accept([g for g in groups.values() if g.units > 1])
+        trial.accept_repeated(
+            repeated(model, map(groups.__getitem__, trial.refused))
+        )
     kept = []
+    accepted = {group.name: group for group in trial.accepted}
     for name, group in groups.items():
-        if group.units > 1 and name not in trial.refused:
-            kept.append(group)
-            continue
-        reason = trial.refused.get(name, 'nothing would be left of it')
-        for layer in group.layers('producer'):
-            whole.setdefault(layer, reason)
-    return Groups(kept, whole, groups.attributes)
+        if name in accepted:
+            kept.append(accepted[name])
+        elif group.units == 1 or name in trial.refused:
+            reason = trial.refused.get(name, 'its channels go all together')
+            for layer in group.layers('producer'):
+                whole.setdefault(layer, reason)
+    return Groups(kept, whole, trial.attributes)
 
 
 class _Trial:
     """Groups that can be cut together, found by halving those that cannot.
 
     Attributes:
-        refused: Why groups cannot be cut, by name.
+        accepted: Those that can be cut.
+        refused: Why others cannot, by name.
+        attributes: What becomes narrower with them.
     """
 
     def __init__(self, model: nn.Module, trace: Trace, groups: Groups) -> None:
         generator = torch.Generator().manual_seed(0)
         self.refused: dict[str, str] = {}
-        self._accepted: list[Group] = []
+        self.accepted: list[Group] = []
+        self.attributes = dict(groups.attributes)
         self._model = _Traced(model, trace)
-        self._attributes = groups.attributes
         self._names = _names(model)
         self._weights = _random_weights(model, generator)
         self._removed = {
@@ -72,9 +79,9 @@ class _Trial:
 
     def accept(self, groups: list[Group]) -> None:
         """Those that can be cut beside the ones that were accepted before."""
-        reason = self._difference([*self._accepted, *groups])
+        reason = self._difference([*self.accepted, *groups])
         if not reason:
-            self._accepted += groups
+            self.accepted += groups
         elif len(groups) == 1:
             self.refused[groups[0].name] = reason
         else:
@@ -82,10 +89,35 @@ class _Trial:
             self.accept(groups[:half])
             self.accept(groups[half:])
 
+    def accept_repeated(self, found: list[Repeated]) -> None:
+        """Of those that were refused, what attributes must be told of."""
+        before = len(self.accepted)
+        stated = dict(self.attributes)
+        for each in found:
+            self.attributes |= each.attributes
+        self.accept([each.group for each in found])
+        attributes: dict[str, Width] = {}
+        accepted = {group.name for group in self.accepted[before:]}
+        for each in found:
+            if each.group.name in accepted:
+                attributes |= each.attributes
+                for name in each.names:
+                    self.refused.pop(name, None)
+        # Those that say something else, a number of classes perhaps, stay.
+        for last in {path.rpartition('.')[2] for path in attributes}:
+            fewer = {
+                path: width
+                for path, width in attributes.items()
+                if path.rpartition('.')[2] != last
+            }
+            self.attributes = {**stated, **fewer}
+            if not self._difference(self.accepted):
+                attributes = fewer
+        self.attributes = {**stated, **attributes}
+
     def _difference(self, groups: list[Group]) -> str:
         """Why these groups cannot be cut; empty if they can."""
         removed = self._positions(groups)
-        zeros = self._outputs(_zeroed(self._weights, removed), {})
         narrow = _cut(self._weights, removed)
         shapes = {
             name: tensor.shape
@@ -94,11 +126,12 @@ class _Trial:
         }
         model = self._model.model
         try:
-            changes = widths(model, shapes, self._attributes)
+            changes = widths(model, shapes, self.attributes)
             cut = self._outputs(narrow, changes)
         except (RuntimeError, ValueError, AssertionError, IndexError) as e:
             (line, *_) = str(e).splitlines() or [type(e).__name__]
             return f'its model cannot be called without some units: {line}'
+        zeros = self._outputs(_zeroed(self._weights, removed), {})
         if len(zeros) != len(cut) or not all(map(_close, zeros, cut)):
             return 'a unit that is zero still changes the outputs'
         return ''

@@ -1,16 +1,17 @@
 """How channels flow between layers, as torch-pruning's graph has it."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epsd_mm.pruning.layers import is_deformable
+from epsd_mm.pruning.layers import is_deformable, layer_weights
 
 Trace = Callable[[nn.Module], Any]
 
@@ -60,6 +61,17 @@ class Wiring(NamedTuple):
     wires: list[Wire]
 
 
+#: What torch-pruning raises where it cannot follow a model.
+_LOST = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    RecursionError,
+    TypeError,
+)
+
+
 class _Index(NamedTuple):
     """A channel, and the one that it was: what torch-pruning maps."""
 
@@ -86,10 +98,12 @@ def wiring(model: nn.Module, trace: Trace) -> Wiring:
     def forward(model: nn.Module, _: Any) -> list[Tensor]:
         for param in model.parameters():  # some models freeze theirs in eval
             param.requires_grad_(param.is_floating_point())
-        with _offsets_apart(model) as offsets:
+        with _offsets_apart(model) as offsets, _emitted(model) as emitted:
             returned = [t for t in tensors(trace(model)) if t.requires_grad]
+        ends = [*returned, *offsets]
+        ends += _unread(emitted, ends)
         # The product marks an output also where a layer returns it.
-        outputs = [t * 1 for t in (*returned, *offsets)]
+        outputs = [t * 1 for t in ends]
         if not returned:
             raise ValueError(
                 f'{type(model).__name__} cannot be traced: none of its '
@@ -105,7 +119,7 @@ def wiring(model: nn.Module, trace: Trace) -> Wiring:
                 hooks.callback(hook.remove)
         try:
             graph.build_dependency(model, None, forward, verbose=False)
-        except (AssertionError, AttributeError, RecursionError) as e:
+        except _LOST as e:
             raise ValueError(
                 f'{type(model).__name__} cannot be traced by torch-pruning: '
                 f'{type(e).__name__}: {e}'
@@ -154,6 +168,45 @@ def _offsets_apart(model: nn.Module) -> Iterator[list[Tensor]]:
                 hook = layer.register_forward_hook(own)
                 hooks.callback(hook.remove)
         yield offsets
+
+
+@contextmanager
+def _emitted(model: nn.Module) -> Iterator[list[Tensor]]:
+    """What layers return, in the order of their calls."""
+    emitted: list[Tensor] = []
+
+    def note(module: nn.Module, inputs: tuple, output: Any) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            emitted.append(output)
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if layer_weights(module):
+                hook = module.register_forward_hook(note)
+                hooks.callback(hook.remove)
+        yield emitted
+
+
+def _unread(emitted: Sequence[Tensor], ends: Sequence[Tensor]) -> list[Tensor]:
+    """What layers compute and nothing reads: they are called all the same."""
+    seen: set = set()
+    _follow(ends, seen)
+    found = []
+    for tensor in reversed(emitted):
+        if tensor.grad_fn not in seen:
+            found.append(tensor)
+            _follow([tensor], seen)
+    return found
+
+
+def _follow(ends: Iterable[Tensor], seen: set) -> None:
+    """Add all functions of autograd's graph from which tensors come."""
+    waiting = [tensor.grad_fn for tensor in ends]
+    while waiting:
+        function = waiting.pop()
+        if function is not None and function not in seen:
+            seen.add(function)
+            waiting += [before for before, _ in function.next_functions]
 
 
 def tensors(outputs: Any) -> Iterator[Tensor]:
@@ -230,7 +283,11 @@ def _dependency_graph() -> Any:
         def _trace(self, *args, **kwargs):
             # Convolutions of offsets are parts of some deformable ones.
             self.IGNORED_LAYERS_IN_TRACING = []
-            return super()._trace(*args, **kwargs)
+            nodes = super()._trace(*args, **kwargs)
+            for node in nodes.values():
+                if _is(node, '_ConcatOp'):
+                    node.module.concat_sizes = _joined_sizes(node)
+            return nodes
 
     return Graph()
 
@@ -245,7 +302,7 @@ def _from_graph(graph: Any) -> Wiring:
         ends = [graph.get_in_channels(node), graph.get_out_channels(node)]
         read[node] = len(spaces)
         if pruner.prune_in_channels == pruner.prune_out_channels:
-            output = type(node.module).__name__ == '_OutputOp'
+            output = _is(node, '_OutputOp')
             size = 0 if of is None else ends[1] or 0
             spaces.append(Space(of, 'both', size, output, node.pruning_dim))
         else:
@@ -253,44 +310,144 @@ def _from_graph(graph: Any) -> Wiring:
             spaces.append(Space(of, 'emitted', ends[1]))
         emitted[node] = len(spaces) - 1
     links = [
-        (emitted[node], read[dependency.target], _mappings(dependency))
+        (emitted[node], read[dependency.target], mappings)
         for node in nodes
-        # Those to the inputs come first, and say the same backwards.
-        for dependency in _readers(node)
+        for dependency, mappings in _readers(node)
     ]
     _infer_sizes(spaces, links)
     wires = [_wire(spaces, *link) for link in links]
+    wires += _equal_slices(spaces, wires)
     for node, number in read.items():
         wires += _equal_parts(node, number, spaces[number])
     return Wiring(spaces, wires)
 
 
-def _readers(node: Any) -> list[Any]:
-    return node.dependencies[len(node.inputs) :]
+def _readers(node: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """What reads the outputs of a node, and the channels on their way."""
+    steps: dict[Any, list[list[Callable]]] = {}
+    # Those to the inputs come first, and say the same backwards.
+    for dependency in node.dependencies[len(node.inputs) :]:
+        mappings = _mappings(dependency)
+        target = dependency.target
+        if target not in steps:
+            steps[target] = [_parts_read(node, target), _joined(node, target)]
+        parts, places = steps[target]
+        if parts and mappings[0] is not None:
+            mappings[0] = parts.pop(0)
+        if places:
+            mappings[1] = places.pop(0)
+        yield dependency, [step for step in mappings if step is not None]
 
 
-def _mappings(dependency: Any) -> list[Any]:
+def _is(node: Any, kind: str) -> bool:
+    return type(node.module).__name__ == kind
+
+
+def _parts_read(split: Any, reader: Any) -> list[Callable]:
+    """Which parts a node reads; torch-pruning goes by the order of readers."""
+    if not _is(split, '_SplitOp'):
+        return []
+    sizes = _part_sizes(split)
+    return [
+        partial(_part, sum(sizes[:number]), sum(sizes[: number + 1]))
+        for function, number in reader.grad_fn.next_functions
+        if function is split.grad_fn
+    ]
+
+
+def _part_sizes(split: Any) -> list[int]:
+    """Sizes of what a node splits channels into, all of which may be read."""
+    shapes = [m.shape for m in split.grad_fn._input_metadata]
+    axis = split.grad_fn._saved_dim
+    # A negative axis is saved as a very large one.
+    return [shape[axis if axis < len(shape) else -1] for shape in shapes]
+
+
+def _joined(node: Any, concat: Any) -> list[Callable]:
+    """Where a concatenation has what a node emits."""
+    sizes = _joined_sizes(concat) if _is(concat, '_ConcatOp') else None
+    return [
+        partial(_moved, sum(sizes[:place]))
+        for place, each in enumerate(concat.inputs)
+        if sizes and each is node
+    ]
+
+
+def _joined_sizes(concat: Any) -> list[int] | None:
+    """Sizes of what a concatenation joins, where those are surely channels.
+
+    torch-pruning takes those of layers, of whose outputs it may be a part.
+    """
+    shapes = [
+        function._input_metadata[number].shape
+        for function, number in concat.grad_fn.next_functions
+        if hasattr(function, '_input_metadata')
+    ]
+    if concat.grad_fn._saved_dim != 1 or len(shapes) != len(concat.inputs):
+        return None
+    if any(len(shape) == 3 for shape in shapes):  # or those of a sequence
+        return None
+    return [shape[1] for shape in shapes]
+
+
+def _moved(start: int, indices: list[_Index]) -> list[_Index]:
+    return [_Index(i.idx + start, i.root_idx) for i in indices]
+
+
+def _part(start: int, end: int, indices: list[_Index]) -> list[_Index]:
+    return [
+        _Index(i.idx - start, i.root_idx)
+        for i in indices
+        if start <= i.idx < end
+    ]
+
+
+def _mappings(dependency: Any) -> list[Callable | None]:
     """What is done to channel numbers on the way, without wrong guesses.
 
     torch-pruning takes any view of four axes for a flattening where a linear
     layer that comes later has as many columns.
     """
     for node in (dependency.source, dependency.target):
-        if type(node.module).__name__ == '_ReshapeOp':
+        if _is(node, '_ReshapeOp'):
             shapes = getattr(node.grad_fn, '_input_metadata', ())
             if any(len(metadata.shape) != 2 for metadata in shapes):
-                return []
-    return [each for each in dependency.index_mapping if each is not None]
+                return [None, None]
+    return [*dependency.index_mapping]
 
 
 def _equal_parts(node: Any, number: int, space: Space) -> Iterator[Wire]:
     """What ``chunk`` makes equal parts of must stay so: they go together."""
-    sizes = getattr(node.module, 'split_sizes', None) or []
-    if type(node.module).__name__ == '_SplitOp' and len({*sizes}) == 1:
-        first = torch.arange(sizes[0])
-        for start in range(sizes[0], space.size, sizes[0]):
-            pairs = torch.stack([first, first + start], dim=1)
-            yield Wire(number, number, pairs, first[:0])
+    if not _is(node, '_SplitOp'):
+        return
+    sizes = _part_sizes(node)
+    if len({*sizes}) == 1 and sum(sizes) == space.size:
+        yield from _parts(number, space.size, sizes[0])
+
+
+def _equal_slices(spaces: list[Space], wires: list[Wire]) -> list[Wire]:
+    """The same for slices that make equal parts: ``x[:, : c // 2]``, say."""
+    sliced: dict[int, set[tuple[int, int]]] = {}
+    for wire in wires:
+        sent = wire.pairs[:, 0].unique()
+        if 0 < len(sent) < spaces[wire.source].size:
+            part = int(sent[0]), int(sent[-1]) + 1
+            sliced.setdefault(wire.source, set()).add(part)
+    found = []
+    for number, parts in sliced.items():
+        size = min(end - start for start, end in parts)
+        whole = range(0, spaces[number].size, size)
+        if sorted(parts) == [(start, start + size) for start in whole]:
+            found += _parts(number, spaces[number].size, size)
+    return found
+
+
+def _parts(number: int, size: int, part: int) -> Iterator[Wire]:
+    """Channels of all parts of a space go with those of the first."""
+    first = torch.arange(part)
+    for start in range(part, size, part):
+        pairs = torch.stack([first, first + start], dim=1)
+        yield Wire(number, number, pairs, first[:0])
 
 
 def _infer_sizes(spaces: list[Space], links: list[tuple]) -> None:

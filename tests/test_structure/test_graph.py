@@ -93,7 +93,41 @@ def picture():
     return torch.randn(2, 3, 8, 8, generator=generator)
 
 
-NETS = [Residual, Chunked, Gated, Recurrent]
+class Halved(nn.Module):
+    """Slices that are halves, one of them read twice and joined again."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.one = nn.Conv2d(4, 4, 1)
+        self.two = nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(12, 5, 1)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        half = x.shape[1] // 2
+        one, two = x[:, :half], x[:, half:]
+        x = self.one(one) + self.two(one)
+        return self.last(torch.cat([two, x, one], dim=1))
+
+
+class Unread(nn.Module):
+    """Calls a layer and reads nothing of it, as some backbones do."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.unread = nn.Conv2d(8, 6, 1)
+        self.after = nn.Conv2d(6, 6, 1)
+        self.last = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        self.after(self.unread(x))
+        return self.last(x)
+
+
+NETS = [Residual, Chunked, Halved, Gated, Unread, Recurrent]
 
 
 @pytest.mark.parametrize('build', NETS)
@@ -139,6 +173,19 @@ def test_parts_that_must_be_of_equal_size_go_together():
     assert list(groups) == ['stem']
     weight, *_ = groups['stem'].members
     assert weight.index.tolist() == [[u, u + 4, u + 8] for u in range(4)]
+
+
+def test_slices_that_are_equal_parts_go_together():
+    groups = find_groups(Halved(), picture())
+    assert (groups['stem'].units, groups['stem'].channels) == (4, 2)
+    assert groups['one'].layers('consumer') == ['last']
+
+
+def test_layers_that_nothing_reads_become_narrower_with_what_they_read():
+    groups = find_groups(Unread(), picture())
+    assert groups['stem'].layers('consumer') == ['unread', 'last']
+    assert groups['unread'].layers('consumer') == ['after']
+    assert groups.whole.keys() == {'after', 'last'}
 
 
 def test_parts_of_a_fixed_size_stay_whole():
@@ -269,7 +316,7 @@ def test_a_function_of_its_own_calls_the_network_and_says_what_it_returns():
     assert not groups
     assert groups.whole == {
         'first': 'its outputs are those of the network',
-        'last': 'no gradient of the traced pass reaches it',
+        'last': 'the graph sees no call of it',
     }
 
 
@@ -327,7 +374,7 @@ def test_layers_hidden_by_a_reentrant_checkpoint_stay_whole():
     hidden = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     groups = find_groups(Checkpointed(hidden), torch.randn(3, 8))
     assert not groups
-    assert 'no gradient' in groups.whole['between.0']
+    assert 'no call' in groups.whole['between.0']
 
 
 def test_frozen_layers_are_followed_too():
