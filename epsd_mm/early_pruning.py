@@ -3,7 +3,8 @@
 import copy
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from .compaction import WidthTable, compare, shrink
+from .compaction import WidthTable, check_training, compare, shrink
 from .config_types import PRETRAINED, type_name
 from .engine.hooks import EPSDHook
 from .engine.safe_loading import CheckpointError, load_values
@@ -56,6 +57,7 @@ def prune_before_training(
     """
     _refuse_outcome(folder)
     told = _without_run(cfg)
+    cfg = _renamed(cfg)
     cfg.work_dir = str(folder)
     if checkpoint is not None:
         cfg.load_from, cfg.resume = checkpoint, False
@@ -69,7 +71,8 @@ def prune_before_training(
         told.model = _initialised(told.model)
         _write(folder, told, model, classes)
     else:
-        _write_compact(folder, told, model, hook.channels, classes)
+        losses = partial(_losses, next(iter(runner.train_dataloader)))
+        _write_compact(folder, told, model, hook.channels, classes, losses)
 
 
 def compact_trained(cfg: Config, folder: Path, checkpoint: str) -> None:
@@ -140,6 +143,7 @@ def _write_compact(
     model: nn.Module,
     channels: Channels,
     classes: Mapping | None,
+    losses: Callable[[nn.Module], Any] | None = None,
 ) -> None:
     groups = channel_groups(model)
     channels = channels.in_all(groups)
@@ -147,6 +151,8 @@ def _write_compact(
     whole = copy.deepcopy(model)
     table = shrink(model, groups, channels)
     compared = compare(whole, model, example_call(whole))
+    if losses is not None:
+        check_training(whole, model, losses)
     logger = MMLogger.get_current_instance()
     logger.info(
         f'{channels.kept:,} of {channels.total:,} units are kept, and '
@@ -170,6 +176,11 @@ def _write_compact(
     )
     apply_pruned(cfg)
     _write(folder, cfg, model, classes, channels)
+
+
+def _losses(batch: Any, model: nn.Module) -> Any:
+    data = model.data_preprocessor(copy.deepcopy(batch), training=True)
+    return model(**data, mode='loss')
 
 
 def _write(
@@ -240,6 +251,18 @@ def _without_files(inits: Any) -> Any:
         left = [i for i in inits if type_name(i) not in PRETRAINED]
         return left or None
     return None if type_name(inits) in PRETRAINED else inits
+
+
+def _renamed(cfg: Config) -> Config:
+    """A config that a runner does not save as ``config.py``.
+
+    It is of the network before, and the folder may be that of a failure.
+    """
+    path = Path(cfg.filename or 'pruned.py')
+    name = f'of_{path.name}' if path.name == 'config.py' else path.name
+    return Config(
+        cfg._cfg_dict, cfg_text=cfg.text, filename=str(path.with_name(name))
+    )
 
 
 def _without_run(cfg: Config) -> Config:

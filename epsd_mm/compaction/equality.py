@@ -56,6 +56,40 @@ def compare(zeros: nn.Module, narrow: nn.Module, call: Call) -> Comparison:
     return Comparison(worst, [n for n in cut if cut[n] != whole[n]])
 
 
+def check_training(
+    zeros: nn.Module, narrow: nn.Module, call: Callable[[nn.Module], Any]
+) -> None:
+    """Call both as a training step does: with layers that only it uses.
+
+    Args:
+        zeros: Left as it is.
+        narrow: Left as it is.
+        call: Calls a network on a batch, and returns its losses.
+
+    Raises:
+        ValueError: Only the one with zeros can be called so.
+    """
+    try:
+        _trained(narrow, call)
+    except Exception as error:  # whatever a layer says to other widths
+        _trained(zeros, call)  # or it could not be trained anyway
+        (line, *_) = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(
+            'the network without the removed channels cannot be trained, as '
+            'the one with zeros in their place can: layers that only '
+            f'training uses are not made narrow ({line}); name in '
+            'exclude=[...] of EPSDHook the layers whose outputs those read; '
+            'nothing was written'
+        ) from error
+
+
+def _trained(model: nn.Module, call: Callable[[nn.Module], Any]) -> None:
+    with traceable(model), torch.no_grad():
+        for module in model.modules():
+            module.training = True
+        call(model)
+
+
 def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
     if one.shape != other.shape:
         return float('inf')

@@ -364,30 +364,39 @@ def _part_sizes(split: Any) -> list[int]:
 
 
 def _joined(node: Any, concat: Any) -> list[Callable]:
-    """Where a concatenation has what a node emits."""
-    sizes = _joined_sizes(concat) if _is(concat, '_ConcatOp') else None
+    """Where a concatenation of channels has what a node emits."""
+    if not _is(concat, '_ConcatOp') or concat.grad_fn._saved_dim != 1:
+        return []
+    shapes = _joined_shapes(concat)
+    if not shapes or len(shapes[0]) == 3:  # channels, or a sequence
+        return []
     return [
-        partial(_moved, sum(sizes[:place]))
+        partial(_moved, sum(shape[1] for shape in shapes[:place]))
         for place, each in enumerate(concat.inputs)
-        if sizes and each is node
+        if each is node
     ]
 
 
 def _joined_sizes(concat: Any) -> list[int] | None:
-    """Sizes of what a concatenation joins, where those are surely channels.
+    """Sizes of what a concatenation joins.
 
     torch-pruning takes those of layers, of whose outputs it may be a part.
     """
+    axis = concat.grad_fn._saved_dim
+    return [
+        shape[axis if axis < len(shape) else -1]
+        for shape in _joined_shapes(concat)
+    ] or None
+
+
+def _joined_shapes(concat: Any) -> list[torch.Size]:
+    """Shapes of what it joins; none where some of that is constant."""
     shapes = [
         function._input_metadata[number].shape
         for function, number in concat.grad_fn.next_functions
         if hasattr(function, '_input_metadata')
     ]
-    if concat.grad_fn._saved_dim != 1 or len(shapes) != len(concat.inputs):
-        return None
-    if any(len(shape) == 3 for shape in shapes):  # or those of a sequence
-        return None
-    return [shape[1] for shape in shapes]
+    return shapes if len(shapes) == len(concat.inputs) else []
 
 
 def _moved(start: int, indices: list[_Index]) -> list[_Index]:

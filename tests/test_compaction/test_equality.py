@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from epsd_mm.compaction import compare, shrink
+from epsd_mm.compaction import check_training, compare, shrink
 from epsd_mm.structure import Channels, find_groups
 
 
@@ -52,3 +52,39 @@ def test_networks_that_differ_are_refused(pair):
     narrow[3].bias.data.fill_(float('nan'))
     with pytest.raises(ValueError, match='nothing was written'):
         compare(zeros, narrow, call)
+
+
+class Auxiliary(nn.Module):
+    """Has a layer that only training uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+        self.only_trained = nn.Linear(6, 3)
+
+    def forward(self, x):
+        outputs = self.body(x)
+        if self.training:
+            outputs = outputs + self.only_trained(self.body[0](x))
+        return outputs
+
+
+def test_a_layer_that_only_training_uses_is_told_of():
+    zeros = Auxiliary().eval()
+    zeros.body[0].weight.data[:2] = zeros.body[0].bias.data[:2] = 0
+    narrow = copy.deepcopy(zeros)
+    check_training(zeros, narrow, call)
+    groups = find_groups(narrow, torch.rand(1, 4))
+    shrink(narrow, groups, Channels({'body.0': torch.arange(6) > 1}))
+    compare(zeros, narrow, call)
+    with pytest.raises(ValueError, match='only training uses .*exclude='):
+        check_training(zeros, narrow, call)
+    assert not zeros.training and not narrow.body.training
+
+
+def test_a_network_that_cannot_be_trained_anyway_tells_so_itself():
+    def fails(model):
+        raise KeyError('no labels')
+
+    with pytest.raises(KeyError, match='no labels'):
+        check_training(network(), network(), fails)

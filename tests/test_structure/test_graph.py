@@ -127,7 +127,24 @@ class Unread(nn.Module):
         return self.last(x)
 
 
-NETS = [Residual, Chunked, Halved, Gated, Unread, Recurrent]
+class Sequence(nn.Module):
+    """Joins positions of two maps in one sequence, as some pyramids do."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine = nn.Conv2d(3, 6, 3)
+        self.coarse = nn.Conv2d(3, 6, 3, stride=2)
+        self.token = nn.Linear(6, 8)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        maps = [self.fine(x).relu(), self.coarse(x).relu()]
+        rows = [each.flatten(2).transpose(1, 2) for each in maps]
+        tokens = [self.token(row) for row in rows]
+        return self.last(torch.cat(tokens, dim=1).relu().mean(1))
+
+
+NETS = [Residual, Chunked, Halved, Sequence, Gated, Unread, Recurrent]
 
 
 @pytest.mark.parametrize('build', NETS)

@@ -9,10 +9,12 @@ from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
+from mmpretrain.models import ResNet_CIFAR
 
 from epsd_mm.pruning import weight_count
 
-from ..helpers.runners import tiny_detector_cfg
+from ..helpers.datasets import picture_folder
+from ..helpers.runners import tiny_classifier_cfg, tiny_detector_cfg
 
 UNITS = dict(type='channels', multiple_of=1)
 EPSD = dict(
@@ -185,6 +187,39 @@ def test_a_trained_network_is_pruned_and_pruned_again(
     torch.save(dict(meta={}, state_dict=narrow.state_dict()), path)
     with pytest.raises(SystemExit, match='is not of the network'):
         run('prune', config, '--out', tmp_path / 'c', '--checkpoint', path)
+
+
+@MODELS.register_module()
+class TrainedAlong(ResNet_CIFAR):
+    """With a layer that only training calls."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.only_trained = torch.nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        found = super().forward(x)
+        if self.training:
+            self.only_trained(found[-1])
+        return found
+
+
+def test_what_cannot_be_trained_leaves_no_config(run, tmp_path):
+    pictures = picture_folder(tmp_path / 'pictures')
+    cfg = tiny_classifier_cfg(pictures, tmp_path / 'of', EPSD)
+    cfg.default_hooks.epsd.sd_loss = None
+    cfg.model.backbone.type = 'TrainedAlong'
+    cfg.pop('work_dir')
+    cfg.dump(tmp_path / 'config.py')
+    for _ in range(2):  # the first leaves nothing in the way
+        with pytest.raises(SystemExit, match='cannot be trained'):
+            run('prune', tmp_path / 'config.py', '--out', tmp_path / 'out')
+        assert not (tmp_path / 'out' / 'config.py').exists()
+    assert not (tmp_path / 'out' / 'init.pth').exists()
+    whole = "default_hooks.epsd.exclude=['backbone.layer2.*']"
+    options = ('--out', tmp_path / 'out', '--cfg-options', whole)
+    run('prune', tmp_path / 'config.py', *options)
+    assert (tmp_path / 'out' / 'config.py').is_file()
 
 
 def test_what_is_there_is_not_written_over(compact, config, run):
