@@ -27,7 +27,7 @@ class BuildWithMim(build_py):
             self._copy()
 
     def get_source_files(self) -> list[str]:
-        own = ('requirements/*.txt', 'requirements/*.sh')
+        own = ('requirements/*.txt', 'requirements/*.sh', 'CHANGELOG.md')
         extra = [path for pattern in own for path in ROOT.glob(pattern)]
         extra += [source for source, _ in self._mim_files()]
         return super().get_source_files() + [

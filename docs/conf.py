@@ -13,7 +13,6 @@ exclude_patterns = ['_build']
 # Links to sections, such as method.md#channels.
 myst_heading_anchors = 3
 
-autodoc_default_options = {'members': True, 'show-inheritance': True}
 autodoc_member_order = 'bysource'
 # Docstrings say what signatures cannot; those without types need none.
 autodoc_typehints = 'description'
@@ -24,3 +23,5 @@ napoleon_use_rtype = False
 html_theme = 'furo'
 html_title = f'epsd_mm {release}'
 html_show_sphinx = False
+html_static_path = ['_static']
+html_css_files = ['site.css']

@@ -63,3 +63,20 @@ def test_a_path_that_is_gone_is_noticed():
     assert LINK.findall(text) == ['gone.md']
     own = [p for p in OWN.findall(text) if not PLACEHOLDER.search(p)]
     assert own == ['tools/gone.py']
+
+
+def ordered(page):
+    """The pages that a page puts into the order of the site."""
+    for tree in re.findall(r'```{toctree}\n(.*?)```', page.read_text(), re.S):
+        for line in tree.splitlines():
+            if line and not line.startswith(':'):
+                target = re.search(r'<(.+)>|(\S+)', line)
+                yield page.parent / f'{target[1] or target[2]}.md'
+
+
+def test_each_page_has_its_place_in_the_order_of_the_site():
+    docs = [page for page in PAGES if page.is_relative_to(ROOT / 'docs')]
+    order = [ROOT / 'docs/index.md']
+    for page in order:
+        order += ordered(page)
+    assert sorted(order) == docs
