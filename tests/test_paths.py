@@ -70,8 +70,9 @@ def ordered(page):
     for tree in re.findall(r'```{toctree}\n(.*?)```', page.read_text(), re.S):
         for line in tree.splitlines():
             if line and not line.startswith(':'):
-                target = re.search(r'<(.+)>|(\S+)', line)
-                yield page.parent / f'{target[1] or target[2]}.md'
+                # Alone, or behind its short name: `Bad boxes <bad_boxes>`.
+                target = re.search(r'([^\s<>]+)>?$', line)[1]
+                yield page.parent / f'{target}.md'
 
 
 def test_each_page_has_its_place_in_the_order_of_the_site():
