@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ from .wiring import Trace, tensors, traceable
 #: Of the largest output. Single precision comes to 1e-5 in deep networks;
 #: what a unit should not have touched changes by far more.
 _TOLERANCE = 1e-3
+
+#: How often weights are drawn, until outputs are equal. They may differ by
+#: chance where a network sorts, as those that choose queries do: two values
+#: that rounding brings into another order are enough.
+_DRAWS = 2
 
 #: A tensor's name, its axis, and the role of its positions.
 _Where = tuple[str, int, str]
@@ -56,7 +62,10 @@ def tried(model: nn.Module, trace: Trace, groups: Groups) -> Groups:
 
 
 class _Trial:
-    """Groups that can be cut together, found by halving those that cannot.
+    """Groups that can be cut together, and those that cannot.
+
+    Suspected first are those with a part in the module that fails; where
+    none is, halving finds them.
 
     Attributes:
         accepted: Those that can be cut.
@@ -70,8 +79,12 @@ class _Trial:
         self.accepted: list[Group] = []
         self.attributes = dict(groups.attributes)
         self._model = _Traced(model, trace)
+        self._failed: str | None = None
+        self._zeros: dict[tuple[int, tuple[str, ...]], list[Tensor]] = {}
         self._names = _names(model)
-        self._weights = _random_weights(model, generator)
+        self._drawn = [
+            _random_weights(model, generator) for _ in range(_DRAWS)
+        ]
         self._removed = {
             name: _some_units(group.units, generator)
             for name, group in groups.items()
@@ -79,18 +92,25 @@ class _Trial:
 
     def accept(self, groups: list[Group]) -> None:
         """Those that can be cut beside the ones that were accepted before."""
+        if not groups:
+            return
         reason = self._difference([*self.accepted, *groups])
         if not reason:
             self.accepted += groups
         elif len(groups) == 1:
             self.refused[groups[0].name] = reason
         else:
-            half = len(groups) // 2
-            self.accept(groups[:half])
-            self.accept(groups[half:])
+            suspects = self._suspects(groups)
+            if len(suspects) in (0, len(groups)):
+                suspects = groups[len(groups) // 2 :]
+            names = {group.name for group in suspects}
+            self.accept([g for g in groups if g.name not in names])
+            self.accept(suspects)
 
     def accept_repeated(self, found: list[Repeated]) -> None:
         """Of those that were refused, what attributes must be told of."""
+        if not found:
+            return
         before = len(self.accepted)
         stated = dict(self.attributes)
         for each in found:
@@ -104,7 +124,7 @@ class _Trial:
                 for name in each.names:
                     self.refused.pop(name, None)
         # Those that say something else, a number of classes perhaps, stay.
-        for last in {path.rpartition('.')[2] for path in attributes}:
+        for last in sorted({p.rpartition('.')[2] for p in attributes}):
             fewer = {
                 path: width
                 for path, width in attributes.items()
@@ -117,24 +137,53 @@ class _Trial:
 
     def _difference(self, groups: list[Group]) -> str:
         """Why these groups cannot be cut; empty if they can."""
+        names = tuple(sorted(group.name for group in groups))
         removed = self._positions(groups)
-        narrow = _cut(self._weights, removed)
+        for draw, weights in enumerate(self._drawn):
+            try:
+                cut = self._cut_outputs(weights, removed)
+            except (RuntimeError, ValueError, AssertionError, IndexError) as e:
+                (line, *_) = str(e).splitlines() or [type(e).__name__]
+                return f'its model cannot be called without some units: {line}'
+            if (draw, names) not in self._zeros:  # only those of the last
+                zeros = self._outputs(_zeroed(weights, removed), {})
+                self._zeros = {(draw, names): zeros}
+            if _all_close(self._zeros[draw, names], cut):
+                return ''
+        return 'a unit that is zero still changes the outputs'
+
+    def _cut_outputs(
+        self, weights: Mapping[str, Tensor], removed: Mapping[_Where, Tensor]
+    ) -> list[Tensor]:
+        narrow = _cut(weights, removed)
         shapes = {
             name: tensor.shape
             for name, tensor in narrow.items()
-            if tensor.shape != self._weights[name].shape
+            if tensor.shape != weights[name].shape
         }
         model = self._model.model
-        try:
-            changes = widths(model, shapes, self.attributes)
-            cut = self._outputs(narrow, changes)
-        except (RuntimeError, ValueError, AssertionError, IndexError) as e:
-            (line, *_) = str(e).splitlines() or [type(e).__name__]
-            return f'its model cannot be called without some units: {line}'
-        zeros = self._outputs(_zeroed(self._weights, removed), {})
-        if len(zeros) != len(cut) or not all(map(_close, zeros, cut)):
-            return 'a unit that is zero still changes the outputs'
-        return ''
+        changes = widths(model, shapes, self.attributes)
+        calls: list[str] = []
+        self._failed = None
+        with _calls(model, calls):
+            try:
+                return self._outputs(narrow, changes)
+            except Exception:
+                self._failed = calls[-1] if calls else None
+                raise
+
+    def _suspects(self, groups: list[Group]) -> list[Group]:
+        """Those with a part in the module that failed, or around it."""
+        path, found = self._failed, []
+        while path and not found:
+            inside = f'{path}.'
+            found = [
+                group
+                for group in groups
+                if any(m.name.startswith(inside) for m in group.members)
+            ]
+            path = path.rpartition('.')[0]
+        return found
 
     def _positions(self, groups: list[Group]) -> dict[_Where, Tensor]:
         positions = defaultdict(list)
@@ -247,6 +296,10 @@ def _cut(
     return cut
 
 
+def _all_close(zeros: list[Tensor], cut: list[Tensor]) -> bool:
+    return len(zeros) == len(cut) and all(map(_close, zeros, cut))
+
+
 def _close(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape:
         return False
@@ -258,6 +311,25 @@ def _close(one: Tensor, other: Tensor) -> bool:
         return True
     allowed = _TOLERANCE * one.abs().max()
     return bool((one - other).abs().max() <= allowed)
+
+
+@contextmanager
+def _calls(model: nn.Module, calls: list[str]) -> Iterator[None]:
+    """Note which modules are being called, the innermost one last."""
+
+    def enter(name: str, *_: Any) -> None:
+        calls.append(name)
+
+    def leave(*_: Any) -> None:
+        calls.pop()
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            before = module.register_forward_pre_hook(partial(enter, name))
+            after = module.register_forward_hook(leave)
+            hooks.callback(before.remove)
+            hooks.callback(after.remove)
+        yield
 
 
 @contextmanager

@@ -323,6 +323,21 @@ def test_one_that_cannot_be_cut_does_not_keep_others_whole():
     assert 'zero still' in groups.whole['1']
 
 
+def test_one_that_cannot_be_cut_is_found_where_it_fails():
+    blocks = [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(40)]
+    blocks[20][1] = Lambda(lambda x: x.view(-1, 8) * 2)
+    calls = []
+
+    def trace(net, example):
+        calls.append(1)
+        return net(example)
+
+    net = nn.Sequential(*blocks, nn.Linear(8, 2))
+    groups = find_groups(net, torch.randn(3, 8), trace)
+    assert groups.whole.keys() == {'20.0', '40'}
+    assert len(calls) < 8
+
+
 def test_a_function_of_its_own_calls_the_network_and_says_what_it_returns():
     net = Whole(nn.ReLU())
     groups = find_groups(
