@@ -335,7 +335,7 @@ def test_one_that_cannot_be_cut_is_found_where_it_fails():
     net = nn.Sequential(*blocks, nn.Linear(8, 2))
     groups = find_groups(net, torch.randn(3, 8), trace)
     assert groups.whole.keys() == {'20.0', '40'}
-    assert len(calls) < 8
+    assert len(calls) < 10  # of halving, 17
 
 
 def test_a_function_of_its_own_calls_the_network_and_says_what_it_returns():
