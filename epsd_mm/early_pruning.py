@@ -29,6 +29,7 @@ from .families import channel_groups, example_call, let_heads_go
 from .files import atomic_write, write_text
 from .pruning import weight_count
 from .structure import Channels
+from .structure.coupling import UNSEEN
 from .training import train
 from .version import __version__
 
@@ -151,8 +152,14 @@ def _write_compact(
     whole = copy.deepcopy(model)
     table = shrink(model, groups, channels)
     compared = compare(whole, model, example_call(whole))
+    unseen = [name for name, why in groups.whole.items() if why == UNSEEN]
     if losses is not None:
         check_training(whole, model, losses)
+    elif unseen:
+        MMLogger.get_current_instance().warning(
+            f'not seen, so not made narrower: {", ".join(unseen)}; if one of '
+            'them reads a narrower layer, where training calls it, it fails'
+        )
     logger = MMLogger.get_current_instance()
     logger.info(
         f'{channels.kept:,} of {channels.total:,} units are kept, and '

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from epsd_mm.structure import Width
@@ -28,9 +30,18 @@ def samples(model: nn.Module, image: Tensor) -> list | None:
     if not any(c.__module__.startswith('mmdet.') for c in type(model).__mro__):
         return None
     from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
 
     shape = tuple(image.shape[-2:])
-    sample = DetDataSample()
+    boxes = image.new_tensor([[0, 0, *(size // 2 for size in shape[::-1])]])
+    # One-stage segmentation assigns it before its masks can be predicted.
+    truth = InstanceData(
+        bboxes=boxes,
+        labels=boxes.new_zeros(1, dtype=torch.int64),
+        masks=BitmapMasks([np.ones(shape, np.uint8)], *shape),
+    )
+    sample = DetDataSample(gt_instances=truth)
     sample.set_metainfo(
         dict(
             img_shape=shape,

@@ -18,6 +18,9 @@ from .heads import Attention, attentions
 from .sides import is_convolution, sides
 from .wiring import Space, Wiring
 
+#: Why a layer stays as it is, whatever becomes of what it reads.
+UNSEEN = 'the graph sees no call of it'
+
 _NORMS = (_NormBase, nn.GroupNorm)
 
 
@@ -351,5 +354,5 @@ def _unused(model: nn.Module, places: Iterable[_Place]) -> dict[str, str]:
         elif any(axis.role == 'producer' for axis in sides(module).emitted):
             unknown = f'{name}.weight' not in used
             if unknown and not name.startswith(packed):
-                found[name] = 'the graph sees no call of it'
+                found[name] = UNSEEN
     return found

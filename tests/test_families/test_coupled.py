@@ -8,9 +8,12 @@ from torch import nn
 
 from epsd_mm.families import channel_groups
 from epsd_mm.structure import Width
+from epsd_mm.structure.coupling import UNSEEN
 
 from ..helpers.families import FAMILIES, tiny_fcos, tiny_rtmdet
 from ..helpers.models import (
+    seeded_model,
+    shipped,
     tiny_cascade,
     tiny_faster_rcnn,
     tiny_retinanet,
@@ -145,6 +148,19 @@ def test_convolutions_shared_by_levels_are_normalised_by_all_their_norms():
         f'bbox_head.cls_convs.{level}.0.bn' for level in range(3)
     ]
     assert all(m.normalised for m in group.members if m.role == 'producer')
+
+
+def test_masks_that_wait_for_assigned_boxes_are_followed_too():
+    cfg = shipped('yolact/yolact_r50_1xb8-55e_coco.py')
+    cfg.backbone.update(base_channels=4, stem_channels=4, init_cfg=None)
+    cfg.neck.update(in_channels=[16, 32, 64, 128], out_channels=16)
+    cfg.bbox_head.update(in_channels=16, feat_channels=16)
+    protos = (16, 16, 16, None, 16, 32)
+    cfg.mask_head.update(in_channels=16, proto_channels=protos)
+    groups = channel_groups(seeded_model(cfg, 0, False))
+    prototypes = groups['mask_head.protonet.0']
+    assert prototypes.layers('consumer') == ['mask_head.protonet.2']
+    assert groups.whole['mask_head.segm_branch.segm_conv'] == UNSEEN
 
 
 def test_channels_that_say_where_to_look_are_no_features():
