@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mmengine.registry import DATASETS, DefaultScope
+
 from epsd_mm.config_types import type_name
 
 from .leaves import leaf_configs
@@ -47,6 +49,30 @@ def check_configured_class_names(
                 if isinstance(classes, str) and not _may_be_read(classes):
                     _refuse_path(classes, loader)
                     _refuse_string(classes, type_name(leaf))
+
+
+def configured_classes(cfg: Mapping, loader: str) -> tuple[str, ...] | None:
+    """The classes of a loader's data set, which is not built for it.
+
+    Args:
+        cfg: A config (mmengine's ``Config``) of any library.
+        loader: The name of the data loader.
+
+    Returns:
+        By label, as the config or the class of the data set has them; None
+        where neither does.
+    """
+    for leaf in leaf_configs((cfg.get(loader) or {}).get('dataset')):
+        for given in (leaf.get('metainfo') or {}, leaf):
+            if isinstance(given.get('classes'), (list, tuple)):
+                return tuple(given['classes'])
+        scope = cfg.get('default_scope', 'mmengine')
+        with DefaultScope.overwrite_default_scope(scope):
+            kind = DATASETS.get(type_name(leaf))
+        classes = (getattr(kind, 'METAINFO', None) or {}).get('classes')
+        if classes:
+            return tuple(classes)
+    return None
 
 
 def _may_be_read(path: str) -> bool:

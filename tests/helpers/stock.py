@@ -29,9 +29,17 @@ STOCK = {
 }
 
 
+#: The same, of detectors that are nothing special to scoring.
+PLAIN = {
+    'FCOS': ('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', _DENSE),
+    'ATSS': ('atss/atss_r50_fpn_1x_coco.py', _DENSE),
+    'GFL': ('gfl/gfl_r50_fpn_1x_coco.py', _DENSE),
+}
+
+
 def stock(name, seed=0, strong_heads=False):
     """The detector of this name, for pictures of 96 pixels or more."""
-    config, head = STOCK[name]
+    config, head = (STOCK | PLAIN)[name]
     cfg = shipped(config)
     if name in ('RTMDet', 'YOLOX'):
         _narrow_csp(cfg)

@@ -1,0 +1,302 @@
+"""From a config and a checkpoint to a folder that runs anywhere."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
+from torch import nn
+
+from epsd_mm.check_env import require
+from epsd_mm.compat import repair_ssd_head
+from epsd_mm.config_types import type_name
+from epsd_mm.datasets.class_names import configured_classes
+from epsd_mm.early_pruning import channels_of
+from epsd_mm.engine.safe_loading import CheckpointError, load_values
+from epsd_mm.evaluation.sparsity import layer_sparsity
+from epsd_mm.families.deployable import as_deployed
+from epsd_mm.files import write_text
+from epsd_mm.version import __version__
+
+from . import run
+from .canvas import Canvas, canvas_of
+from .equivalence import compare
+from .onnx_file import write_onnx
+from .run import Metadata
+
+RUNTIMES = ('onnx', 'openvino')
+REPORT = 'report.json'
+_REPORT_VERSION = 1
+_TRACED = (512, 640)  # height and width of no image in particular
+
+
+def export(
+    cfg: Config,
+    checkpoint: str,
+    folder: Path,
+    to: str = 'onnx',
+    size: tuple[int, int] | None = None,
+    dynamic: bool = False,
+    pictures: Sequence[Image.Image] = (),
+    keep_zeros: bool = False,
+) -> Metadata:
+    """Write a network that needs neither torch nor mm, and compare it.
+
+    Args:
+        cfg: Complete config of a classifier or detector.
+        checkpoint: Path of its weights.
+        folder: That is made: ``model.onnx``, or ``model.xml`` and
+            ``model.bin``, ``run.py`` and ``report.json``. One of an earlier
+            export is replaced.
+        to: ``onnx`` or ``openvino``.
+        size: Width and height of images in place of the config's.
+        dynamic: Let width and height of images vary.
+        pictures: Real ones, on which the file is compared with the network.
+        keep_zeros: Export a checkpoint with whole channels at zero as it is.
+
+    Raises:
+        ImportError: What the export needs is not installed.
+        ValueError: The network cannot be exported, or its file computes
+            something else; nothing is written.
+        CheckpointError: The checkpoint is not one of this network.
+        FileExistsError: The folder holds something else.
+    """
+    needed = ['onnx', 'onnxscript', 'onnxruntime']
+    needed += ['openvino'] if to == 'openvino' else []
+    require(*needed, needed_by=f'an export to {to}')
+    if not pictures:
+        raise ValueError(
+            'there is no picture to compare the file with the network on: '
+            'name some with --images, or put the test set of the config into '
+            'place'
+        )
+    _refuse_foreign(folder)
+    model, content = build_model(cfg, checkpoint, keep_zeros)
+    canvas = canvas_of(cfg, size, _divisor(model))
+    _refuse_operators(model)
+    module = as_deployed(model, canvas.order)
+    metadata = _metadata(cfg, model, module, content, canvas)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f'.{folder.name}.', dir=folder.parent
+    ) as draft:
+        new = Path(draft) / 'new'
+        new.mkdir()
+        file = _write(module, metadata, new, to, dynamic)
+        comparison = compare(module, run.load(file), pictures)
+        faults = comparison.faults()
+        if faults:
+            raise ValueError(
+                f'the file does not compute what the network does: '
+                f'{"; ".join(faults)}. Nothing was written'
+            )
+        logger = MMLogger.get_current_instance()
+        logger.info(comparison.summary())
+        shutil.copy(run.__file__, new / 'run.py')
+        report = dict(
+            version=_REPORT_VERSION,
+            epsd_mm=__version__,
+            torch=torch.__version__,
+            config=str(cfg.filename),
+            checkpoint=str(checkpoint),
+            file=file.name,
+            bytes=sum(
+                path.stat().st_size for path in new.glob(f'{file.stem}.*')
+            ),
+            metadata=json.loads(metadata.to_json()),
+            comparison=comparison.figures(),
+        )
+        write_text(new / REPORT, json.dumps(report, indent=2) + '\n')
+        _replace(new, folder)
+    return metadata
+
+
+def build_model(
+    cfg: Config, checkpoint: str, keep_zeros: bool = False
+) -> tuple[nn.Module, Mapping]:
+    """The trained network, in evaluation mode, and its checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, of another network, or
+            of one that should be made compact first.
+    """
+    content = load_values(checkpoint, 'cpu')
+    if not keep_zeros and channels_of(checkpoint, content) is not None:
+        raise CheckpointError(
+            f'{checkpoint} has whole channels at zero, which are still '
+            'computed. Remove them first: tools/prune.py CONFIG --checkpoint '
+            f'{checkpoint} --out DIR, and export DIR/config.py with '
+            'DIR/init.pth; or export it as it is with --keep-zeros'
+        )
+    state = content.get('state_dict', content)
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f'{checkpoint} has no state_dict')
+    config = cfg.model.copy()
+    _forget_pretrained(config)
+    scope = cfg.get('default_scope', 'mmengine')
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(config)
+    repair_ssd_head(model)
+    own = model.state_dict()
+    state = {k.removeprefix('module.'): v for k, v in state.items()}
+    wrong = [
+        f'{name} is of shape {tuple(state[name].shape)} there and '
+        f'{tuple(value.shape)} here'
+        if name in state
+        else f'{name} is not there'
+        for name, value in own.items()
+        if name not in state or state[name].shape != value.shape
+    ]
+    # Buffers of the preprocessor are not saved.
+    wrong = [line for line in wrong if not line.startswith('data_preproc')]
+    if wrong:
+        raise CheckpointError(
+            f'{checkpoint} does not fit the config: {wrong[0]}'
+            + (f', and {len(wrong) - 1} more' if len(wrong) > 1 else '')
+        )
+    model.load_state_dict({k: state[k] for k in own if k in state}, False)
+    return model.eval(), content
+
+
+def _refuse_operators(model: nn.Module) -> None:
+    """Name mmcv's compiled layers, which stop torch in mid-export."""
+    layers = {
+        type(layer).__name__: name
+        for name, layer in model.named_modules()
+        if _is_compiled(layer) and type(layer).__name__ != 'RoIAlign'
+    }
+    if layers:
+        kind, name = next(iter(layers.items()))
+        raise ValueError(
+            f'{type(model).__name__} cannot be exported: {name} is a {kind}, '
+            'an operator of mmcv that an exported file has no form of'
+        )
+
+
+def _is_compiled(layer: nn.Module) -> bool:
+    kinds = type(layer).__mro__
+    return any(kind.__module__.startswith('mmcv.ops') for kind in kinds)
+
+
+def _forget_pretrained(config: Any) -> None:
+    """Weights come from the checkpoint, and nothing is downloaded."""
+    if isinstance(config, Mapping):
+        config.pop('pretrained', None)
+        init = config.get('init_cfg')
+        if isinstance(init, Mapping) and type_name(init) == 'Pretrained':
+            config['init_cfg'] = None
+        for value in config.values():
+            _forget_pretrained(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            _forget_pretrained(value)
+
+
+def _metadata(
+    cfg: Config,
+    model: nn.Module,
+    module: nn.Module,
+    content: Mapping,
+    canvas: Canvas,
+) -> Metadata:
+    detects = hasattr(module, 'count')
+    layers = layer_sparsity(model).values()
+    kept, total = (sum(n) for n in zip(*layers, strict=True))
+    padded = module.pixels.padding_pixel()
+    return Metadata(
+        task='detection' if detects else 'classification',
+        classes=list(_classes(cfg, content)),
+        resize=canvas.resize,
+        width=canvas.width,
+        height=canvas.height,
+        divisor=_divisor(model),
+        pad=list(canvas.pad or padded),
+        score_threshold=module.score_threshold if detects else 0.0,
+        model=type(model).__name__,
+        sparsity=1 - kept / total,
+        compaction='channels removed'
+        if type_name(cfg.model) == 'Compact'
+        else None,
+    )
+
+
+def _divisor(model: nn.Module) -> int:
+    """Of what the width and height of a batch are multiples."""
+    return int(getattr(model.data_preprocessor, 'pad_size_divisor', 1) or 1)
+
+
+def _classes(cfg: Config, content: Mapping) -> Sequence[str]:
+    """Names by label: of the checkpoint, or of the config's test set."""
+    meta = content.get('meta')
+    known = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    names = (known or {}).get('classes') or (known or {}).get('CLASSES')
+    names = names or configured_classes(cfg, 'test_dataloader')
+    if not names:
+        raise ValueError(
+            'neither the checkpoint nor the config says what the classes are '
+            "called: add metainfo=dict(classes=('…',)) to the test set"
+        )
+    return tuple(map(str, names))
+
+
+def _write(
+    module: nn.Module, metadata: Metadata, folder: Path, to: str, dynamic: bool
+) -> Path:
+    shape = (1, 3, metadata.height, metadata.width)
+    if dynamic:
+        # Where a level had a height of one, torch would take it for fixed.
+        shape = (
+            1,
+            3,
+            *(-(-n // metadata.divisor) * metadata.divisor for n in _TRACED),
+        )
+    inputs = [torch.full(shape, 127.0)]
+    names: tuple[list, list] = (['image'], ['probabilities'])
+    if metadata.task == 'detection':
+        inputs.append(torch.tensor([shape[2:]], dtype=torch.float32))
+        names = (['image', 'size'], ['boxes', 'scores', 'labels'])
+    path = folder / 'model.onnx'
+    write_onnx(module, inputs, names, metadata, path, dynamic)
+    return path if to == 'onnx' else _as_openvino(path, metadata)
+
+
+def _as_openvino(path: Path, metadata: Metadata) -> Path:
+    import openvino
+
+    network = openvino.convert_model(path)
+    network.set_rt_info(metadata.to_json(), [run.KEY])
+    openvino.save_model(
+        network, path.with_suffix('.xml'), compress_to_fp16=False
+    )
+    os.remove(path)
+    return path.with_suffix('.xml')
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists():
+        return
+    names = (
+        {path.name for path in folder.iterdir()} if folder.is_dir() else None
+    )
+    if names and not {REPORT, 'run.py'} <= names:
+        raise FileExistsError(
+            f'{folder} holds something else than an earlier export: name '
+            'another folder with --out'
+        )
+    if names is None:
+        raise FileExistsError(f'{folder} is a file: name a folder with --out')
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Put a folder in the place of what was there before."""
+    if folder.exists():
+        os.rename(folder, new.with_name('old'))
+    os.rename(new, folder)

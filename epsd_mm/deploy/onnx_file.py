@@ -1,0 +1,110 @@
+"""A deployable module as an ONNX file."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .onnx_operators import OPSET, translations
+from .run import KEY, Metadata
+
+
+def write_onnx(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    names: tuple[Sequence[str], Sequence[str]],
+    metadata: Metadata,
+    path: Path,
+    dynamic: bool = False,
+) -> None:
+    """Export a module, for batches of any size.
+
+    Args:
+        module: Takes the inputs and returns the outputs.
+        inputs: Examples; images are first.
+        names: Of the inputs and of the outputs.
+        metadata: Written into the file.
+        path: Of the file.
+        dynamic: Let height and width of images be others, too.
+
+    Raises:
+        ValueError: Some of the network cannot be written; says what.
+    """
+    batch = torch.export.Dim('batch', min=1, max=1024)
+    shapes = [{0: batch} for _ in inputs]
+    if dynamic:
+        divisor = metadata.divisor
+        for axis, side in ((2, 'height'), (3, 'width')):
+            cells = torch.export.Dim(f'{side}_cells', min=1, max=8192)
+            shapes[0][axis] = cells if divisor == 1 else divisor * cells
+    # The second image: one alone would be taken for a constant.
+    example = tuple(torch.cat([value, value]) for value in inputs)
+    with _quiet():
+        program = _trace(module, example, tuple(shapes))
+        written = _translate(program, *names)
+    written.model.metadata_props[KEY] = metadata.to_json()
+    written.save(path)
+
+
+def _trace(module: nn.Module, example: tuple, shapes: tuple) -> object:
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                module, example, dynamic_shapes=shapes, strict=False
+            )
+    except Exception as error:  # whatever torch says of what it cannot trace
+        raise ValueError(
+            f'{_model_name(module)} cannot be exported: '
+            f'{type(error).__name__}: {_first_lines(error)}'
+        ) from error
+
+
+def _translate(
+    program: object, inputs: Sequence[str], outputs: Sequence[str]
+) -> object:
+    try:
+        return torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            custom_translation_table=translations(),
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        cause = error.__cause__ or error
+        raise ValueError(
+            f'ONNX lacks an operator of the network: {_first_lines(cause)}'
+        ) from error
+
+
+def _model_name(module: nn.Module) -> str:
+    return type(getattr(module, 'model', module)).__name__
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ' '.join(lines[:3])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter prints of its steps."""
+    root = logging.getLogger('torch.onnx')
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,53 @@
+"""Real images: of files, or of a config's data set."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from PIL import Image
+
+from .run import open_image
+
+_ENDINGS = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
+
+
+def of_paths(paths: Iterable[str]) -> Iterator[Image.Image]:
+    """The images of files and folders, in the order of their names.
+
+    Raises:
+        OSError: There is no such file, or no image in a folder.
+        ValueError: A file is no image.
+    """
+    for path in map(Path, paths):
+        if not path.is_dir():
+            yield open_image(path)
+            continue
+        files = [f for f in sorted(path.rglob('*')) if _is_image(f)]
+        if not files:
+            raise FileNotFoundError(f'there is no image in {path}')
+        yield from map(open_image, files)
+
+
+def of_test_set(
+    cfg: Config, loader: str = 'test_dataloader'
+) -> Iterator[Image.Image]:
+    """The images of a config's data set, before any transform.
+
+    Raises:
+        OSError: The data set is not in its place.
+    """
+    config = cfg[loader]['dataset'].copy()
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dataset = DATASETS.build(config)
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        if 'img' in info:  # an array, as CIFAR's: RGB
+            yield Image.fromarray(np.asarray(info['img'], np.uint8))
+        else:
+            yield open_image(info['img_path'])
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _ENDINGS

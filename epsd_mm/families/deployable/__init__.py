@@ -1,0 +1,5 @@
+"""mm models as plain modules from pixels to final boxes or probabilities."""
+
+from .whole_model import as_deployed
+
+__all__ = ['as_deployed']

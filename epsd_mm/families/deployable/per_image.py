@@ -1,0 +1,83 @@
+"""mm's code for one image, run for a batch in one traceable piece."""
+
+from collections.abc import Callable, Mapping
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from epsd_mm.ops.exportable import join
+
+
+def for_each_image(function: Callable, *batched: Any) -> Any:
+    """What a function returns for each image, stacked.
+
+    Args:
+        function: Takes what is batched, without its first dimension, and
+            returns tensors. Sizes must not depend on values.
+        batched: Tensors, or lists and tuples of them.
+    """
+
+    def traceable(*image: Any) -> Any:
+        with _Traceable():
+            return function(*image)
+
+    return torch.vmap(traceable)(*batched)
+
+
+class _Traceable(TorchFunctionMode):
+    """Replaces operators that fix a batch size or are not batched at all."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.cat, torch.concat):
+            tensors, dim = (*args, kwargs.get('dim', 0))[:2]
+            return join(list(tensors), dim)
+        if func in (Tensor.clamp, Tensor.clamp_, torch.clamp):
+            value, low, high = _limits(args, kwargs)
+            if isinstance(low, Tensor) != isinstance(high, Tensor):
+                limited = _clamp(value, low, high)
+                in_place = func is Tensor.clamp_
+                return value.copy_(limited) if in_place else limited
+        return func(*args, **kwargs)
+
+
+def _limits(args: tuple, kwargs: Mapping) -> tuple:
+    values = dict(zip(('input', 'min', 'max'), args)) | dict(kwargs)
+    return tuple(values.get(name) for name in ('input', 'min', 'max'))
+
+
+def _clamp(value: Tensor, low: Any, high: Any) -> Tensor:
+    """Between a number and a tensor, which torch takes only alike."""
+    if low is not None:
+        several = isinstance(low, Tensor)
+        value = torch.maximum(value, low) if several else value.clamp(min=low)
+    if high is not None:
+        several = isinstance(high, Tensor)
+        value = (
+            torch.minimum(value, high) if several else value.clamp(max=high)
+        )
+    return value
+
+
+def with_globals(owner: Any, method: str, **names: Any) -> None:
+    """Let one object's method see other values of some global names.
+
+    The class and its module stay as they are. Names that its module does
+    not have are left out.
+    """
+    function = getattr(owner, method).__func__
+    known = function.__globals__
+    copied = FunctionType(
+        function.__code__,
+        {**known, **{k: v for k, v in names.items() if k in known}},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copied.__kwdefaults__ = function.__kwdefaults__
+    owner.__dict__[method] = MethodType(copied, owner)

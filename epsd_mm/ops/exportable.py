@@ -1,0 +1,118 @@
+"""Operators of detectors that ``torch.export`` keeps whole, for a file."""
+
+import torch
+from torch import Tensor
+
+_NAMESPACE = 'epsd_mm'
+
+
+@torch.library.custom_op(f'{_NAMESPACE}::select', mutates_args=())
+def select(
+    boxes: Tensor, scores: Tensor, iou: float, count: int
+) -> Tensor:  # of a signature that torch.library can read
+    """Non-maximum suppression of each image of a batch.
+
+    Boxes of which the score is not above zero are left out.
+
+    Args:
+        boxes: As corners, of shape (N, M, 4).
+        scores: Of shape (N, M).
+        iou: Boxes that overlap a better one by more are left out.
+        count: At most so many are selected of an image.
+
+    Returns:
+        Positions of the selected boxes by falling score, of shape
+        (N, count); −1 where there are no more.
+    """
+    from mmcv.ops import nms
+
+    selected = boxes.new_full((len(boxes), count), -1, dtype=torch.int64)
+    for row, image_boxes, image_scores in zip(selected, boxes, scores):
+        above = (image_scores > 0).nonzero()[:, 0]
+        # mmcv knows this one in single precision only.
+        _, kept = nms(
+            image_boxes[above].float(), image_scores[above].float(), iou
+        )
+        kept = above[kept[:count]]
+        row[: len(kept)] = kept
+    return selected
+
+
+@select.register_fake
+def _(boxes, scores, iou, count):
+    return boxes.new_empty((boxes.shape[0], count), dtype=torch.int64)
+
+
+@torch.library.custom_op(f'{_NAMESPACE}::join', mutates_args=())
+def join(tensors: list[Tensor], dim: int) -> Tensor:
+    """``torch.cat``, of which the rule for ``vmap`` fixes no batch size."""
+    return torch.cat(tensors, dim)
+
+
+@join.register_fake
+def _(tensors, dim):
+    return torch.cat(tensors, dim)
+
+
+@join.register_vmap
+def _(info, in_dims, tensors, dim):
+    dims = in_dims[0]
+    batch = next(
+        tensor.shape[d] for tensor, d in zip(tensors, dims) if d is not None
+    )
+    batched = [
+        tensor.expand(batch, *tensor.shape)
+        if d is None
+        else tensor.movedim(d, 0)
+        for tensor, d in zip(tensors, dims)
+    ]
+    return torch.cat(batched, dim + 1 if dim >= 0 else dim), 0
+
+
+@torch.library.custom_op(f'{_NAMESPACE}::roi_align_levels', mutates_args=())
+def roi_align_levels(
+    features: list[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    scales: list[float],
+    height: int,
+    width: int,
+    sampling_ratio: int,
+) -> Tensor:
+    """RoIAlign (aligned, average) of each region from a level of its own.
+
+    Args:
+        features: Of shape (N, C, H, W), level by level.
+        rois: Number of the image and corners, of shape (R, 5).
+        levels: Which level a region is taken from, of shape (R,).
+        scales: Of a level's cells in relation to pixels.
+        height: Of what is returned, in cells.
+        width: Of what is returned, in cells.
+        sampling_ratio: Points along a side of a cell; 0: by its size.
+
+    Returns:
+        Of shape (R, C, height, width).
+    """
+    from mmcv.ops import roi_align
+
+    shape = (len(rois), features[0].shape[1], height, width)
+    aligned = features[0].new_zeros(shape)
+    for level, (feature, scale) in enumerate(zip(features, scales)):
+        of_level = (levels == level).nonzero()[:, 0]
+        if len(of_level):
+            aligned[of_level] = roi_align(
+                feature,
+                rois[of_level],
+                (height, width),
+                scale,
+                sampling_ratio,
+                'avg',
+                True,
+            )
+    return aligned
+
+
+@roi_align_levels.register_fake
+def _(features, rois, levels, scales, height, width, sampling_ratio):
+    shape = (rois.shape[0], features[0].shape[1], height, width)
+    return features[0].new_empty(shape)

@@ -1,0 +1,89 @@
+"""When a file counts as equal to the network, on boxes made by hand."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from epsd_mm.deploy.equivalence import compare
+from epsd_mm.deploy.run import Metadata, Network, Resize, Session
+
+BOXES = np.array([[[0, 0, 20, 10], [5, 5, 30, 30], [0, 0, 0, 0]]], float)
+SCORES = np.array([[0.9, 0.4, 0.0]])
+LABELS = np.array([[1, 0, -1]])
+
+
+class Fixed(nn.Module):
+    """A detector that sees the same in every image."""
+
+    count = 3
+
+    def forward(self, image, size):
+        from epsd_mm.families.deployable.candidates import Selected
+
+        return Selected(
+            torch.tensor(BOXES).to(image),
+            torch.tensor(SCORES).to(image),
+            torch.tensor(LABELS),
+        )
+
+
+def network(boxes=BOXES, scores=SCORES, labels=LABELS):
+    metadata = Metadata('detection', ['a', 'b'], Resize('stretch'), 32, 32)
+    shapes = dict(image=(None, 3, 32, 32), size=(None, 2))
+    return Network(
+        Session(
+            shapes,
+            metadata.to_json(),
+            lambda feed: dict(boxes=boxes, scores=scores, labels=labels),
+        ),
+        metadata,
+    )
+
+
+def faults(**outputs):
+    picture = Image.new('RGB', (40, 40))
+    return compare(Fixed(), network(**outputs), [picture]).faults()
+
+
+def test_equal_outputs_have_no_fault():
+    assert faults() == []
+
+
+def test_the_order_of_boxes_does_not_matter():
+    turned = [1, 0, 2]
+    assert (
+        faults(
+            boxes=BOXES[:, turned],
+            scores=SCORES[:, turned],
+            labels=LABELS[:, turned],
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize('off, allowed', [(5e-5, True), (3e-4, False)])
+def test_scores_may_differ_by_a_ten_thousandth(off, allowed):
+    found = faults(scores=SCORES + [off, 0, 0])
+    assert found == [] if allowed else 'a score differs by 3.0e-04' in found[0]
+
+
+@pytest.mark.parametrize('off, allowed', [(0.009, True), (0.5, False)])
+def test_corners_may_differ_by_what_single_precision_explains(off, allowed):
+    found = faults(boxes=BOXES + off * (SCORES > 0)[..., None])
+    assert found == [] if allowed else 'corner differs by 0.5' in found[0]
+
+
+def test_a_lost_box_and_an_invented_one_are_found():
+    assert '1 boxes have no partner' in faults(scores=SCORES * [1, 0, 0],
+        labels=np.array([[1, -1, -1]]))[0]  # fmt: skip
+    invented = np.array([[1, 0, 0]])
+    found = faults(
+        labels=invented, scores=np.array([[0.9, 0.4, 0.3]]), boxes=BOXES + 0
+    )
+    assert '1 boxes have no partner' in found[0]
+
+
+def test_another_class_is_no_partner():
+    assert 'no partner' in faults(labels=np.array([[0, 1, -1]]))[0]

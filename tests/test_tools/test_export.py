@@ -1,0 +1,166 @@
+"""tools/export.py: a file that computes what the network computes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from epsd_mm.deploy import exporting
+from epsd_mm.deploy import run as runtime
+from epsd_mm.families.deployable import as_deployed
+
+from ..helpers.runners import CLASSES, tiny_detector_cfg
+from ..helpers.scores import spread
+from ..helpers.stock import stock
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, drawn):
+    """A detector's config, its checkpoint, and the model itself."""
+    folder = tmp_path_factory.mktemp('export')
+    cfg = tiny_detector_cfg(drawn / 'VOCdevkit', folder / 'of')
+    for name in ('work_dir', 'experiment_name', 'visualizer'):
+        cfg.pop(name)
+    dataset = cfg.train_dataloader.dataset
+    load, boxes, _, pack = dataset.pipeline
+    resize = dict(type='Resize', scale=(96, 64), keep_ratio=True)
+    cfg.test_dataloader = dict(
+        dataset=dataset.copy() | dict(pipeline=[load, resize, boxes, pack])
+    )
+    path = folder / 'detector.py'
+    cfg.dump(path)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+    spread(model, 96)
+    checkpoint = folder / 'trained.pth'
+    content = dict(
+        state_dict=model.state_dict(),
+        meta=dict(dataset_meta=dict(classes=CLASSES)),
+    )
+    torch.save(content, checkpoint)
+    return path, checkpoint, model
+
+
+@pytest.fixture
+def exported(trained, run):
+    """The folder of a file for any size, written once."""
+    config, checkpoint, _ = trained
+    folder = config.parent / 'exported'
+    if not folder.exists():
+        run('export', config, checkpoint, '--out', folder, '--dynamic')
+    return folder
+
+
+@pytest.fixture
+def at_once(exported, monkeypatch):
+    """An export of another checkpoint writes the file of the first."""
+
+    def copy(module, inputs, names, metadata, path, dynamic):
+        shutil.copy(exported / 'model.onnx', path)
+
+    monkeypatch.setattr(exporting, 'write_onnx', copy)
+
+
+def compare_batch(model, file, shape):
+    generator = torch.Generator().manual_seed(3)
+    image = torch.randn(shape, generator=generator) * 50 + 116
+    size = torch.tensor([shape[2:]] * shape[0]).float()
+    with torch.no_grad():
+        expected = as_deployed(model)(image, size)
+    found = runtime.load(file)(image.numpy(), size.numpy())
+    assert (expected.scores > 0).sum() > 5 * shape[0]
+    for name, value in expected._asdict().items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 64, 96), (3, 3, 128, 64)])
+def test_a_file_finds_the_boxes_of_the_network_in_any_batch(
+    trained, exported, shape
+):
+    compare_batch(trained[2], exported / 'model.onnx', shape)
+
+
+def test_an_export_is_whole_and_compared(exported):
+    names = {path.name for path in exported.iterdir()}
+    assert names == {'model.onnx', 'run.py', 'report.json'}
+    report = json.loads((exported / 'report.json').read_text())
+    assert report['comparison']['images'] == 8  # of the test set
+    for side in ('file', 'torch'):
+        assert report['comparison'][side]['objects'] > 20
+        assert 0 < report['comparison'][side]['score'] < 1e-4
+
+
+def test_what_the_file_says_of_itself(trained, exported):
+    metadata = runtime.load(exported / 'model.onnx').metadata
+    assert metadata.task == 'detection'
+    assert tuple(metadata.classes) == tuple(CLASSES)
+    assert (metadata.width, metadata.height, metadata.divisor) == (96, 64, 32)
+    assert metadata.score_threshold == 0.05
+    mean = trained[2].data_preprocessor.mean.flatten().tolist()
+    assert metadata.pad == pytest.approx(mean)  # which is in RGB here
+
+
+def test_openvino_finds_them_too_and_replaces_an_earlier_export(
+    trained, exported, at_once, run, tmp_path
+):
+    config, checkpoint, model = trained
+    out = tmp_path / 'exported'
+    shutil.copytree(exported, out)
+    run('export', config, checkpoint, '--to', 'openvino', '--out', out)
+    names = {path.name for path in out.iterdir()}
+    assert names == {'model.xml', 'model.bin', 'run.py', 'report.json'}
+    assert list(tmp_path.iterdir()) == [out]
+    compare_batch(model, out / 'model.xml', (2, 3, 64, 96))
+
+
+def test_a_file_that_computes_something_else_is_not_written(
+    trained, at_once, run, tmp_path
+):
+    config, checkpoint, _ = trained
+    content = torch.load(checkpoint, weights_only=True)
+    content['state_dict']['roi_head.bbox_head.fc_cls.bias'][0] += 1
+    torch.save(content, tmp_path / 'other.pth')
+    with pytest.raises(SystemExit, match='does not compute what.*a score'):
+        run('export', config, tmp_path / 'other.pth', '--out', tmp_path / 'x')
+    assert [path.name for path in tmp_path.iterdir()] == ['other.pth']
+
+
+def test_layers_without_a_form_in_a_file_are_named():
+    model = stock('VFNet').eval()
+    with pytest.raises(ValueError, match='vfnet_.*is a DeformConv2d,'):
+        exporting._refuse_operators(model)
+
+
+def refused(run, *args):
+    with pytest.raises(SystemExit) as error:
+        run('export', *args)
+    return str(error.value)
+
+
+def test_bad_input_is_told_in_a_sentence(trained, run, tmp_path, drawn):
+    config, checkpoint, _ = trained
+    out = ('--out', tmp_path / 'new')
+    full = tmp_path / 'full'
+    full.mkdir()
+    (full / 'mine.txt').write_text('mine')
+    told = refused(run, config, checkpoint, '--out', full)
+    assert 'holds something else than an earlier export' in told
+    assert (full / 'mine.txt').read_text() == 'mine'
+    told = refused(run, config, checkpoint, *out, '--size', 100, 64)
+    assert 'say --size 96 64' in told
+    told = refused(run, config, checkpoint, *out, '--images', tmp_path)
+    assert 'there is no image in' in told
+    told = refused(run, config, checkpoint, *out, '--num-images', 0)
+    assert 'must be at least 1' in told
+    content = torch.load(checkpoint, weights_only=True)
+    name = 'backbone.conv1.weight'
+    content['state_dict'][name] = torch.zeros(7, 3, 7, 7)
+    torch.save(content, tmp_path / 'other.pth')
+    told = refused(run, config, tmp_path / 'other.pth', *out)
+    assert f'does not fit the config: {name} is of shape (7, 3, 7, 7)' in told
+    assert not (tmp_path / 'new').exists()
+    assert Config.fromfile(config).test_dataloader  # as the fixture has it
