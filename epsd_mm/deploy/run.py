@@ -538,7 +538,7 @@ def resize(
         return _resize_bilinear(pixels, width, height)
     rows = _cubic_weights(pixels.shape[0], height)
     columns = _cubic_weights(pixels.shape[1], width)
-    result = _mix(_mix(pixels.astype(np.float32), *columns, 1), *rows, 0)
+    result = _mix(_mix(pixels.astype(float), *columns, 1), *rows, 0)
     return np.rint(result).clip(0, 255).astype(np.uint8)
 
 
@@ -585,7 +585,7 @@ def _cubic_weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
         [outer, inner, following, 1 - outer - inner - following]
     )
     neighbours = first + np.arange(-1, 3)[:, None]
-    return neighbours.clip(0, old - 1), weights.astype(np.float32)
+    return neighbours.clip(0, old - 1), np.rint(weights * 2048) / 2048
 
 
 def _mix(
