@@ -52,6 +52,13 @@ def samples(sizes):
     ]
 
 
+def in_order(boxes, scores, labels):
+    """Rows of score, label and corners; equal scores have no order."""
+    rows = torch.cat([scores[:, None], labels[:, None], boxes], dim=1)
+    rounded = [tuple(row) for row in rows.mul(1e3).round().tolist()]
+    return rows[sorted(range(len(rows)), key=rounded.__getitem__)]
+
+
 def _scale(scaled, layer, inputs, output):
     """By what is seen first: at the finest level, where there are several."""
     if layer in scaled:

@@ -14,7 +14,7 @@ from tests.helpers.models import (
     tiny_retinanet,
     tiny_ssd,
 )
-from tests.helpers.scores import samples, spread
+from tests.helpers.scores import in_order, samples, spread
 from tests.helpers.stock import stock
 
 DETECTORS = {
@@ -55,13 +55,6 @@ def pictures(module, sizes, side):
         picture[:, height:] = pixel
         picture[:, :, width:] = pixel
     return image
-
-
-def in_order(boxes, scores, labels):
-    """Rows of score, label and corners; equal scores have no order."""
-    rows = torch.cat([scores[:, None], labels[:, None], boxes], dim=1)
-    rounded = [tuple(row) for row in rows.mul(1e4).round().tolist()]
-    return rows[sorted(range(len(rows)), key=rounded.__getitem__)]
 
 
 @pytest.mark.parametrize('name', DETECTORS)
