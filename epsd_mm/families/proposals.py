@@ -31,7 +31,9 @@ def trace(model: nn.Module, image: Tensor) -> Any:
     from mmengine.structures import InstanceData
 
     features = model.extract_feat(image)
-    outputs = [model.rpn_head(features)]
+    told = samples(model, image)
+    learned = _has_learned_proposals(model)
+    outputs = [] if learned else [model.rpn_head(features)]
     if getattr(model, 'semantic_head', None) is not None:
         outputs.append(model.semantic_head(features))
     sides = image.new_tensor([16, 32, 64, 128, 256, 512, 1024]).repeat(2)
@@ -40,7 +42,8 @@ def trace(model: nn.Module, image: Tensor) -> Any:
     boxed = InstanceData(
         bboxes=boxes, scores=sides * 0, labels=sides.long() * 0
     )
-    told = samples(model, image)
+    if learned:
+        (boxed,) = model.rpn_head.predict(features, told)
     with ExitStack() as hooks:
         for module in filter(_is_extractor, model.modules()):
             hook = module.register_forward_pre_hook(_at_proposals(boxes))
@@ -61,6 +64,11 @@ def trace(model: nn.Module, image: Tensor) -> Any:
     return outputs
 
 
+def _has_learned_proposals(model: nn.Module) -> bool:
+    """Whether proposals are parameters, as Sparse R-CNN's."""
+    return type(model.rpn_head).forward is nn.Module.forward
+
+
 def _heads(roi_head: nn.Module) -> list[nn.Module]:
     """Its parts that predict: one, or one a stage."""
     parts = [*roi_head.children()]
@@ -74,11 +82,12 @@ def _heads(roi_head: nn.Module) -> list[nn.Module]:
 
 def _at_proposals(boxes: Tensor) -> Callable:
     """A hook by which all stages of a cascade look at the same boxes."""
-    image = boxes.new_zeros(len(boxes), 1)
 
     def hook(extractor: nn.Module, inputs: tuple) -> tuple:
         features, rois, *rest = inputs
-        fixed = torch.cat([image[: len(rois)], boxes[: len(rois)]], dim=1)
+        turns = -(-len(rois) // len(boxes))
+        fixed = boxes.repeat(turns, 1)[: len(rois)]
+        fixed = torch.cat([torch.zeros_like(fixed[:, :1]), fixed], dim=1)
         return features, fixed, *rest
 
     return hook

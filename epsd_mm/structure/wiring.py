@@ -287,6 +287,12 @@ def _dependency_graph() -> Any:
             for node in nodes.values():
                 if _is(node, '_ConcatOp'):
                     node.module.concat_sizes = _joined_sizes(node)
+                elif _is(node, '_SplitOp'):
+                    kind = type(node.module)
+                    node.module.__class__ = type(
+                        '_SplitOp', (_SizesByReader, kind), {}
+                    )
+                    vars(node.module)['node'] = node
             return nodes
 
     return Graph()
@@ -343,6 +349,36 @@ def _is(node: Any, kind: str) -> bool:
     return type(node.module).__name__ == kind
 
 
+class _SizesByReader:
+    """Tells torch-pruning the size of what each reader of a split reads.
+
+    Its own are by the order of readers, and of some there are none.
+    """
+
+    @property
+    def split_sizes(self) -> list[int]:
+        node = vars(self)['node']
+        sizes, read = _part_sizes(node), {}
+        numbers = []
+        for reader in node.outputs:
+            waiting = read.setdefault(reader, _numbers_read(node, reader))
+            numbers.append(waiting.pop(0) if waiting else 0)
+        return [sizes[number] for number in numbers]
+
+    @split_sizes.setter
+    def split_sizes(self, sizes: list[int]) -> None:
+        """What torch-pruning believes is not of use."""
+
+
+def _numbers_read(split: Any, reader: Any) -> list[int]:
+    """Numbers of the parts that a node reads."""
+    return [
+        number
+        for function, number in reader.grad_fn.next_functions
+        if function is split.grad_fn
+    ]
+
+
 def _parts_read(split: Any, reader: Any) -> list[Callable]:
     """Which parts a node reads; torch-pruning goes by the order of readers."""
     if not _is(split, '_SplitOp'):
@@ -350,8 +386,7 @@ def _parts_read(split: Any, reader: Any) -> list[Callable]:
     sizes = _part_sizes(split)
     return [
         partial(_part, sum(sizes[:number]), sum(sizes[: number + 1]))
-        for function, number in reader.grad_fn.next_functions
-        if function is split.grad_fn
+        for number in _numbers_read(split, reader)
     ]
 
 

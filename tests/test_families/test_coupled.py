@@ -163,6 +163,27 @@ def test_masks_that_wait_for_assigned_boxes_are_followed_too():
     assert groups.whole['mask_head.segm_branch.segm_conv'] == UNSEEN
 
 
+def test_proposals_that_are_parameters_need_no_head():
+    cfg = shipped('sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py')
+    cfg.backbone.update(base_channels=4, stem_channels=4, init_cfg=None)
+    cfg.neck.update(in_channels=[16, 32, 64, 128], out_channels=16)
+    cfg.rpn_head.update(num_proposals=20, proposal_feature_channel=16)
+    roi = cfg.roi_head
+    roi.update(num_stages=1, stage_loss_weights=[1])
+    roi.proposal_feature_channel = roi.bbox_roi_extractor.out_channels = 16
+    (head,) = roi.bbox_head = roi.bbox_head[:1]
+    head.update(in_channels=16, num_heads=2, feedforward_channels=32)
+    head.dynamic_conv_cfg.update(in_channels=16, feat_channels=8)
+    head.dynamic_conv_cfg.out_channels = 16
+    cfg.train_cfg.rcnn = cfg.train_cfg.rcnn[:1]
+    groups = channel_groups(seeded_model(cfg, 0, False))
+    assert groups['roi_head.bbox_head.0.ffn.layers.0.0'].units == 32
+    assert groups['backbone.layer4.0.conv1'].units == 32
+    for last in ('fc_cls', 'fc_reg'):
+        reason = groups.whole[f'roi_head.bbox_head.0.{last}']
+        assert reason == 'its outputs are those of the network'
+
+
 def test_channels_that_say_where_to_look_are_no_features():
     groups = channel_groups(stock('VFNet'))
     names = [f'bbox_head.{kind}_convs.0.conv' for kind in ('cls', 'reg')]

@@ -56,6 +56,23 @@ class Chunked(nn.Module):
         return self.two(two) + self.one(one)
 
 
+class Shared(nn.Module):
+    """Parts that are read more often than there are parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.one = nn.Conv2d(4, 6, 1)
+        self.two = nn.Conv2d(4, 6, 1)
+        self.last = nn.Conv2d(8, 5, 1)
+        self.other = nn.Conv2d(6, 5, 1)
+
+    def forward(self, x):
+        one, two = self.stem(x).relu().chunk(2, dim=1)
+        x = self.two(two) + self.one(two) + self.one(one)
+        return self.other(x) + self.last(torch.cat([two * 2, one.relu()], 1))
+
+
 class Gated(nn.Module):
     """A unit is squeezed, excited, and multiplied with its gate."""
 
@@ -144,7 +161,8 @@ class Sequence(nn.Module):
         return self.last(torch.cat(tokens, dim=1).relu().mean(1))
 
 
-NETS = [Residual, Chunked, Halved, Sequence, Gated, Unread, Recurrent]
+NETS = [Residual, Chunked, Halved, Shared, Sequence, Gated]
+NETS += [Unread, Recurrent]
 
 
 @pytest.mark.parametrize('build', NETS)
