@@ -3,7 +3,8 @@
 That is among the metrics, and counted by layer: over what the masks of the
 checkpoint cover (in a checkpoint without masks the weights of convolution
 and linear layers) and over all weights, which are the parameters of the
-model.
+model. With --file it is the metric of an exported file, by the same
+evaluators on the same images.
 """
 
 import argparse
@@ -27,7 +28,10 @@ from common import (
     run_of,
 )
 from epsd_mm.config_types import is_mmdet, is_mmpretrain
+from epsd_mm.datasets.class_names import configured_classes
 from epsd_mm.datasets.leaves import leaf_configs
+from epsd_mm.deploy.canvas import channel_order
+from epsd_mm.deploy.file_model import FileModel
 from epsd_mm.engine.checkpoints import loaded_file_named, look_before_loading
 from epsd_mm.engine.runner import build_runner
 from epsd_mm.engine.saved_state import saved_masks
@@ -38,7 +42,10 @@ from epsd_mm.preparation import require_data
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config')
-    parser.add_argument('checkpoint', help='path of the checkpoint')
+    parser.add_argument('checkpoint', nargs='?', help='path of the checkpoint')
+    parser.add_argument(
+        '--file', help='in its place: an exported .onnx or .xml file'
+    )
     parser.add_argument('--work-dir', help='folder for the metrics')
     parser.add_argument('--out', help='dump the predictions, a .pkl file')
     parser.add_argument(
@@ -65,11 +72,35 @@ def configure(args: argparse.Namespace) -> Config:
     cfg = resolve(args, run_of(args))
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    if (args.checkpoint is None) == (args.file is None):
+        raise ValueError(
+            'say what to test: a checkpoint, or with --file an exported file'
+        )
+    if args.file is not None:
+        _take_file(cfg, args)
     if args.show or args.show_dir:
         _draw(cfg, args)
     if args.tta:
         _flip(cfg)
     return cfg
+
+
+def _take_file(cfg: Config, args: argparse.Namespace) -> None:
+    """Let an exported file answer in place of the config's model."""
+    options = dict(tta=args.tta, trust_checkpoint=args.trust_checkpoint)
+    options['launcher'] = cfg.launcher != 'none'
+    for name, given in options.items():
+        if given:
+            raise ValueError(
+                f'--{name.replace("_", "-")} has no effect on an exported '
+                'file: leave it out beside --file'
+            )
+    cfg.model = dict(
+        type=FileModel,
+        file=args.file,
+        classes=configured_classes(cfg, 'test_dataloader'),
+        order=channel_order(cfg),
+    )
 
 
 def _draw(cfg: Config, args: argparse.Namespace) -> None:
@@ -183,6 +214,9 @@ def test(args: argparse.Namespace) -> None:
     with one_sentence():
         cfg = configure(args)
         require_data(cfg, ['test_dataloader'])
+    if args.file is not None:
+        test_file(cfg, args)
+        return
     runner = build_runner(cfg)
     if args.out is not None:
         dump_predictions(runner, cfg, args.out)
@@ -193,6 +227,17 @@ def test(args: argparse.Namespace) -> None:
     runner.test()
     table = sparsity_table(plain_model(runner), sparsity.masked)
     runner.logger.info('\n' + table)
+
+
+def test_file(cfg: Config, args: argparse.Namespace) -> None:
+    """Print the metric of an exported file, and what it says of itself."""
+    with one_sentence((ImportError, OSError, ValueError)):
+        runner = build_runner(cfg)
+    if args.out is not None:
+        dump_predictions(runner, cfg, args.out)
+    with one_sentence():
+        runner.test()
+    runner.logger.info(f'{args.file}: {runner.model.network.metadata}')
 
 
 if __name__ == '__main__':

@@ -79,10 +79,19 @@ def canvas_of(
     if padding and size is None:
         natural = _padded(padding[-1], natural)
     width, height = (-(-side // divisor) * divisor for side in natural)
+    order = _order(steps)
+    return Canvas(resize, width, height, _pad_pixel(padding), order)
+
+
+def channel_order(cfg: Config) -> str:
+    """Of images as a config's test pipeline gives them, see `Canvas`."""
+    return _order(_pipeline(cfg))
+
+
+def _order(steps: Sequence[Mapping]) -> str:
     # Data sets that hold arrays, as CIFAR's, hold them as RGB.
     from_files = 'LoadImageFromFile' in map(type_name, steps)
-    order = 'bgr' if from_files else 'rgb'
-    return Canvas(resize, width, height, _pad_pixel(padding), order)
+    return 'bgr' if from_files else 'rgb'
 
 
 def _check(size: _Size | None, divisor: int) -> None:

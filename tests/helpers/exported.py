@@ -54,13 +54,15 @@ def write_detector(path, metadata=None, canvas=(48, 64)):
 
 
 def write_classifier(path, metadata=None, canvas=(48, 64)):
-    """Says ``light`` with the mean of the pixels over 255."""
+    """Says ``light`` with the mean of red over 255."""
     nodes = [
         _constant('axes', np.array([1, 2, 3])),
         _constant('white', np.array(255, np.float32)),
         _constant('one', np.array(1, np.float32)),
+        _constant('first', np.array([0])),
         _constant('last', np.array([1])),
-        helper.make_node('ReduceMean', ['image', 'axes'], ['m'], keepdims=0),
+        helper.make_node('Slice', ['image', 'first', 'last', 'last'], ['red']),
+        helper.make_node('ReduceMean', ['red', 'axes'], ['m'], keepdims=0),
         helper.make_node('Unsqueeze', ['m', 'last'], ['mean']),
         helper.make_node('Div', ['mean', 'white'], ['light']),
         helper.make_node('Sub', ['one', 'light'], ['dark']),
