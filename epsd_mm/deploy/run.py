@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 #: The name of the metadata in a file.
 KEY = 'epsd_mm'
 VERSION = 1
+PRECISIONS = ('float32', 'int8')
 TASKS = ('detection', 'classification')
 MODES = ('keep_ratio', 'stretch', 'short_edge_then_crop')
 _BACKENDS = ('cv2', 'pillow')
@@ -87,6 +88,7 @@ class Metadata:
         model (str): What the network is called.
         sparsity (float): Share of its weights that is zero, where counted.
         compaction (str): What was removed, in words.
+        precision (str): ``float32``, or ``int8`` of a quantized one.
         version (int): Of this form.
     """
 
@@ -101,6 +103,7 @@ class Metadata:
     model: str = ''
     sparsity: float | None = None
     compaction: str | None = None
+    precision: str = 'float32'
     version: int = field(default=VERSION, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -110,6 +113,7 @@ class Metadata:
                 f'knows {VERSION}: use the run.py that came with it'
             )
         _check_one_of('task', self.task, TASKS)
+        _check_one_of('precision', self.precision, PRECISIONS)
         texts = isinstance(self.classes, (list, tuple)) and all(
             isinstance(name, str) for name in self.classes
         )
@@ -190,12 +194,16 @@ class Session(NamedTuple):
     run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
-def open_file(file: str | Path, threads: int | None = None) -> Session:
+def open_file(
+    file: str | Path, threads: int | None = None, runtime: str | None = None
+) -> Session:
     """Open a file with ONNX Runtime (``.onnx``) or OpenVINO (``.xml``).
 
     Args:
         file: The network.
         threads: That compute; as many as there are cores by default.
+        runtime: Another one that reads ``.onnx``: ``openvino``, or
+            ``tensorrt`` where ONNX Runtime has it.
 
     Raises:
         ImportError: The runtime is not installed.
@@ -203,8 +211,7 @@ def open_file(file: str | Path, threads: int | None = None) -> Session:
         ValueError: It is of another kind, or damaged.
     """
     file = Path(file)
-    opened = {'.onnx': _open_onnx, '.xml': _open_openvino}.get(file.suffix)
-    if opened is None:
+    if file.suffix not in _READERS:
         raise ValueError(f'{file} is neither a .onnx nor a .xml file')
     if not file.is_file():
         raise FileNotFoundError(f'there is no file {file}')
@@ -213,10 +220,20 @@ def open_file(file: str | Path, threads: int | None = None) -> Session:
             f'there is no {file.with_suffix(".bin")}, where the weights of '
             f'{file.name} are'
         )
-    return opened(file, threads)
+    readers = _READERS[file.suffix]
+    if runtime is None:
+        runtime = next(iter(readers))
+    _check_one_of(f'the runtime of {file.name}', runtime, tuple(readers))
+    return readers[runtime](file, threads)
 
 
-def _open_onnx(file: Path, threads: int | None) -> Session:
+def _open_tensorrt(file: Path, threads: int | None) -> Session:
+    return _open_onnx(file, threads, ['TensorrtExecutionProvider'])
+
+
+def _open_onnx(
+    file: Path, threads: int | None, providers: Sequence[str] | None = None
+) -> Session:
     try:
         import onnxruntime
     except ImportError as error:
@@ -228,7 +245,9 @@ def _open_onnx(file: Path, threads: int | None) -> Session:
         options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(
-            str(file), options, providers=onnxruntime.get_available_providers()
+            str(file),
+            options,
+            providers=providers or _without_tensorrt(onnxruntime),
         )
     except Exception as error:  # it has a class for every cause
         raise ValueError(_unreadable(file, 'ONNX Runtime', error)) from error
@@ -243,6 +262,12 @@ def _open_onnx(file: Path, threads: int | None) -> Session:
 
     stored = session.get_modelmeta().custom_metadata_map
     return Session(shapes, stored.get(KEY), run)
+
+
+def _without_tensorrt(onnxruntime: Any) -> list[str]:
+    """What is used unasked: TensorRT takes minutes to start."""
+    slow = 'TensorrtExecutionProvider'
+    return [p for p in onnxruntime.get_available_providers() if p != slow]
 
 
 def _open_openvino(file: Path, threads: int | None) -> Session:
@@ -279,6 +304,16 @@ def _open_openvino(file: Path, threads: int | None) -> Session:
     known = network.has_rt_info([KEY])
     metadata = network.get_rt_info([KEY]).astype(str) if known else None
     return Session(shapes, metadata, run)
+
+
+_READERS: dict[str, dict[str, Callable[[Path, int | None], Session]]] = {
+    '.onnx': dict(
+        onnxruntime=_open_onnx,
+        openvino=_open_openvino,
+        tensorrt=_open_tensorrt,
+    ),
+    '.xml': dict(openvino=_open_openvino),
+}
 
 
 def _absent(package: str, file: Path) -> str:
