@@ -26,8 +26,11 @@ def open_file(task: dict) -> tuple[dict, Callable[[int], float]]:
     session = run['open_file'](file, task['threads'], task['runtime'])
     known = dict(task['known'])
     width, height = task['size'] or _size(session.shapes, known, file)
-    files = [file, file.with_suffix('.bin'), Path(f'{file}.data')]
-    known['bytes'] = sum(f.stat().st_size for f in files if f.is_file())
+    weights = file.with_suffix('.bin') if file.suffix == '.xml' else None
+    weights = weights or Path(f'{file}.data')  # of an .onnx above 2 GB
+    known['bytes'] = sum(
+        f.stat().st_size for f in (file, weights) if f.is_file()
+    )
     known.update(width=width, height=height)
 
     def seconds(batch: int) -> float:
