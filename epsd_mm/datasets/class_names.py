@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS
 
 from epsd_mm.config_types import type_name
 
@@ -67,8 +67,8 @@ def configured_classes(cfg: Mapping, loader: str) -> tuple[str, ...] | None:
             if isinstance(given.get('classes'), (list, tuple)):
                 return tuple(given['classes'])
         scope = cfg.get('default_scope', 'mmengine')
-        with DefaultScope.overwrite_default_scope(scope):
-            kind = DATASETS.get(type_name(leaf))
+        with DATASETS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(type_name(leaf))
         classes = (getattr(kind, 'METAINFO', None) or {}).get('classes')
         if classes:
             return tuple(classes)

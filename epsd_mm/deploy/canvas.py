@@ -10,15 +10,8 @@ from epsd_mm.datasets.leaves import leaf_configs
 
 from .run import Resize
 
-# They leave the pixels alone, or only read them.
-_HARMLESS = (
-    'LoadImageFromFile',
-    'LoadAnnotations',
-    'PackDetInputs',
-    'PackInputs',
-    'PackMultiTaskInputs',
-    'Collect',
-)
+# They hand on what was loaded; what begins with Load does so, too.
+_HARMLESS = ('PackDetInputs', 'PackInputs', 'PackMultiTaskInputs', 'Collect')
 _Size = tuple[int, int]
 
 
@@ -62,7 +55,8 @@ def canvas_of(
     crops = [s for s in steps if type_name(s) == 'CenterCrop']
     for step in steps:
         name = type_name(step)
-        if name not in (*_HARMLESS, *_READERS, 'Pad', 'CenterCrop'):
+        known = (*_HARMLESS, *_READERS, 'Pad', 'CenterCrop')
+        if name not in known and not name.startswith('Load'):
             raise ValueError(
                 f'the test pipeline has {name}, which an exported file cannot '
                 f'repeat: known are {", ".join((*_READERS, "Pad"))} and '
@@ -90,7 +84,11 @@ def channel_order(cfg: Config) -> str:
 
 def _order(steps: Sequence[Mapping]) -> str:
     # Data sets that hold arrays, as CIFAR's, hold them as RGB.
-    from_files = 'LoadImageFromFile' in map(type_name, steps)
+    from_files = any(
+        type_name(step).startswith('Load')
+        and not type_name(step).startswith('LoadAnn')
+        for step in steps
+    )
     return 'bgr' if from_files else 'rgb'
 
 

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from .onnx_operators import OPSET, translations
 from .run import KEY, Metadata
 
+#: Sides that vary are at least so many pixels long.
+SMALLEST = 64
+
 
 def write_onnx(
     module: nn.Module,
@@ -30,7 +33,8 @@ def write_onnx(
         names: Of the inputs and of the outputs.
         metadata: Written into the file.
         path: Of the file.
-        dynamic: Let height and width of images be others, too.
+        dynamic: Let height and width of images be others, too, of
+            :data:`SMALLEST` pixels or more.
 
     Raises:
         ValueError: Some of the network cannot be written; says what.
@@ -40,7 +44,8 @@ def write_onnx(
     if dynamic:
         divisor = metadata.divisor
         for axis, side in ((2, 'height'), (3, 'width')):
-            cells = torch.export.Dim(f'{side}_cells', min=1, max=8192)
+            least = -(-SMALLEST // divisor)
+            cells = torch.export.Dim(f'{side}_cells', min=least, max=8192)
             shapes[0][axis] = cells if divisor == 1 else divisor * cells
     # The second image: one alone would be taken for a constant.
     example = tuple(torch.cat([value, value]) for value in inputs)

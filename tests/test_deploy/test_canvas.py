@@ -70,7 +70,11 @@ def test_padding_to_a_square_is_the_canvas_and_its_colour_turns_to_rgb():
 
 def test_arrays_are_rgb_and_files_bgr():
     step = dict(type='Resize', scale=(32, 32))
-    assert canvas_of(config(step)).order == 'bgr'
+    for loads in ('LoadImageFromFile', 'LoadCheckedImage'):
+        canvas = canvas_of(config(step, loads=(dict(type=loads),)))
+        assert canvas.order == 'bgr'
+    annotations = dict(type='LoadAnnotations')
+    assert canvas_of(config(step, loads=(annotations,))).order == 'rgb'
     assert canvas_of(config(step, loads=())).order == 'rgb'
 
 

@@ -9,7 +9,9 @@ from mmengine.config import Config
 from epsd_mm.compat import repair_ssd_head
 from epsd_mm.families.deployable import as_deployed
 from tests.helpers.models import (
+    classification_batch,
     tiny_cascade,
+    tiny_classifier,
     tiny_faster_rcnn,
     tiny_retinanet,
     tiny_ssd,
@@ -36,6 +38,8 @@ DETECTORS = {
         'Dynamic R-CNN',
     )
 }
+
+SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0)
 
 
 def detector(name):
@@ -138,3 +142,22 @@ def test_a_detector_without_a_limit_keeps_three_hundred():
     model, _ = detector('YOLOX')
     assert 'max_per_img' not in Config(model.bbox_head.test_cfg)
     assert as_deployed(model).count == 300
+
+
+@pytest.mark.parametrize('order', ['bgr', 'rgb'])
+@pytest.mark.parametrize(
+    'head', [{}, dict(type='MultiLabelLinearClsHead', loss=SIGMOID)]
+)
+def test_a_classifier_gives_the_probabilities_that_mm_predicts(head, order):
+    model = tiny_classifier(**head).eval()
+    batch = classification_batch(size=16)
+    as_mm_got_them = torch.stack(batch['inputs'])
+    rgb = as_mm_got_them
+    if order == 'bgr':
+        rgb = as_mm_got_them.flip(1)
+    with torch.no_grad():
+        found = as_deployed(model, order)(rgb)
+        expected = model.test_step(batch)
+    scores = torch.stack([sample.pred_score for sample in expected])
+    torch.testing.assert_close(found, scores)
+    assert found.std() > 1e-4
