@@ -10,6 +10,7 @@ from .losses import (
     ps_kd_divergence,
     ps_kd_loss,
 )
+from .needs import Need, Overlap, Pairs, Past, Watch
 from .observation import Observation
 from .teachers import History, Partner, Previous, Teacher
 
@@ -17,12 +18,17 @@ __all__ = [
     'CSKDLoss',
     'DLBLoss',
     'History',
+    'Need',
     'Observation',
+    'Overlap',
     'PSKDLoss',
+    'Pairs',
     'Partner',
+    'Past',
     'Previous',
     'SelfDistillationLoss',
     'Teacher',
+    'Watch',
     'cs_kd_loss',
     'dlb_loss',
     'ps_kd_divergence',

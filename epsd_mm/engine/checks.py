@@ -12,12 +12,12 @@ from epsd_mm.datasets.image_table import ImageTable, image_table
 from epsd_mm.datasets.leaves import leaf_datasets
 from epsd_mm.datasets.object_numbers import check_numbering
 from epsd_mm.datasets.sample_keys import SampleKeys
+from epsd_mm.datasets.samplers.base import WrappingBatchSampler
 from epsd_mm.distillation import SelfDistillationLoss
 from epsd_mm.distillation.observers import build_observer
 from epsd_mm.distillation.observers.base import class_names
 
 from .model_objective import is_detector
-from .needs import NEEDS, Need
 from .recipes import later_recipes
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
@@ -59,7 +59,8 @@ def check_loader(runner: Runner, loss: SelfDistillationLoss | None) -> None:
         if 'PreciseBNHook' in class_names(hook) and loader.batch_size is None:
             sampler = type(loader.batch_sampler).__name__
             other = 'batch_sampler from train_dataloader'
-            if loss is not None and isinstance(loader.batch_sampler, _NEEDED):
+            wraps = isinstance(loader.batch_sampler, WrappingBatchSampler)
+            if loss is not None and wraps:
                 other = 'train with PSKDLoss, which needs no batch sampler'
             raise ValueError(
                 'PreciseBNHook asks the training loader for its batch_size, '
@@ -72,9 +73,6 @@ def _batch_size(loader: DataLoader) -> str:
     sampler = loader.batch_sampler
     size = getattr(sampler, 'batch_size', None)
     return str(size) if type(size) is int else type(sampler).__name__
-
-
-_NEEDED = tuple(need.sampler for need in NEEDS)
 
 
 def check_recipes(runner: Runner, loss: SelfDistillationLoss | None) -> None:
@@ -126,19 +124,13 @@ def check_data(
         table = _known_table(dataset)
     if classes is not None and table is not None:
         _check_labels(table, classes)
-    sampler = runner.train_dataloader.batch_sampler
-    teacher = None if loss is None else loss.build_teacher()
     if loss is not None:
         if table is not None and not is_detector(model):
             _refuse_several_labels(table, loss)
         build_observer(model)
         refuse_mixing(runner, loss)
-    for need in NEEDS:
-        if getattr(teacher, need.attribute, False):
-            _require(need, runner, loss)
-        elif isinstance(sampler, need.sampler):
-            _refuse(need, loss)
-    if getattr(teacher, 'learns', False):
+    _check_sampler(runner, loss)
+    if loss is not None and loss.build_teacher().learns:
         return SampleKeys.of(dataset, table or image_table(dataset))
     return None
 
@@ -178,12 +170,21 @@ def _refuse_several_labels(
         )
 
 
-def _require(need: Need, runner: Runner, loss: SelfDistillationLoss) -> None:
+def _check_sampler(runner: Runner, loss: SelfDistillationLoss | None) -> None:
+    """Raise where the batches are not those that the loss needs."""
+    sampler = runner.train_dataloader.batch_sampler
+    needed = None if loss is None else loss.needs.sampler
+    if needed is not None:
+        if needed not in class_names(sampler):
+            _require(needed, runner, loss)
+    elif isinstance(sampler, WrappingBatchSampler):
+        _refuse(sampler, loss)
+
+
+def _require(sampler: str, runner: Runner, loss: SelfDistillationLoss) -> None:
     loader = runner.train_dataloader
-    if isinstance(loader.batch_sampler, need.sampler):
-        return
     config = runner.cfg.get('train_dataloader') or {}
-    options = [f"type='{need.sampler.__name__}'"]
+    options = [f"type='{sampler}'"]
     others = []
     if config.get('batch_sampler'):
         options.append(f'base={dict(config["batch_sampler"])}')
@@ -196,20 +197,22 @@ def _require(need: Need, runner: Runner, loss: SelfDistillationLoss) -> None:
             options.append('drop_last=True')
     lines = [*others, f'batch_sampler=dict({", ".join(options)})']
     raise ValueError(
-        f'{_name(loss)} {need.why}, but the batches come from '
+        f'{_name(loss)} {loss.needs.why}, but the batches come from '
         f'{type(loader.batch_sampler).__name__}. Add to the config: '
         f'train_dataloader = dict({", ".join(lines)})'
     )
 
 
-def _refuse(need: Need, loss: SelfDistillationLoss | None) -> None:
+def _refuse(
+    sampler: WrappingBatchSampler, loss: SelfDistillationLoss | None
+) -> None:
     whose = (
         'there is no sd_loss'
         if loss is None
         else f'{_name(loss)} makes no use of that'
     )
     raise ValueError(
-        f'{need.sampler.__name__} {need.what_it_does}, but {whose}: remove '
+        f'{type(sampler).__name__} {sampler.does}, but {whose}: remove '
         'batch_sampler from train_dataloader, or put its base in its place'
     )
 

@@ -1,17 +1,15 @@
 """The training objective of an OpenMMLab model, with exact replay."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from epsd_mm.distillation.observation import image_key
+from epsd_mm.distillation import Observation
 from epsd_mm.distillation.observers.base import class_names
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import (
@@ -24,7 +22,7 @@ from epsd_mm.pruning.objective import (
 )
 
 from .module_state import ModuleState
-from .self_distillation import SelfDistillation
+from .self_distillation import Recall, SelfDistillation
 
 
 class ModelObjective(Objective):
@@ -34,7 +32,7 @@ class ModelObjective(Objective):
         model: Any OpenMMLab model, in training mode. Its buffers are
             copied for each evaluation, what else it remembers from one to
             the next is put back, and its weights are not touched.
-        distillation: Attached to ``model``; ``None`` for the plain loss.
+        distillation: That of ``model``; ``None`` for the plain loss.
         task: Weight of the model's own losses. With 0 they are left out
             altogether, so that weights which only they reach are known as
             unreached.
@@ -70,8 +68,10 @@ class ModelObjective(Objective):
         self._buffers = dict(model.named_buffers())
         self._state = ModuleState(model)
         self._given = given or {}
-        self._images: set = set()  # of the batch before
-        self._overlaps: list[bool] = []
+        self._teacher = distillation and distillation.build_teacher()
+        self._watch = distillation and distillation.needs.watch(
+            distillation.name
+        )
 
     def begin(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of an independent draw, for a teacher of its own.
@@ -84,46 +84,41 @@ class ModelObjective(Objective):
         batches = iter(batches)
         if self.distillation is None:
             return batches
-        self.distillation.forget()
-        if self.distillation.teacher.needs_overlap:
+        self._teacher = self.distillation.build_teacher()
+        if self.distillation.needs.shows_first:
             first = next(batches, None)
             if self.sd and first is not None:
-                data = self._preprocessed(first)
-                self._images = {image_key(s) for s in data['data_samples']}
-                self._show(data)
+                self._watch.begin(first['data_samples'])
+                self._show({}, self._preprocessed(first))
         return batches
 
     def record(self, params: Params, batch: Any) -> tuple[Tensor, Step]:
-        data = self._preprocessed(batch)
+        main, partners = self._split(batch)
+        data = self._preprocessed(main)
         if self.sd:
-            if self.distillation.teacher.needs_pairs:
-                _check_partners(batch['data_samples'])
-            if self.distillation.teacher.needs_overlap:
-                self._note_overlap(data['data_samples'])
-            if self.distillation.teacher.needs_past:
-                self._show(data)
-            with self._state.kept():
-                self.distillation.teach(partial(self._forward, params))
+            self._watch.see(batch['data_samples'])
+            if self.distillation.needs.shows_each:
+                self._show({}, data)
+            if partners is not None:
+                self._show(params, self._preprocessed(partners))
         state = RandomState.capture()
-        loss, terms = self._loss(params, data)
-        recalled = None
-        if self.sd:
-            recalled = self.distillation.recalled
-            self._check_slope()
-            self.distillation.learn()
+        task, observation = self._observe(params, data)
+        recall = None
+        if observation is not None:
+            recall = Recall.of(self._teacher, observation)
+        loss, terms = self._weighted(task, observation, recall)
+        if observation is not None:
+            self._check_slope(observation)
+            if self._teacher.learns:
+                self._teacher.remember(observation.detach())
         self.terms.append(terms)
-        return loss, Step(data, state, float(loss.detach()), recalled, terms)
+        return loss, Step(data, state, float(loss.detach()), recall, terms)
 
     def __call__(self, params: Params, step: Step) -> Tensor:
         with preserved_randomness():
             step.random_state.restore()
-            replaying = (
-                self.distillation.replaying(step.teacher)
-                if self.sd
-                else nullcontext()
-            )
-            with replaying:
-                return self._loss(params, step.batch)[0]
+            observed = self._observe(params, step.batch)
+            return self._weighted(*observed, step.teacher)[0]
 
     def outputs(self, params: Params, batch: Any) -> Tensor:
         if is_detector(self.model):
@@ -132,7 +127,8 @@ class ModelObjective(Objective):
                 f'{type(self.model).__name__} is a detector: choose another '
                 'criterion'
             )
-        inputs = self._preprocessed(batch)['inputs'][:1]
+        main, _ = self._split(batch)
+        inputs = self._preprocessed(main)['inputs'][:1]
         with self._state.kept():
             return positive_outputs(self.model, params, inputs, mode='tensor')
 
@@ -140,65 +136,73 @@ class ModelObjective(Objective):
         with self._state.kept():
             return self.model.data_preprocessor(batch, True)
 
-    def _show(self, data: dict) -> None:
-        """Show the teacher a batch as the model's own weights predict it."""
+    def _split(self, batch: Any) -> tuple[Any, Any]:
+        """What carries the task's losses, and partners if there are any.
+
+        Also where the term has no weight: the batches stay those of EPSD.
+        """
+        if self.distillation is None:
+            return batch, None
+        return self.distillation.needs.split(batch)
+
+    def _show(self, params: Params, data: dict) -> None:
+        """Show the teacher a batch as these weights predict it."""
         samples = copy.deepcopy(data['data_samples'])
         with self._state.kept():
-            self.distillation.show(
-                partial(self._forward, {}), {**data, 'data_samples': samples}
+            seen = self.distillation.look(
+                partial(self._forward, params),
+                {**data, 'data_samples': samples},
             )
+        self._teacher.remember(seen)
 
-    def check_overlaps(self, at_least: int) -> None:
-        """Raise where no batch had an image of the one before.
+    def finish(self) -> None:
+        """Say so where the batches were not what the loss needs.
 
-        A pipeline that replaces images may part two batches, but not all.
-
-        Args:
-            at_least: So many batches must have been recorded to tell.
+        Raises:
+            ValueError: They were not.
         """
-        if len(self._overlaps) >= at_least and not any(self._overlaps):
-            name = type(self.distillation.loss).__name__
-            raise ValueError(
-                f'none of the images of {len(self._overlaps)} batches were '
-                f'in the batch before, so that {name} compares nothing: '
-                'batches must overlap as those of OverlapBatchSampler do'
-            )
+        if self._watch is not None:
+            self._watch.end()
 
-    def _note_overlap(self, samples: Sequence) -> None:
-        before = self._images
-        self._images = {image_key(sample) for sample in samples}
-        self._overlaps.append(bool(before & self._images))
-        self.check_overlaps(at_least=3)
-
-    def _check_slope(self) -> None:
+    def _check_slope(self, observed: Observation) -> None:
         """Raise where the term is at its minimum, and alone."""
-        observed = self.distillation.observed
-        past = self.distillation.teacher.needs_past
+        past = self.distillation.needs.shows_each
         if past and not self.task and not observed.cross_entropy:
-            name = type(self.distillation.loss).__name__
             raise ValueError(
                 f'score_weights with task={self.task}: beside this '
-                f'classification loss {name} is a divergence from the '
-                "network's own prediction, which is zero, and flat, before "
-                'training: give the task a weight too'
+                f'classification loss {self.distillation.name} is a '
+                "divergence from the network's own prediction, which is "
+                'zero, and flat, before training: give the task a weight too'
             )
 
-    def _loss(self, params: Params, data: dict) -> tuple[Tensor, dict]:
-        if self.distillation:
-            self.distillation.enabled = bool(self.sd)
+    def _observe(
+        self, params: Params, data: dict
+    ) -> tuple[Tensor, Observation | None]:
+        """The task's loss, and what its term is taken of, if it has one."""
         # Heads write into the samples that they are given.
         samples = copy.deepcopy(data['data_samples'])
+        data = {**data, 'data_samples': samples}
+        forward = partial(self._forward, params)
+        observation = None
         with self._state.kept():
-            losses = self._forward(
-                params, **{**data, 'data_samples': samples}, mode='loss'
-            )
-        sd = losses.pop('loss_sd', None)
-        task = self._task_loss(losses)
-        terms = dict(task=float(task.detach()))
-        parts = []
+            if self.sd:
+                losses, observation = self.distillation.observe(forward, data)
+            else:
+                losses = forward(**data, mode='loss')
+        return self._task_loss(losses), observation
+
+    def _weighted(
+        self,
+        task: Tensor,
+        observation: Observation | None,
+        recall: Recall | None,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The objective, and its two terms without their weights."""
+        parts, terms = [], dict(task=float(task.detach()))
         if self.task:
             parts.append(self.task * task)
-        if self.sd:
+        if observation is not None:
+            sd = self.distillation.loss(observation, recall)
             parts.append(self.sd * sd)
             terms['sd'] = float(sd.detach())
         return sum(parts[1:], parts[0]), terms
@@ -227,24 +231,3 @@ def is_detector(model: nn.Module) -> bool:
     # A semi-supervised one is made of two detectors.
     parts = (model, getattr(model, 'student', None))
     return any(hasattr(part, head) for part in parts for head in heads)
-
-
-def _check_partners(samples: Sequence) -> None:
-    """Raise where the second half of a batch are no partners of the first.
-
-    A replaced image, as for a damaged one, may differ.
-    """
-    half = len(samples) // 2
-    pairs = list(zip(samples[:half], samples[half:]))
-    if not all('gt_label' in sample for sample in samples):
-        return
-    alike = sum(
-        bool(torch.equal(main.gt_label, other.gt_label))
-        for main, other in pairs
-    )
-    if alike < len(pairs) / 2:
-        raise ValueError(
-            f'only {alike} of {len(pairs)} images of the second half of a '
-            'batch have the class of their image in the first: batches must '
-            'hold partners as those of ClassPairBatchSampler do'
-        )

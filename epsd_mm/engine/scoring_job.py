@@ -246,7 +246,6 @@ class ScoringJob:
         self.distillation = None
         if settings.sd_loss is not None:
             self.distillation = SelfDistillation(self.twin, settings.sd_loss)
-            self.distillation.attach()
         self.team = Ranks(next(self.twin.parameters()).device)
         self.progress = None
 
@@ -361,7 +360,7 @@ class ScoringJob:
             keep=ledger and ledger.keep,
             **options,
         )
-        objective.check_overlaps(at_least=1)
+        objective.finish()
         return found
 
     def selected(self, found: Found) -> Masks:
@@ -393,7 +392,7 @@ class ScoringJob:
     def repeats_plain(self) -> bool:
         """Whether a loss with a past cannot yet differ from the plain one."""
         criterion = self.settings.criterion
-        if not self.settings.sd or not self.distillation.teacher.needs_past:
+        if not self.settings.sd or not self.distillation.needs.shows_each:
             return False
         observer = self.distillation.observer
         if observer.of_objects and not observer.use_sigmoid:

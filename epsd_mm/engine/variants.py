@@ -6,9 +6,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from epsd_mm.config_types import find_hook, type_name
+from epsd_mm.distillation import Need
 from epsd_mm.registry import build_criterion, build_sd_loss
-
-from .needs import NEEDS
 
 #: What each variant prunes by and trains with.
 VARIANTS = {
@@ -19,7 +18,6 @@ VARIANTS = {
     'sd-only': 'dense, trained with self-distillation',
     'dense': 'dense, trained by the plain loss',
 }
-_SAMPLERS = [need.sampler.__name__ for need in NEEDS]
 # What a dense run takes of the hook, so that it sees the same data.
 _OF_DATA = ('bad_boxes',)
 # What a dense run with self-distillation takes of it.
@@ -53,6 +51,7 @@ def apply_variant(cfg: Config, variant: str) -> None:
             'variants are made from a config of EPSD, whose hook has a '
             f'criterion and an sd_loss; this one has {dict(hook)}'
         )
+    needs = build_sd_loss(hook.sd_loss).needs
     if variant == 'simple-combination':
         if not build_criterion(hook.get('criterion', 'ProsPr')).data_free:
             hook.score_weights = dict(task=1.0, sd=0.0)
@@ -62,12 +61,12 @@ def apply_variant(cfg: Config, variant: str) -> None:
         hook.sd_loss = None
         for name in ('score_weights', 'compare_plain'):
             hook.pop(name, None)
-        _plain_batches(cfg)
+        _plain_batches(cfg, needs)
     elif variant == 'sd-only':
         owner[key] = ConfigDict(_taken(hook, _OF_TRAINING), criterion=None)
     elif variant == 'dense':
         owner[key] = ConfigDict(_taken(hook, _OF_DATA), type='DenseHook')
-        _plain_batches(cfg)
+        _plain_batches(cfg, needs)
 
 
 def apply_sd_loss(cfg: Config, name: str) -> None:
@@ -87,28 +86,19 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
         ValueError: There is no such loss, or the config is no EPSD.
     """
     loss = build_sd_loss(name)
-    teacher = loss.build_teacher()
-    needed = [
-        n.sampler.__name__ for n in NEEDS if getattr(teacher, n.attribute)
-    ]
     owner, key = _hook(cfg)
     hook = owner[key]
     if hook.get('sd_loss') is None:
         raise ValueError(
             f'the hook of the config has no sd_loss to replace: {dict(hook)}'
         )
-    if type(build_sd_loss(hook.sd_loss)) is type(loss):
+    before = build_sd_loss(hook.sd_loss)
+    if type(before) is type(loss):
         return
     hook.sd_loss = ConfigDict(type=name)
-    _wrapped_base(cfg)
-    for sampler in needed:
-        loader = cfg.train_dataloader
-        base = loader.get('batch_sampler')
-        loader.batch_sampler = ConfigDict(type=sampler)
-        if base is not None:
-            loader.batch_sampler.base = base
-        elif 'drop_last' in loader:
-            loader.batch_sampler.drop_last = loader.pop('drop_last')
+    _unwrap(cfg, before.needs)
+    if loss.needs.sampler is not None:
+        _wrap(cfg, loss.needs)
 
 
 def apply_criterion(cfg: Config, criterion: str | dict) -> None:
@@ -181,22 +171,34 @@ def _taken(hook: ConfigDict, names: Sequence[str]) -> dict:
     return {name: hook[name] for name in names if name in hook}
 
 
-def _plain_batches(cfg: Config) -> None:
-    if _wrapped_base(cfg) == 'OverlapBatchSampler':
-        # As many steps an epoch, each with the fresh half.
-        cfg.train_dataloader.batch_size //= 2
-        if 'base_batch_size' in cfg.get('auto_scale_lr', {}):
-            cfg.auto_scale_lr.base_batch_size //= 2
+def _plain_batches(cfg: Config, needs: Need) -> None:
+    """As many steps an epoch, each with the images that are new in it."""
+    if not _unwrap(cfg, needs):
+        return
+    loader, scale = cfg.train_dataloader, cfg.get('auto_scale_lr', {})
+    loader.batch_size = needs.plain_size(loader.batch_size)
+    if 'base_batch_size' in scale:
+        scale.base_batch_size = needs.plain_size(scale.base_batch_size)
 
 
-def _wrapped_base(cfg: Config) -> str | None:
-    """Put what a self-distillation sampler wraps in its place; its name."""
+def _unwrap(cfg: Config, needs: Need) -> bool:
+    """Put what the sampler of a loss wraps in its place, if it is there."""
     loader = cfg.train_dataloader
     sampler = loader.get('batch_sampler')
-    name = type_name(sampler)
-    if name not in _SAMPLERS:
-        return None
+    if needs.sampler is None or type_name(sampler) != needs.sampler:
+        return False
     loader.batch_sampler = sampler.get('base')
     if sampler.get('drop_last') is not None:
         loader.drop_last = sampler.drop_last
-    return name
+    return True
+
+
+def _wrap(cfg: Config, needs: Need) -> None:
+    """Put the sampler that a loss needs around what makes the batches."""
+    loader = cfg.train_dataloader
+    base = loader.get('batch_sampler')
+    loader.batch_sampler = ConfigDict(type=needs.sampler)
+    if base is not None:
+        loader.batch_sampler.base = base
+    elif 'drop_last' in loader:
+        loader.batch_sampler.drop_last = loader.pop('drop_last')

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from epsd_mm.distillation import CSKDLoss
+from epsd_mm.distillation import CSKDLoss, Pairs
 from epsd_mm.engine.model_objective import ModelObjective
 from epsd_mm.engine.scoring_job import scoring_copy
-from epsd_mm.engine.self_distillation import SelfDistillation, split_pairs
+from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.ops import replace_roi_align
 from epsd_mm.pruning import (
     SNIP,
@@ -47,7 +47,6 @@ CASES = [(steps, mu) for steps in (1, 3, 5) for mu in (0.0, 0.9)]
 
 def distilling(model, **weights):
     distillation = SelfDistillation(model, CSKDLoss(temperature=4.0))
-    distillation.attach()
     return ModelObjective(model, distillation, **weights)
 
 
@@ -62,7 +61,7 @@ def reference(loss, model, batches, pairs, lr, momentum=0.0):
     """The unrolled gradient of the same steps."""
 
     def at_step(t, batch):
-        parts = split_pairs(batch) if pairs else (batch,)
+        parts = Pairs().split(batch) if pairs else (batch,)
 
         def evaluate(theta):
             torch.manual_seed(t)
@@ -200,7 +199,7 @@ def test_weights_of_the_two_terms(task, sd):
     model = to_float64(tiny_classifier())
     batch = classifier_batches(0, True)[0]
     plain = to_float64(tiny_classifier())
-    main, partners = split_pairs(batch)
+    main, partners = Pairs().split(batch)
     params = trainable(plain)
     cross_entropy = float(classifier_loss(plain, params, main))
     both = float(classifier_loss(plain, params, main, partners))
@@ -220,7 +219,7 @@ def test_without_the_sd_term_the_batches_stay_those_of_epsd():
     model.backbone.register_forward_hook(lambda *unused: passes.append(1))
     loss, _ = distilling(model, sd=0).record(trainable(model), batch)
     assert len(passes) == 1
-    main, _ = split_pairs(batch)
+    main, _ = Pairs().split(batch)
     want, _ = ModelObjective(to_float64(tiny_classifier())).record(
         trainable(model), main
     )

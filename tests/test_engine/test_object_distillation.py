@@ -11,10 +11,16 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.distillation import CSKDLoss, DLBLoss, Observation, PSKDLoss
+from epsd_mm.distillation import (
+    CSKDLoss,
+    DLBLoss,
+    Observation,
+    Pairs,
+    PSKDLoss,
+)
 from epsd_mm.engine.model_objective import ModelObjective
 from epsd_mm.engine.scoring_job import ScoringJob, scoring_copy
-from epsd_mm.engine.self_distillation import SelfDistillation, split_pairs
+from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import meta_gradient
 from tests.helpers.detectors import DETECTORS, lively, pictures
@@ -42,6 +48,7 @@ from tests.helpers.runners import (
     runner_of,
     tiny_detector_cfg,
 )
+from tests.helpers.taps import answers_of, attached
 
 LR = 1e-3
 
@@ -72,7 +79,7 @@ def cs_kd_losses(model, batches, start, seeds):
         def loss(theta):
             torch.manual_seed(seed)
             return detector_loss(
-                model, theta, *split_pairs(copy.deepcopy(batch))
+                model, theta, *Pairs().split(copy.deepcopy(batch))
             )
 
         return loss
@@ -103,9 +110,7 @@ def test_walk_is_the_unrolled_graph(build, method, detectors):
     start = {n: p.detach().clone() for n, p in trainable(model).items()}
     losses = ORACLES[method](model, batches, start, seeds)
     want = unrolled_gradient(losses, start, LR)
-    distillation = SelfDistillation(model, method())
-    distillation.attach()
-    objective = ModelObjective(model, distillation)
+    objective = ModelObjective(model, SelfDistillation(model, method()))
     steps = objective.begin(seeded(batches, seeds))
     got = meta_gradient(
         objective,
@@ -126,10 +131,8 @@ def test_a_term_that_is_flat_at_first_is_not_scored_alone(detectors):
     """A divergence from one's own prediction has no slope there."""
     model = copy.deepcopy(detectors[tiny_retinanet])
     distillation = SelfDistillation(model, PSKDLoss())
-    distillation.attach()
     objective = ModelObjective(model, distillation, task=0.0)
     (batch,) = steps_of(tiny_retinanet, PSKDLoss)[:1]
-    distillation.forget()
     with pytest.raises(ValueError, match='PSKDLoss is a divergence.*flat'):
         objective.record(trainable(model), copy.deepcopy(batch))
 
@@ -174,12 +177,11 @@ def test_without_any_object_the_term_is_exactly_zero_and_says_so_once(
     build, method, warnings
 ):
     model = lively(build)
-    distillation = SelfDistillation(model, method())
-    distillation.attach()
+    tap = attached(model, method())
     nothing = emptied(pictures(build, ('0.jpg', '1.jpg')))
     for _ in range(2):
         term = losses_of(model, nothing)['loss_sd']
-        distillation.learn()
+        tap.learn()
         assert float(term.detach()) == 0
         term.backward()
     assert not any(
@@ -190,7 +192,7 @@ def test_without_any_object_the_term_is_exactly_zero_and_says_so_once(
     batch = pictures(build, ('0.jpg', '1.jpg'), labels=(0, 1, 2))
     for _ in range(2):
         term = losses_of(model, batch)['loss_sd']
-        distillation.learn()
+        tap.learn()
         torch.nn.init.normal_(next(iter(model.backbone.parameters())))
     assert float(term.detach()) != 0
 
@@ -202,18 +204,18 @@ def test_with_the_heads_own_cross_entropy_ps_kd_is_never_negative(
     """``Σ_j CE(z_j, (1 − α) y + α P) / n`` over the positives ``j``."""
     model = copy.deepcopy(detectors[build])
     batch = pictures(build, ('0.jpg',), dtype=torch.float64)
-    distillation = SelfDistillation(model, PSKDLoss(alpha=0.8))
-    distillation.attach()
+    tap = attached(model, PSKDLoss(alpha=0.8))
+    answers = answers_of(tap.teacher)
     losses_of(model, batch)
-    distillation.learn()
+    tap.learn()
     # Far from the past, where a term by itself could be of any size.
     for name, p in model.named_parameters():
         if 'cls' in name and 'rpn' not in name:
             p.data.mul_(-30)
     torch.manual_seed(0)
     term = float(losses_of(model, batch)['loss_sd'].detach())
-    rows, found = distillation.recalled.rows, distillation.recalled.found
-    distillation.detach()
+    rows, found = answers[-1]
+    tap.detach()
     torch.manual_seed(0)
     _, objects, _ = observed(model, trainable(model), batch)
     assert len(objects) == len(rows)
@@ -233,15 +235,15 @@ def test_with_the_heads_own_cross_entropy_ps_kd_is_never_negative(
 def test_stages_with_different_losses_have_no_common_factor():
     model = tiny_cascade()
     model.roi_head.bbox_head[2].loss_cls.loss_weight = 2.0
-    distillation = SelfDistillation(model, PSKDLoss())
-    distillation.attach()
+    tap = attached(model, PSKDLoss())
+    answers = answers_of(tap.teacher)
     for _ in range(2):
         term = losses_of(model, pictures(tiny_cascade))['loss_sd']
-        distillation.learn()
+        tap.learn()
         torch.nn.init.normal_(model.backbone.conv1.weight)
     # The divergence is positive, where the difference may be negative.
     assert float(term.detach()) > 0
-    assert distillation.recalled.found.any()
+    assert answers[-1][1].any()
 
 
 @pytest.fixture(scope='module')

@@ -1,281 +1,71 @@
-"""The SD term joins a model's losses through hooks alone."""
-
-import copy
+"""The term that scoring and training share."""
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
 
 from epsd_mm.distillation import CSKDLoss
-from epsd_mm.engine.self_distillation import SelfDistillation, split_pairs
-from tests.helpers.models import (
-    classification_batch,
-    detection_batch,
-    tiny_classifier,
-    tiny_faster_rcnn,
-    to_float64,
-    trainable,
-)
-from tests.helpers.oracles import classifier_loss, relative_error, total
-
-LABELS = (0, 1, 2, 3, 0, 1, 2, 3)
-BUILDS = pytest.mark.parametrize('build', [tiny_classifier, tiny_faster_rcnn])
+from epsd_mm.engine.self_distillation import Recall, SelfDistillation
+from tests.helpers.models import classification_batch, tiny_classifier
+from tests.helpers.oracles import divergence
 
 
-def batch_for(build):
-    if build is tiny_classifier:
-        return classification_batch(LABELS)
-    return detection_batch(4)
+def preprocessed(model, seed=0):
+    batch = classification_batch((0, 1, 2, 3), seed=seed)
+    return model.data_preprocessor(batch, True)
 
 
-def attached(build, **options):
-    model = build()
-    distillation = SelfDistillation(model, CSKDLoss(**options))
-    distillation.attach()
-    return model, distillation
+def test_it_observes_what_the_model_predicts_and_returns_its_losses():
+    model = tiny_classifier()
+    distillation = SelfDistillation(model, CSKDLoss())
+    data = preprocessed(model)
+    losses, seen = distillation.observe(model, data)
+    assert list(losses) == ['loss']
+    assert seen.logits.requires_grad
+    logits = model(data['inputs'], mode='tensor')
+    assert torch.equal(seen.logits, logits)
 
 
-def losses_of(model, batch):
-    data = model.data_preprocessor(copy.deepcopy(batch), True)
-    return model(**data, mode='loss')
-
-
-def untouched(model):
-    """No tap and no hook is left."""
-    return not any(
-        'loss_and_target' in vars(part)
-        or part._forward_hooks
-        or part._forward_pre_hooks
-        for part in model.modules()
+def test_a_look_has_no_graph_and_shows_the_same():
+    model = tiny_classifier()
+    distillation = SelfDistillation(model, CSKDLoss())
+    data = preprocessed(model)
+    seen = distillation.look(model, data)
+    assert not seen.logits.requires_grad
+    assert torch.equal(
+        seen.logits, distillation.observe(model, data)[1].logits
     )
 
 
-@BUILDS
-def test_task_losses_are_those_of_the_first_half(build):
-    batch = batch_for(build)
-    model, _ = attached(build)
-    # Registered later, so it runs right before the main pass itself.
-    states = []
-    model.register_forward_pre_hook(
-        lambda *unused: states.append(torch.get_rng_state())
+def test_the_term_is_a_function_of_what_was_observed_and_recalled():
+    model = tiny_classifier()
+    distillation = SelfDistillation(model, CSKDLoss(temperature=2.0))
+    _, seen = distillation.observe(model, preprocessed(model))
+    rows = torch.randn_like(seen.logits)
+    recall = Recall(rows, torch.tensor([True, False, True, True]))
+    terms = [distillation.loss(seen, recall) for _ in range(2)]
+    assert torch.equal(*terms)
+    apart = divergence(rows, seen.logits, 2.0)[recall.found]
+    want = 4 * apart.sum() / 4
+    assert float(terms[0].detach()) == pytest.approx(
+        float(want.detach()), rel=1e-5
     )
-    got = losses_of(model, batch)
-    plain = build()
-    torch.set_rng_state(states[-1])
-    want = losses_of(plain, split_pairs(batch)[0])
-    if build is tiny_classifier:
-        want = dict(loss_cls=want.pop('loss'), **want)
-    assert list(got) == list(want) + ['loss_sd']
-    for name, value in want.items():
-        values = value if isinstance(value, list) else [value]
-        others = got[name] if isinstance(value, list) else [got[name]]
-        assert all(torch.equal(a, b) for a, b in zip(values, others))
 
 
-def test_training_minimises_cross_entropy_and_cs_kd():
-    batch = classification_batch(LABELS)
-    model = to_float64(tiny_classifier())
-    twin = copy.deepcopy(model)
-    distillation = SelfDistillation(model, CSKDLoss(4.0, loss_weight=2.0))
-    distillation.attach()
-    loss = total(losses_of(model, batch))
-    loss.backward()
-    params = trainable(twin)
-    want = classifier_loss(twin, params, *split_pairs(batch), sd=2.0)
-    assert float(loss.detach()) == pytest.approx(float(want.detach()))
-    gradient = torch.autograd.grad(want, list(params.values()))
-    got = {n: p.grad for n, p in trainable(model).items()}
-    assert relative_error(got, dict(zip(params, gradient))) < 1e-10
+def test_a_forward_pass_that_raises_leaves_no_tap():
+    model = tiny_classifier()
+    distillation = SelfDistillation(model, CSKDLoss())
 
+    def broken(**data):
+        raise KeyError('broken')
 
-def test_the_term_of_a_detector_is_alive_and_trains_the_classifier_only():
-    model, _ = attached(tiny_faster_rcnn)
-    losses = losses_of(model, detection_batch(4, labels=(0, 1, 2)))
-    assert float(losses['loss_sd'].detach()) > 0
-    losses['loss_sd'].backward()
-    head = model.roi_head.bbox_head
-    assert head.fc_cls.weight.grad.any()
-    assert head.fc_reg.weight.grad is None
-    assert model.rpn_head.rpn_conv.weight.grad is None
-
-
-def test_a_training_step_of_mmengine():
-    model, _ = attached(tiny_classifier)
-    before = model.backbone.conv1.weight.detach().clone()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    log = model.train_step(
-        classification_batch(LABELS), OptimWrapper(optimizer)
-    )
-    assert list(log) == ['loss', 'loss_cls', 'loss_sd']
-    assert float(log['loss']) == pytest.approx(
-        float(log['loss_cls'] + log['loss_sd'])
-    )
-    assert not torch.equal(model.backbone.conv1.weight, before)
-
-
-def test_the_partner_pass_comes_first_and_has_no_graph():
-    model, _ = attached(tiny_classifier)
-    passes = []
-    model.backbone.register_forward_hook(
-        lambda m, args, out: passes.append(
-            (len(args[0]), torch.is_grad_enabled(), m.training)
-        )
-    )
-    losses_of(model, classification_batch(LABELS))
-    assert passes == [(4, False, True), (4, True, True)]
-
-
-@BUILDS
-def test_detaching_leaves_the_model_as_it_was(build):
-    batch = batch_for(build)
-    model, distillation = attached(build)
-    assert not untouched(model)
-    names = list(model.state_dict())
-    losses_of(model, batch)
-    distillation.detach()
-    assert untouched(model)
-    assert list(model.state_dict()) == names
-    data = model.data_preprocessor(copy.deepcopy(batch), True)
-    assert len(data['inputs']) == len(batch['inputs'])
-    assert 'loss_sd' not in model(**data, mode='loss')
-
-
-@BUILDS
-def test_evaluation_is_left_alone(build):
-    batch = batch_for(build)
-    outputs = []
-    for model in (attached(build)[0].eval(), build().eval()):
-        data = model.data_preprocessor(copy.deepcopy(batch), False)
-        outputs.append(flatten(model(data['inputs'], data['data_samples'])))
-        assert len(model.val_step(copy.deepcopy(batch))) == len(data['inputs'])
-    assert len(outputs[0]) == len(outputs[1]) > 0
-    assert all(torch.equal(a, b) for a, b in zip(*outputs))
-
-
-def flatten(output):
-    if isinstance(output, torch.Tensor):
-        return [output]
-    return [tensor for part in output for tensor in flatten(part)]
-
-
-def test_switched_off_it_gives_the_plain_loss_of_the_first_half():
-    batch = classification_batch(LABELS)
-    model, distillation = attached(tiny_classifier)
-    distillation.enabled = False
-    passes = []
-    model.backbone.register_forward_hook(lambda *unused: passes.append(1))
-    got = losses_of(model, batch)
-    want = losses_of(tiny_classifier(), split_pairs(batch)[0])
-    assert list(got) == ['loss'] and len(passes) == 1
-    assert torch.equal(got['loss'], want['loss'])
-
-
-@BUILDS
-def test_taps_are_removed_when_the_forward_pass_raises(build, monkeypatch):
-    model, distillation = attached(build)
-    batch = batch_for(build)
-    head = model.head if build is tiny_classifier else model.roi_head
-    calls = []
-    loss = head.loss
-
-    def failing(*args, **kwargs):
-        calls.append(1)
-        if len(calls) in (1, 3):
-            raise KeyError('broken')
-        return loss(*args, **kwargs)
-
-    monkeypatch.setattr(head, 'loss', failing)
-    for expected in (1, 3):  # in the partners' pass, in the main pass
+    for watch in (distillation.observe, distillation.look):
         with pytest.raises(KeyError, match='broken'):
-            losses_of(model, batch)
-        assert len(calls) == expected
-        part = model.head if build is tiny_classifier else head.bbox_head
-        assert not part._forward_hooks
-        assert 'loss_and_target' not in vars(part)
-    assert 'loss_sd' in losses_of(model, batch)
-    assert len(calls) == 5
-
-
-def test_a_failed_partner_pass_leaves_no_old_partners(monkeypatch):
-    model, _ = attached(tiny_classifier)
-    batch = classification_batch(LABELS)
-    losses_of(model, batch)
-    data = model.data_preprocessor(copy.deepcopy(batch), True)
-    model(**data, mode='loss')
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match='no training batch'):
-            model(**data, mode='loss')
-
-
-def test_a_forward_pass_without_a_batch_is_refused():
-    model, _ = attached(tiny_classifier)
-    batch = classification_batch(LABELS[:4])
-    data = tiny_classifier().data_preprocessor(batch, True)
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match='CSKDLoss needs a partner'):
-            model(**data, mode='loss')
-
-
-def test_an_odd_batch_is_refused():
-    model, _ = attached(tiny_classifier)
-    with pytest.raises(ValueError, match='3 samples.*ClassPairBatchSampler'):
-        model.data_preprocessor(classification_batch((0, 1, 0)), True)
-
-
-def test_every_way_to_call_a_model():
-    model, _ = attached(tiny_classifier)
-    batch = classification_batch(LABELS)
-    values = []
-    for call in (
-        lambda inputs, samples: model(inputs, samples, 'loss'),
-        lambda inputs, samples: model(inputs, samples, mode='loss'),
-        lambda inputs, samples: model(
-            inputs, data_samples=samples, mode='loss'
-        ),
-        lambda inputs, samples: model(
-            inputs=inputs, data_samples=samples, mode='loss'
-        ),
-    ):
-        data = model.data_preprocessor(
-            data=copy.deepcopy(batch), training=True
-        )
-        values.append(call(data['inputs'], data['data_samples'])['loss_sd'])
-    assert all(torch.equal(value, values[0]) for value in values)
-
-
-def test_batches_that_come_as_one_tensor():
-    model, _ = attached(tiny_classifier)
-    batch = classification_batch(LABELS)
-    want = losses_of(model, batch)['loss_sd']
-    batch['inputs'] = torch.stack(batch['inputs'])
-    assert torch.equal(losses_of(model, batch)['loss_sd'], want)
-
-
-def test_split_pairs_halves_everything():
-    data = dict(inputs=torch.arange(6), data_samples=list('abcdef'))
-    main, partners = split_pairs(data)
-    assert main['inputs'].tolist() == [0, 1, 2]
-    assert partners['data_samples'] == ['d', 'e', 'f']
-
-
-def test_replaying_asks_no_teacher():
-    model, distillation = attached(tiny_classifier)
-    batch = classification_batch(LABELS)
-    want = losses_of(model, batch)['loss_sd']
-    recall = distillation.recalled
-    assert not recall.rows.requires_grad and recall.found.all()
-    data = model.data_preprocessor(copy.deepcopy(batch), True)
-    passes = []
-    model.backbone.register_forward_hook(lambda *unused: passes.append(1))
-    for _ in range(2):
-        with distillation.replaying(recall):
-            got = model(**data, mode='loss')['loss_sd']
-        assert torch.equal(got, want)
-    assert len(passes) == 2
+            watch(broken, preprocessed(model))
+        assert not model.head._forward_hooks
 
 
 def test_a_model_that_cannot_be_seen_is_refused_at_once():
     model = tiny_classifier(type='ArcFaceClsHead')
     with pytest.raises(TypeError, match='ArcFaceClsHead'):
         SelfDistillation(model, CSKDLoss())
-    assert untouched(model)
+    assert not model.head._forward_hooks

@@ -134,9 +134,7 @@ def ps_kd_losses(model, batches, start, alpha=0.8):
 
 
 def distilling(model, loss, **weights):
-    distillation = SelfDistillation(model, loss)
-    distillation.attach()
-    return ModelObjective(model, distillation, **weights)
+    return ModelObjective(model, SelfDistillation(model, loss), **weights)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +314,6 @@ def test_scoring_with_a_teacher_leaves_no_trace():
         objective = distilling(model, loss)
         for batch in objective.begin(overlapping(3)):
             objective.record(trainable(model), batch)
-        objective.distillation.detach()
     after = model.state_dict()
     assert all(torch.equal(before[n], after[n]) for n in before)
 
@@ -588,11 +585,8 @@ def test_beside_smoothed_labels_ps_kd_is_never_negative():
 )
 def test_plain_cross_entropy_is_told_from_other_losses(options, weight):
     loss = dict(dict(type='CrossEntropyLoss'), **options)
-    observer = SelfDistillation(tiny_classifier(loss=loss), CSKDLoss())
-    model = observer.model
+    distillation = SelfDistillation(tiny_classifier(loss=loss), CSKDLoss())
+    model = distillation.model
     data = model.data_preprocessor(classification_batch(), True)
-    observer.observer.start()
-    model.head(model.extract_feat(data['inputs']))
-    observer.observer.stop()
-    observed = observer.observer.observe(data['data_samples'])
+    _, observed = distillation.observe(model, data)
     assert observed.cross_entropy == weight

@@ -312,8 +312,8 @@ class TestReplacedLater:
 
         class Looks(Hook):
             def after_train_epoch(self, runner):
-                tap = hook_of(runner)._distillation.observer
-                observer.append(tap.use_sigmoid)
+                tap = hook_of(runner)._distillation
+                observer.append(tap.distillation.observer.use_sigmoid)
 
         runner.register_hook(Looks())
         runner.train()

@@ -18,6 +18,7 @@ import workloads
 
 from epsd_mm.distillation import CSKDLoss, DLBLoss, PSKDLoss
 from epsd_mm.engine.self_distillation import SelfDistillation
+from epsd_mm.engine.training_tap import TrainingTap
 
 METHODS = {
     'plain': None,
@@ -72,7 +73,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[float]]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     wrapper = OptimWrapper(optimizer)
     methods = {
-        name: loss and SelfDistillation(model, loss())
+        name: loss and TrainingTap(SelfDistillation(model, loss()))
         for name, loss in METHODS.items()
     }
     streams = {name: batches(name, args.batch_size) for name in METHODS}

@@ -17,7 +17,12 @@ class WrappingBatchSampler(BatchSampler):
 
     Raises:
         ValueError: ``drop_last`` beside ``base``.
+
+    Attributes:
+        does: What it does to the batches, for messages.
     """
+
+    does: str = 'makes batches for a self-distillation loss'
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class ClassPairBatchSampler(WrappingBatchSampler):
             which has its own.
     """
 
+    does = 'appends a partner to each image'
+
     def __init__(
         self,
         sampler: Sampler,

@@ -35,6 +35,8 @@ class OverlapBatchSampler(WrappingBatchSampler):
         ValueError: ``batch_size`` is odd.
     """
 
+    does = 'repeats half of each batch in the next one'
+
     def __init__(
         self,
         sampler: Sampler,

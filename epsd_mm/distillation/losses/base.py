@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from ..needs import Need
 from ..observation import Observation
 from ..teachers import Teacher
 
@@ -23,6 +24,11 @@ class SelfDistillationLoss(nn.Module, ABC):
     @abstractmethod
     def build_teacher(self) -> Teacher:
         """A fresh teacher of the kind that the loss needs."""
+
+    @property
+    def needs(self) -> Need:
+        """What it needs of the batches: what its teacher does."""
+        return self.build_teacher().needs
 
     @abstractmethod
     def forward(

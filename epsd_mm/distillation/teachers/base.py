@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 
 from torch import Tensor
 
+from ..needs import Need
 from ..observation import Observation
 
 
@@ -16,21 +17,13 @@ class Teacher(ABC):
     """Holds earlier predictions and gives them back as constants.
 
     Attributes:
-        needs_pairs: The second half of each batch are partners of the
-            first, whose predictions are remembered just before the forward
-            pass of the first half.
-        needs_overlap: Half of each batch is shared with the batch before.
-        needs_past: A model that was not trained yet has nothing to recall:
-            scoring first remembers what it predicts for the very batch at
-            its first weights.
+        needs: What it needs of the batches, and is shown of them.
         learns: The predictions of each step are remembered after it, and
             belong into a checkpoint.
         shared: What one process has seen another may have to recall.
     """
 
-    needs_pairs: bool = False
-    needs_overlap: bool = False
-    needs_past: bool = False
+    needs: Need = Need()
     learns: bool = False
     shared: bool = False
 

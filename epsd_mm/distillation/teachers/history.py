@@ -9,6 +9,7 @@ from torch import Tensor
 
 from epsd_mm.memory import check_memory
 
+from ..needs import Past
 from ..observation import Observation, at_least_float32
 from .base import OtherTeacherError, Teacher, known_keys
 
@@ -37,7 +38,7 @@ class History(Teacher):
         top_k: ``k``; all classes by default.
     """
 
-    needs_past = True
+    needs = Past()
     learns = True
     shared = True
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..needs import Pairs
 from ..observation import Observation
 from .base import Teacher
 
@@ -15,7 +16,7 @@ class Partner(Teacher):
     uniformly. In a cascade both predictions are of the same stage.
     """
 
-    needs_pairs = True
+    needs = Pairs()
 
     def __init__(self) -> None:
         self._partners: Observation | None = None

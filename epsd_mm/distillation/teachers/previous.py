@@ -7,6 +7,7 @@ from torch import Tensor
 
 from epsd_mm.memory import check_memory
 
+from ..needs import Overlap
 from ..observation import Observation, at_least_float32
 from .base import Teacher, known_keys
 
@@ -18,7 +19,7 @@ class Previous(Teacher):
     none has to know what another one has seen.
     """
 
-    needs_overlap = True
+    needs = Overlap()
     learns = True
 
     def __init__(self) -> None:

@@ -31,6 +31,7 @@ from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring_job import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
+from epsd_mm.engine.training_tap import TrainingTap
 from epsd_mm.engine.unpruned import warn_of_unpruned
 from epsd_mm.engine.work_dir import claim_work_dir
 from epsd_mm.pruning import (
@@ -73,7 +74,7 @@ class EPSDHook(ResumableHook):
     def __init__(self, **options: Any) -> None:
         self.settings = Settings.build(**options)
         self._keeper: MaskKeeper | None = None
-        self._distillation: SelfDistillation | None = None
+        self._distillation: TrainingTap | None = None
         self._exchange: Exchange | None = None
         self._units: ModelUnits | None = None
         self._left_dense: list[str] = []
@@ -218,8 +219,8 @@ class EPSDHook(ResumableHook):
         loss, keys = self.settings.sd_loss, self._sample_keys
         if keys is not None and self._resumed:
             keys = self._sample_keys = self._resumed_keys(keys)
-        self._distillation = SelfDistillation(
-            model, loss, keys and keys.path_parts
+        self._distillation = TrainingTap(
+            SelfDistillation(model, loss, keys and keys.path_parts)
         )
         self._distillation.attach()
         if keys is not None and self._resumed:
