@@ -50,18 +50,3 @@ def _own_operators_load(package: Any) -> bool:
     except OSError:
         return False
     return hasattr(torch.ops.torchvision, 'nms')
-
-
-def repair_ssd_head(model: Any) -> None:
-    """Let mmdet's ``SSDHead`` predict, which it cannot since mmdet 3.3.
-
-    Its base class asks ``loss_cls`` for an activation of its own, and this
-    head has no such loss: ``None`` answers that there is none.
-
-    Args:
-        model: Any model; heads that predict stay as they are.
-    """
-    for module in model.modules():
-        names = [base.__name__ for base in type(module).__mro__]
-        if 'SSDHead' in names and not hasattr(module, 'loss_cls'):
-            module.loss_cls = None

@@ -16,13 +16,13 @@ from PIL import Image
 from torch import nn
 
 from epsd_mm.check_env import require
-from epsd_mm.compat import repair_ssd_head
 from epsd_mm.config_types import type_name
 from epsd_mm.datasets.class_names import configured_classes
 from epsd_mm.early_pruning import channels_of
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.evaluation.sparsity import layer_sparsity
 from epsd_mm.families.deployable import as_deployed
+from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.files import write_text
 from epsd_mm.version import __version__
 

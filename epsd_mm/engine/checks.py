@@ -4,7 +4,6 @@ from collections.abc import Sized
 
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
 from epsd_mm.datasets.class_names import check_class_names
@@ -14,10 +13,9 @@ from epsd_mm.datasets.object_numbers import check_numbering
 from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.datasets.samplers.base import WrappingBatchSampler
 from epsd_mm.distillation import SelfDistillationLoss
-from epsd_mm.distillation.observers import build_observer
-from epsd_mm.distillation.observers.base import class_names
+from epsd_mm.families.kinds import class_names, is_detector, num_classes
+from epsd_mm.families.observers import build_observer
 
-from .model_objective import is_detector
 from .recipes import later_recipes
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
@@ -118,7 +116,7 @@ def check_data(
     for leaf in leaf_datasets(dataset):
         check_class_names(leaf)
     model = unwrapped(runner)
-    classes = _num_classes(model)
+    classes = num_classes(model)
     table = None
     if classes is not None or loss is not None:
         table = _known_table(dataset)
@@ -238,16 +236,6 @@ _MIXED = (
     'batch_augments mix the images of a batch, but {} compares predictions '
     'of single images'
 )
-
-
-def _num_classes(model: BaseModel) -> int | None:
-    """Of a classifier's or detector's head, if it tells."""
-    head = getattr(model, 'head', getattr(model, 'roi_head', model))
-    head = getattr(head, 'bbox_head', head)
-    if isinstance(head, nn.ModuleList):  # a cascade's
-        head = head[0]
-    classes = getattr(head, 'num_classes', None)
-    return classes if isinstance(classes, int) else None
 
 
 def unwrapped(runner: Runner) -> BaseModel:

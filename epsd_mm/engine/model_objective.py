@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from epsd_mm.distillation import Observation
-from epsd_mm.distillation.observers.base import class_names
+from epsd_mm.families.kinds import is_detector
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import (
     Objective,
@@ -221,13 +221,3 @@ class ModelObjective(Objective):
         }
         state = {**buffers, **params, **fixed}
         return functional_call(self.model, state, (), kwargs=data)
-
-
-def is_detector(model: nn.Module) -> bool:
-    """Whether a model learns boxes or masks of objects."""
-    if 'BaseDetector' in class_names(model):  # mmdet's, whatever their heads
-        return True
-    heads = ('bbox_head', 'roi_head', 'rpn_head')
-    # A semi-supervised one is made of two detectors.
-    parts = (model, getattr(model, 'student', None))
-    return any(hasattr(part, head) for part in parts for head in heads)

@@ -7,7 +7,7 @@ from typing import Any
 from mmcv.transforms import Compose
 from mmengine.runner import Runner
 
-from epsd_mm.distillation.observers.base import class_names
+from epsd_mm.families.kinds import class_names
 
 
 @dataclass(frozen=True)

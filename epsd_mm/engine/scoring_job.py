@@ -15,6 +15,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.runner import Runner
 
 from epsd_mm.evaluation.sparsity import sparsity_of_all
+from epsd_mm.families.second_derivatives import make_twice_differentiable
 from epsd_mm.pruning import (
     SNIP,
     Found,
@@ -141,44 +142,17 @@ def _no_batches(draw: int) -> Iterable[Any]:
 def scoring_copy(model: BaseModel) -> BaseModel:
     """A float32 copy in training mode that can be differentiated twice.
 
-    RoIAlign and mmdet's focal loss become exact, activation checkpointing
-    and the backward of reversible layers are off (they refuse a second
-    derivative, or take it at other weights), synchronised
-    normalisation counts its own process alone, and a head that is told the
-    epoch by a hook (TOOD) knows that it is the first.
+    Synchronised normalisation counts its own process alone, and a head that
+    is told the epoch by a hook (TOOD) knows that it is the first.
 
     Raises:
         TypeError: Part of the copy would be the model's own.
     """
     twin = revert_sync_batchnorm(independent_copy(model)).float()
-    for module in twin.modules():
-        for switch, plain in _OWN_BACKWARD.items():
-            if getattr(module, switch, plain) is (not plain):
-                setattr(module, switch, plain)
+    make_twice_differentiable(twin)
     if hasattr(twin, 'set_epoch'):
         twin.set_epoch(0)
-    if any(type(m).__name__ == 'RoIAlign' for m in twin.modules()):
-        # Classifiers do without mmcv's operators.
-        from epsd_mm.ops import replace_roi_align
-
-        replace_roi_align(twin)
-    if any(type(m).__module__.startswith('mmdet.') for m in twin.modules()):
-        from epsd_mm.ops.focal_loss import replace_focal_loss
-
-        replace_focal_loss(twin)
     return twin.train()
-
-
-# How a layer is told that autograd keeps what it needs. Those of mm, timm and
-# transformers calculate it anew otherwise, or (reversible ones) from what
-# comes out, when the weights of the evaluation are there no longer.
-_OWN_BACKWARD = dict(
-    with_cp=False,
-    use_checkpoint=False,
-    grad_checkpointing=False,
-    gradient_checkpointing=False,
-    no_custom_backward=True,
-)
 
 
 def peak_memory(device: torch.device) -> dict[str, Any]:

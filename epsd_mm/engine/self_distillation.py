@@ -12,7 +12,7 @@ from epsd_mm.distillation import (
     SelfDistillationLoss,
     Teacher,
 )
-from epsd_mm.distillation.observers import build_observer
+from epsd_mm.families.observers import build_observer
 
 #: Calls a model with keyword arguments.
 Forward = Callable[..., dict]

@@ -1,4 +1,9 @@
-"""What is known of the families of mm models: how their channels flow."""
+"""What is known of mm's models by the names of their classes.
+
+How their predictions are seen (``observers``), which of their operators have
+no second derivative (``twice_differentiable``), what a model is (``kinds``), and how its
+channels flow.
+"""
 
 from .coupled import channel_groups, example_call
 from .window_attention import let_heads_go

@@ -1,5 +1,1 @@
-"""Operators that can be differentiated twice."""
-
-from .roi_align import TwiceDifferentiableRoIAlign, replace_roi_align
-
-__all__ = ['TwiceDifferentiableRoIAlign', 'replace_roi_align']
+"""Operators of tensors that know no model."""

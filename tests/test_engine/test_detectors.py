@@ -13,8 +13,10 @@ from torch.autograd.function import once_differentiable
 
 from epsd_mm.engine.model_objective import ModelObjective
 from epsd_mm.engine.scoring_job import scoring_copy
-from epsd_mm.ops import TwiceDifferentiableRoIAlign
-from epsd_mm.ops.focal_loss import TwiceDifferentiableFocalLoss
+from epsd_mm.families.twice_differentiable import TwiceDifferentiableRoIAlign
+from epsd_mm.families.twice_differentiable.focal_loss import (
+    TwiceDifferentiableFocalLoss,
+)
 from epsd_mm.pruning import (
     SNIP,
     GraSP,

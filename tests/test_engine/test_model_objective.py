@@ -12,7 +12,7 @@ from epsd_mm.distillation import CSKDLoss, Pairs
 from epsd_mm.engine.model_objective import ModelObjective
 from epsd_mm.engine.scoring_job import scoring_copy
 from epsd_mm.engine.self_distillation import SelfDistillation
-from epsd_mm.ops import replace_roi_align
+from epsd_mm.families.twice_differentiable import replace_roi_align
 from epsd_mm.pruning import (
     SNIP,
     Masks,

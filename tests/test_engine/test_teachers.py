@@ -229,7 +229,7 @@ def test_batches_that_do_not_overlap_are_refused_in_scoring():
     for batch in objective.begin(batches):
         objective.record(trainable(model), batch)
     with pytest.raises(ValueError, match='images of 1 batches.*Overlap'):
-        objective.check_overlaps(at_least=1)
+        objective.finish()
 
 
 def test_batches_that_never_overlap_are_refused_at_the_third():
@@ -250,7 +250,7 @@ def test_a_batch_whose_shared_images_were_replaced_is_no_error():
     objective = distilling(model, DLBLoss())
     for batch in objective.begin(batches):
         objective.record(trainable(model), batch)
-    objective.check_overlaps(at_least=1)
+    objective.finish()
     assert objective.terms[1]['sd'] == 0 != objective.terms[0]['sd']
 
 

@@ -20,7 +20,7 @@ from epsd_mm.datasets.image_table import image_table
 from epsd_mm.datasets.leaves import leaf_datasets
 from epsd_mm.engine.checks import check_loader
 from epsd_mm.engine.loaders import check_loader_config
-from epsd_mm.engine.model_objective import is_detector
+from epsd_mm.families.kinds import is_detector
 from tests.helpers.datasets import picture_folder
 from tests.helpers.models import shipped
 from tests.helpers.real_data import extracted, needs

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from epsd_mm.compat import repair_ssd_head
 from epsd_mm.families.deployable import as_deployed
+from epsd_mm.families.ssd import repair_ssd_head
 from tests.helpers.models import (
     classification_batch,
     tiny_cascade,

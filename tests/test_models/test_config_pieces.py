@@ -12,9 +12,9 @@ from torch import nn
 
 import epsd_mm
 import epsd_mm.models  # noqa: F401
-from epsd_mm.distillation.observers import build_observer
-from epsd_mm.distillation.observers.classifier import ClassifierObserver
 from epsd_mm.engine.model_objective import ModelObjective
+from epsd_mm.families.observers import build_observer
+from epsd_mm.families.observers.classifier import ClassifierObserver
 from epsd_mm.pruning import meta_gradient, prunable_parameters
 from tests.helpers.models import (
     build,

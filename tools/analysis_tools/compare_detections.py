@@ -30,7 +30,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 from torch import nn
 
-from epsd_mm.compat import repair_ssd_head
+from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.evaluation.sparsity import layer_sparsity
 

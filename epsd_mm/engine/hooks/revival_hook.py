@@ -9,7 +9,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from epsd_mm.compat import repair_ssd_head
 from epsd_mm.config_types import PRETRAINED, type_name
 from epsd_mm.engine.checkpoints import (
     guard_checkpoints,
@@ -19,6 +18,7 @@ from epsd_mm.engine.checkpoints import (
 )
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.engine.saved_state import saved_masks
+from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.pruning import Masks
 
 

@@ -21,7 +21,7 @@ from epsd_mm.engine.checks import (
     unwrapped,
 )
 from epsd_mm.engine.loaders import has_workers, renew_loader
-from epsd_mm.engine.model_objective import is_detector
+from epsd_mm.families.kinds import is_detector
 
 
 class TrainingDataHook(Hook):

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..observation import Observation, at_least_float32
-from .base import Observer, class_names
+from epsd_mm.distillation.observation import Observation, at_least_float32
+
+from ..kinds import class_names
+from .base import Observer
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
 
@@ -20,7 +22,7 @@ _METHODS = (
 )
 
 
-class DenseObserver(Observer):
+class AnchorObserver(Observer):
     """The sample is an annotated object.
 
     Its prediction is the mean of the class logits of the anchors that are

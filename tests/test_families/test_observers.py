@@ -12,9 +12,9 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from epsd_mm.distillation.observers import (
+from epsd_mm.families.observers import (
+    AnchorObserver,
     ClassifierObserver,
-    DenseObserver,
     TwoStageObserver,
     build_observer,
 )
@@ -267,7 +267,7 @@ def test_a_pass_that_never_reached_the_head_is_an_error():
     observer.start(), observer.stop()
     with pytest.raises(TypeError, match='without bbox_head.loss_and_target'):
         observer.observe([])
-    observer = DenseObserver(tiny_retinanet())
+    observer = AnchorObserver(tiny_retinanet())
     observer.start(), observer.stop()
     with pytest.raises(TypeError, match='RetinaHead computes its losses'):
         observer.observe([])

@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from .anchors import AnchorObserver
 from .base import Observer
 from .classifier import ClassifierObserver
-from .dense import DenseObserver
 from .two_stage import TwoStageObserver
 
 
@@ -14,7 +14,7 @@ def build_observer(model: nn.Module) -> Observer:
     Raises:
         TypeError: No family fits; names those that are supported.
     """
-    for observer in (TwoStageObserver, DenseObserver, ClassifierObserver):
+    for observer in (TwoStageObserver, AnchorObserver, ClassifierObserver):
         if observer.accepts(model):
             return observer(model)
     head = getattr(model, 'roi_head', None) or getattr(

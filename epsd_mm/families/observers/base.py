@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 
 from torch import nn
 
-from ..observation import Observation, image_key
+from epsd_mm.distillation.observation import Observation, image_key
 
 
 class Observer(ABC):
@@ -55,8 +55,3 @@ class Observer(ABC):
     def image_keys(self, data_samples: Sequence) -> list[Hashable | None]:
         """What identifies the image of each sample across epochs."""
         return [image_key(s, self.path_parts) for s in data_samples]
-
-
-def class_names(obj: object) -> set[str]:
-    """Names of the classes that an object is an instance of."""
-    return {base.__name__ for base in type(obj).__mro__}

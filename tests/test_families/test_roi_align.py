@@ -8,7 +8,10 @@ from mmcv.ops import RoIAlign
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from epsd_mm.ops import TwiceDifferentiableRoIAlign, replace_roi_align
+from epsd_mm.families.twice_differentiable import (
+    TwiceDifferentiableRoIAlign,
+    replace_roi_align,
+)
 
 SETTINGS = list(itertools.product([True, False], [0, 2]))
 

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..observation import Observation
-from .base import Observer, class_names
+from epsd_mm.distillation.observation import Observation
+
+from ..kinds import class_names
+from .base import Observer
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..observation import Observation, at_least_float32
-from .base import Observer, class_names
+from epsd_mm.distillation.observation import Observation, at_least_float32
+
+from ..kinds import class_names
+from .base import Observer
 
 
 class ClassifierObserver(Observer):

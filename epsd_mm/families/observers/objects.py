@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..observation import Observation, at_least_float32
+from epsd_mm.distillation.observation import Observation, at_least_float32
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from mmdet.models.losses import FocalLoss
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from epsd_mm.ops.focal_loss import (
+from epsd_mm.families.twice_differentiable.focal_loss import (
     TwiceDifferentiableFocalLoss,
     replace_focal_loss,
 )

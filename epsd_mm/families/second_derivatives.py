@@ -1,0 +1,39 @@
+"""Models whose losses can be differentiated twice, exactly."""
+
+from torch import nn
+
+# How a layer is told that autograd keeps what it needs. Those of mm, timm and
+# transformers calculate it anew otherwise, or (reversible ones) from what
+# comes out, when the weights of the evaluation are there no longer.
+_OWN_BACKWARD = dict(
+    with_cp=False,
+    use_checkpoint=False,
+    grad_checkpointing=False,
+    gradient_checkpointing=False,
+    no_custom_backward=True,
+)
+
+
+def make_twice_differentiable(model: nn.Module) -> None:
+    """Let parts that refuse, or drop, second-order terms have them.
+
+    RoIAlign and mmdet's focal loss become exact; activation checkpointing
+    and the backward of reversible layers are off (they refuse a second
+    derivative, or take it at other weights).
+
+    Args:
+        model: A copy of one's own: what trains keeps mm's operators.
+    """
+    for module in model.modules():
+        for switch, plain in _OWN_BACKWARD.items():
+            if getattr(module, switch, plain) is (not plain):
+                setattr(module, switch, plain)
+    if any(type(m).__name__ == 'RoIAlign' for m in model.modules()):
+        # Classifiers do without mmcv's operators.
+        from .twice_differentiable import replace_roi_align
+
+        replace_roi_align(model)
+    if any(type(m).__module__.startswith('mmdet.') for m in model.modules()):
+        from .twice_differentiable.focal_loss import replace_focal_loss
+
+        replace_focal_loss(model)
