@@ -1,7 +1,7 @@
 """What is known of mm's models by the names of their classes.
 
-How their predictions are seen (``observers``), which of their operators have
-no second derivative (``twice_differentiable``), what a model is (``kinds``), and how its
+How their predictions are seen (``observers``), operators that have a second
+derivative (``twice_differentiable``), what a model is (``kinds``), and how its
 channels flow.
 """
 

@@ -588,5 +588,9 @@ def test_plain_cross_entropy_is_told_from_other_losses(options, weight):
     distillation = SelfDistillation(tiny_classifier(loss=loss), CSKDLoss())
     model = distillation.model
     data = model.data_preprocessor(classification_batch(), True)
-    _, observed = distillation.observe(model, data)
+
+    def only_head(inputs, data_samples, mode):
+        return model.head(model.extract_feat(inputs))
+
+    _, observed = distillation.observe(only_head, data)
     assert observed.cross_entropy == weight
