@@ -2,13 +2,16 @@
 
 from .models import (
     detection_batch,
+    tiny_atss,
     tiny_cascade,
     tiny_faster_rcnn,
+    tiny_fcos,
     tiny_retinanet,
     tiny_ssd,
 )
 
-DETECTORS = [tiny_faster_rcnn, tiny_cascade, tiny_retinanet, tiny_ssd]
+SIGMOID = [tiny_retinanet, tiny_fcos, tiny_atss]
+DETECTORS = [tiny_faster_rcnn, tiny_cascade, tiny_ssd, *SIGMOID]
 
 
 def lively(build):
@@ -30,4 +33,9 @@ def lively(build):
 def pictures(build, paths=('0.jpg', '1.jpg', '2.jpg'), **options):
     """A batch of pictures of a size that the detector takes."""
     size = 300 if build is tiny_ssd else 64
-    return detection_batch(len(paths), size, paths=paths, **options)
+    batch = detection_batch(len(paths), size, paths=paths, **options)
+    if build is tiny_atss:  # its targets have the precision of anchors
+        for sample in batch['data_samples']:
+            truth = sample.gt_instances
+            truth.bboxes = truth.bboxes.float()
+    return batch

@@ -4,6 +4,7 @@ import copy
 from importlib.resources import files
 
 import torch
+from mmdet.models.dense_heads import ATSSHead, FCOSHead
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -58,6 +59,37 @@ def tiny_retinanet(seed=0, strong_heads=False):
     )
     cfg.bbox_head.anchor_generator.octave_base_scale = 2
     return seeded_model(cfg, seed, strong_heads)
+
+
+def tiny_fcos(seed=0, strong_heads=False, **head):
+    """An FCOS over mmdet's own config, with few channels.
+
+    Boxes of these pictures belong to two levels.
+    """
+    cfg = _narrow(shipped('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'))
+    cfg.bbox_head.update(
+        _SMALL_HEAD,
+        regress_ranges=((-1, 16), (16, 64), (64, 128), (128, 256), (256, 1e8)),
+        **head,
+    )
+    return seeded_model(cfg, seed, strong_heads)
+
+
+def tiny_atss(seed=0, strong_heads=False):
+    """An ATSS over mmdet's own config, with few channels."""
+    cfg = _narrow(shipped('atss/atss_r50_fpn_1x_coco.py'))
+    cfg.bbox_head.update(_SMALL_HEAD)
+    cfg.bbox_head.anchor_generator.octave_base_scale = 2
+    return seeded_model(cfg, seed, strong_heads)
+
+
+_SMALL_HEAD = dict(
+    in_channels=8,
+    feat_channels=8,
+    stacked_convs=1,
+    num_classes=4,
+    norm_cfg=dict(type='GN', num_groups=2, requires_grad=True),
+)
 
 
 def tiny_ssd(seed=0, strong_heads=False):
@@ -138,14 +170,35 @@ def seeded_model(cfg, seed, strong_heads):
 def to_float64(model):
     """In double precision all through.
 
-    mmcv's NMS refuses it and is left out; mmdet's L2Norm rounds to single
-    precision and is written anew.
+    mmcv's NMS refuses it and is left out; what of mmdet rounds to single
+    precision (L2Norm, distances of FCOS and ATSS) is written anew.
     """
     if hasattr(model, 'rpn_head'):
         model.train_cfg.rpn_proposal.nms = None
     if hasattr(getattr(model, 'neck', None), 'l2_norm'):
         model.neck.l2_norm = _L2Norm(model.neck.l2_norm)
+    head = getattr(model, 'bbox_head', None)
+    for kind in (FCOSHead, ATSSHead):
+        if type(head) is kind:
+            head.__class__ = type(kind.__name__, (_Double, kind), {})
     return model.double()
+
+
+class _Double:
+    """A head with one scale for the distances of each level."""
+
+    def forward_single(self, x, scale, *stride):
+        distances = []
+        hook = scale.register_forward_hook(
+            lambda module, args, out: distances.append(out)
+        )
+        scores, boxes, quality = super().forward_single(x, scale, *stride)
+        hook.remove()
+        (exact,) = distances
+        if isinstance(self, FCOSHead):
+            exact = exact.exp()
+        assert torch.allclose(exact.float(), boxes.float())
+        return scores, exact, quality
 
 
 class _L2Norm(torch.nn.Module):

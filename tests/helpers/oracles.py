@@ -211,7 +211,7 @@ def row_divergence(model, teacher, student, temperature):
 
 def independent(model):
     """Whether the classes of a detector are."""
-    return type(model).__name__ == 'RetinaNet'
+    return type(model).__name__ in ('RetinaNet', 'FCOS', 'ATSS')
 
 
 def named(objects, batch):
@@ -321,11 +321,15 @@ def _observed_anchors(model, theta, data):
     levels = recorder.call_args.args[0]
     sizes = [tuple(level.shape[-2:]) for level in levels]
     anchors = torch.cat(head.prior_generator.grid_priors(sizes, device='cpu'))
+    points = type(head).__name__ == 'FCOSHead'
+    assign = _assigned_points if points else _assigned
     assigned = [
-        _assigned(head, anchors, sizes, sample)
-        for sample in data['data_samples']
+        assign(head, anchors, sizes, sample) for sample in data['data_samples']
     ]
-    share = 1 / sum(max(len(pairs), 1) for pairs, _ in assigned)
+    if points:
+        share = 1 / max(sum(len(pairs) for pairs, _ in assigned), 1)
+    else:
+        share = 1 / sum(max(len(pairs), 1) for pairs, _ in assigned)
     objects, others = {}, []
     for image, (pairs, negatives) in enumerate(assigned):
         labels = data['data_samples'][image].gt_instances.labels
@@ -360,8 +364,12 @@ def _assigned(head, anchors, sizes, sample):
         )
         if valid[number] and (inside or border < 0):
             taken.append(number)
+    # Adaptive selection asks how many there are of each level.
+    levels = [_of_levels(head, taken, sizes)]
+    adaptive = type(head).__name__ == 'ATSSHead'
     result = head.assigner.assign(
         InstanceData(priors=anchors[taken]),
+        *(levels if adaptive else ()),
         sample.gt_instances,
         sample.ignored_instances,
     )
@@ -370,6 +378,56 @@ def _assigned(head, anchors, sizes, sample):
         if index > 0:
             pairs.append((number, index - 1))
         elif index == 0:
+            negatives.append(number)
+    return pairs, negatives
+
+
+def _of_levels(head, taken, sizes):
+    """How many of these numbers are anchors of each level."""
+    counts = head.prior_generator.num_base_priors
+    levels = [
+        level
+        for level, (count, (rows, columns)) in enumerate(zip(counts, sizes))
+        for _ in range(count * rows * columns)
+    ]
+    of_taken = [levels[number] for number in taken]
+    return [of_taken.count(level) for level in range(len(counts))]
+
+
+def _assigned_points(head, points, sizes, sample):
+    """Of a point the smallest object that it lies in and is large enough for.
+
+    Tian et al., ICCV 2019, section 3.1 and 3.2; the sizes of a level are
+    those of its longest side to the point.
+    """
+    ranges = [
+        limits
+        for limits, (rows, columns) in zip(head.regress_ranges, sizes)
+        for _ in range(rows * columns)
+    ]
+    strides = [
+        stride
+        for stride, (rows, columns) in zip(head.strides, sizes)
+        for _ in range(rows * columns)
+    ]
+    pairs, negatives = [], []
+    for number, (x, y) in enumerate(points.tolist()):
+        fitting = []
+        low, high = ranges[number]
+        boxes = sample.gt_instances.bboxes.tolist()
+        for index, (left, top, right, bottom) in enumerate(boxes):
+            sides = x - left, y - top, right - x, bottom - y
+            inside = min(sides) > 0
+            if head.center_sampling:
+                reach = head.center_sample_radius * strides[number]
+                inside &= abs(x - (left + right) / 2) < reach
+                inside &= abs(y - (top + bottom) / 2) < reach
+            if inside and low <= max(sides) <= high:
+                area = (right - left) * (bottom - top)
+                fitting.append((area, index))
+        if fitting:
+            pairs.append((number, min(fitting)[1]))
+        else:
             negatives.append(number)
     return pairs, negatives
 

@@ -23,10 +23,12 @@ from epsd_mm.engine.scoring_job import ScoringJob, scoring_copy
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import meta_gradient
-from tests.helpers.detectors import DETECTORS, lively, pictures
+from tests.helpers.detectors import DETECTORS, SIGMOID, lively, pictures
 from tests.helpers.models import (
+    tiny_atss,
     tiny_cascade,
     tiny_faster_rcnn,
+    tiny_fcos,
     tiny_retinanet,
     tiny_ssd,
     to_float64,
@@ -123,7 +125,7 @@ def test_walk_is_the_unrolled_graph(build, method, detectors):
     first, second = (abs(terms['sd']) for terms in objective.terms)
     assert second > 1e-6
     # A divergence from what the very weights say is nothing, until they move.
-    sigmoid = build is tiny_retinanet
+    sigmoid = build in SIGMOID
     assert (first > 1e-6) == (not sigmoid or method is not PSKDLoss)
 
 
@@ -145,7 +147,7 @@ def test_a_detector_with_a_sigmoid_is_told_that_its_masks_are_plain(build):
     )
     logger = MMLogger.get_current_instance()
     job = ScoringJob(build(), lambda draw: (), settings, logger)
-    assert job.repeats_plain == (build is tiny_retinanet)
+    assert job.repeats_plain == (build in SIGMOID)
 
 
 @pytest.fixture
@@ -172,7 +174,9 @@ def emptied(batch):
 
 
 @pytest.mark.parametrize('method', ORACLES)
-@pytest.mark.parametrize('build', [tiny_cascade, tiny_retinanet])
+@pytest.mark.parametrize(
+    'build', [tiny_cascade, tiny_retinanet, tiny_fcos, tiny_atss]
+)
 def test_without_any_object_the_term_is_exactly_zero_and_says_so_once(
     build, method, warnings
 ):

@@ -18,13 +18,14 @@ from epsd_mm.families.observers import (
     TwoStageObserver,
     build_observer,
 )
-from tests.helpers.detectors import DETECTORS, lively, pictures
+from tests.helpers.detectors import DETECTORS, SIGMOID, lively, pictures
 from tests.helpers.models import (
     classification_batch,
     detection_batch,
     tiny_cascade,
     tiny_classifier,
     tiny_faster_rcnn,
+    tiny_fcos,
     tiny_retinanet,
     tiny_ssd,
     trainable,
@@ -115,7 +116,7 @@ def test_objects_of_a_detector(build, detectors):
     agree(observation, objects, batch)
     # Or means and sums would not be told from single rows.
     assert any(len(seen.rows) > 1 for seen in objects.values())
-    sigmoid = build is tiny_retinanet
+    sigmoid = build in SIGMOID
     assert observation.use_sigmoid == sigmoid
     assert observation.logits.shape[1] == (4 if sigmoid else 5)
     assert observation.cross_entropy == (0 if sigmoid else 1)
@@ -199,6 +200,32 @@ def test_anchors_that_leave_the_image_are_counted_or_not(
     assert set(observation.images.tolist()) == {0, 1, 2}
 
 
+@pytest.mark.parametrize(
+    'head',
+    [
+        dict(center_sampling=True, center_sample_radius=0.6),
+        dict(norm_on_bbox=True, centerness_on_reg=True),
+    ],
+    ids=['near the centre', 'distances in strides'],
+)
+def test_objects_of_fcos_with_its_tricks(head):
+    model = tiny_fcos(strong_heads=True, **head)
+    batch = pictures(tiny_fcos, seed=1)
+    observation, _, objects, _ = seen_twice(model, batch)
+    agree(observation, objects, batch)
+
+
+def test_objects_of_fcos_that_lie_in_one_another_are_told_apart():
+    """The class alone would not tell them, nor would the place."""
+    model = tiny_fcos(strong_heads=True)
+    batch = pictures(tiny_fcos, ('0.jpg',), labels=(2, 2, 2))
+    boxes = batch['data_samples'][0].gt_instances.bboxes
+    boxes.copy_(torch.tensor([[4, 4, 60, 60], [8, 8, 40, 40], [9, 9, 30, 30]]))
+    observation, _, objects, _ = seen_twice(model, batch)
+    agree(observation, objects, batch)
+    assert len(observation) == 3
+
+
 def test_objects_without_numbers_have_no_keys(detectors):
     model = detectors[tiny_retinanet]
     assert watch(model, detection_batch())[0].keys is None
@@ -217,7 +244,7 @@ def test_no_objects_at_all(build, detectors):
     batch = pictures(build)
     batch = emptied(batch, *range(len(batch['inputs'])))
     observation, _ = watch(model, batch)
-    columns = 4 if build is tiny_retinanet else 5
+    columns = 4 if build in SIGMOID else 5
     assert observation.logits.shape == (0, columns)
     assert len(observation.labels) == len(observation.weights) == 0
     assert observation.keys == []
@@ -331,12 +358,10 @@ def classifier_with(head, **loss):
         ),
         (sigmoid_faster_rcnn, 'FasterRCNN with head StandardRoIHead'),
         (torch.nn.Sequential, 'Sequential with head NoneType'),
-        ('atss/atss_r50_fpn_1x_coco', 'ATSS with head ATSSHead'),
+        ('tood/tood_r50_fpn_1x_coco', 'TOOD with head TOODHead'),
+        ('paa/paa_r50_fpn_1x_coco', 'PAA with head PAAHead'),
+        ('vfnet/vfnet_r50_fpn_1x_coco', 'VFNet with head VFNetHead'),
         ('gfl/gfl_r50_fpn_1x_coco', 'GFL with head GFLHead'),
-        (
-            'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco',
-            'FCOS with head FCOSHead',
-        ),
         (
             'free_anchor/freeanchor_r50_fpn_1x_coco',
             'RetinaNet with head FreeAnchorRetinaHead',
@@ -372,6 +397,8 @@ def test_heads_that_cannot_be_seen_are_refused_by_name(build_model, named):
         'CascadeRoIHead',
         'RetinaHead',
         'SSDHead',
+        'FCOSHead',
+        'ATSSHead',
     ):
         assert supported in str(error.value)
 

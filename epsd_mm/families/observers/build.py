@@ -3,9 +3,19 @@
 from torch import nn
 
 from .anchors import AnchorObserver
+from .atss import ATSSObserver
 from .base import Observer
 from .classifier import ClassifierObserver
+from .fcos import FCOSObserver
 from .two_stage import TwoStageObserver
+
+_FAMILIES = (
+    TwoStageObserver,
+    AnchorObserver,
+    FCOSObserver,
+    ATSSObserver,
+    ClassifierObserver,
+)
 
 
 def build_observer(model: nn.Module) -> Observer:
@@ -14,7 +24,7 @@ def build_observer(model: nn.Module) -> Observer:
     Raises:
         TypeError: No family fits; names those that are supported.
     """
-    for observer in (TwoStageObserver, AnchorObserver, ClassifierObserver):
+    for observer in _FAMILIES:
         if observer.accepts(model):
             return observer(model)
     head = getattr(model, 'roi_head', None) or getattr(
@@ -27,7 +37,8 @@ def build_observer(model: nn.Module) -> Observer:
         'are classifiers with a ClsHead; detectors with a StandardRoIHead '
         '(Faster R-CNN) or CascadeRoIHead (Cascade R-CNN) and a softmax '
         'cross-entropy; detectors with a RetinaHead, an SSDHead, or another '
-        'AnchorHead that assigns anchors and sums its losses as these do. '
+        'AnchorHead that assigns anchors and sums its losses as these do; '
+        'detectors with an FCOSHead or an ATSSHead. '
         'For pruning without self-distillation set sd_loss=None'
     )
 
