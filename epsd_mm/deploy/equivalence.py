@@ -13,7 +13,7 @@ from .run import Network, prepare
 
 #: Boxes of the reference with a lower score need no partner.
 LOWEST_SCORE = 0.05
-#: How far a score may be from the reference.
+#: So far a score may always be from the reference.
 SCORE_LIMIT = 1e-4
 #: Below so many pixels, errors are those of single precision.
 BOX_FLOOR = 0.01
@@ -60,10 +60,11 @@ class Comparison:
     def faults(self) -> list[str]:
         """In what the file is worse than single precision explains."""
         found = []
-        if self.file.score > SCORE_LIMIT:
+        allowed = max(2 * self.torch.score, SCORE_LIMIT)
+        if self.file.score > allowed:
             found.append(
                 f'a score differs by {self.file.score:.1e} (torch: '
-                f'{self.torch.score:.1e}), and {SCORE_LIMIT:.0e} is allowed'
+                f'{self.torch.score:.1e}), and {allowed:.0e} is allowed'
             )
         allowed = max(2 * self.torch.box, BOX_FLOOR)
         if self.file.box > allowed:

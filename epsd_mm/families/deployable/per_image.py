@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 from epsd_mm.ops.exportable import join
@@ -43,6 +44,9 @@ class _Traceable(TorchFunctionMode):
                 limited = _clamp(value, low, high)
                 in_place = func is Tensor.clamp_
                 return value.copy_(limited) if in_place else limited
+        if func is linear and args[1].dim() == 1:
+            # The exporter loses the name of a vector that is transposed.
+            return args[0] @ args[1]
         return func(*args, **kwargs)
 
 
