@@ -28,6 +28,7 @@ from epsd_mm.deploy.exporting import RUNTIMES, export
 from epsd_mm.deploy.pictures import of_paths, of_test_set
 
 _COMPARED = 8
+_CALIBRATED = 128
 _TOLD = (ImportError, OSError, ValueError)
 
 
@@ -74,6 +75,16 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='export whole channels that are zero, in place of a smaller '
         'network',
     )
+    parser.add_argument(
+        '--quantize',
+        action='store_true',
+        help='to int8, calibrated by images of the training data',
+    )
+    parser.add_argument(
+        '--calibration-images',
+        type=int,
+        help=f'beside --quantize: so many ({_CALIBRATED})',
+    )
     add_arguments(parser)
     return parser.parse_args(argv)
 
@@ -84,6 +95,23 @@ def pictures(args: argparse.Namespace, cfg: Config) -> list[Image.Image]:
         raise ValueError(f'--num-images {args.num_images} must be at least 1')
     found = of_paths(args.images) if args.images else of_test_set(cfg)
     return list(islice(found, args.num_images))
+
+
+def calibration(
+    args: argparse.Namespace, cfg: Config
+) -> list[Image.Image] | None:
+    """Images of the training data, spread over it; None leaves float32."""
+    count = args.calibration_images
+    if not args.quantize:
+        if count is not None:
+            raise ValueError('--calibration-images is for --quantize')
+        return None
+    count = _CALIBRATED if count is None else count
+    if count < 1:
+        raise ValueError(
+            f'--calibration-images {count}: the calibration set is empty'
+        )
+    return list(islice(of_test_set(cfg, 'train_dataloader'), count))
 
 
 def main() -> None:
@@ -104,6 +132,7 @@ def main() -> None:
             args.dynamic,
             pictures(args, cfg),
             args.keep_zeros,
+            calibration(args, cfg),
         )
         logger.info(f'python {args.out}/run.py IMAGE runs it')
 

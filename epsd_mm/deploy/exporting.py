@@ -30,6 +30,7 @@ from . import run
 from .canvas import Canvas, canvas_of
 from .equivalence import compare
 from .onnx_file import write_onnx
+from .quantize import check_calibration, quantize
 from .run import Metadata
 
 RUNTIMES = ('onnx', 'openvino')
@@ -47,6 +48,7 @@ def export(
     dynamic: bool = False,
     pictures: Sequence[Image.Image] = (),
     keep_zeros: bool = False,
+    calibration: Sequence[Image.Image] | None = None,
 ) -> Metadata:
     """Write a network that needs neither torch nor mm, and compare it.
 
@@ -61,6 +63,8 @@ def export(
         dynamic: Let width and height of images vary.
         pictures: Real ones, on which the file is compared with the network.
         keep_zeros: Export a checkpoint with whole channels at zero as it is.
+        calibration: Pictures of the training data, by which the file becomes
+            int8 once it was compared in float32; None leaves it.
 
     Raises:
         ImportError: What the export needs is not installed.
@@ -72,6 +76,8 @@ def export(
     needed = ['onnx', 'onnxscript', 'onnxruntime']
     needed += ['openvino'] if to == 'openvino' else []
     require(*needed, needed_by=f'an export to {to}')
+    if calibration is not None:
+        check_calibration(calibration)
     if not pictures:
         raise ValueError(
             'there is no picture to compare the file with the network on: '
@@ -100,6 +106,18 @@ def export(
             )
         logger = MMLogger.get_current_instance()
         logger.info(comparison.summary())
+        if calibration is not None:
+            source = new / 'model.onnx'
+            quantize(source, calibration, source)
+            metadata = run.load(source).metadata
+            if to == 'openvino':
+                _as_openvino(source, metadata)
+            logger.info(
+                f'{file.name} is int8 by {len(calibration)} pictures; '
+                'tools/test.py --file says what that costs'
+            )
+        if to == 'openvino':
+            os.remove(new / 'model.onnx')
         shutil.copy(run.__file__, new / 'run.py')
         report = dict(
             version=_REPORT_VERSION,
@@ -112,6 +130,7 @@ def export(
                 path.stat().st_size for path in new.glob(f'{file.stem}.*')
             ),
             metadata=json.loads(metadata.to_json()),
+            calibrated_by=len(calibration) if calibration else None,
             comparison=comparison.figures(),
         )
         write_text(new / REPORT, json.dumps(report, indent=2) + '\n')
@@ -276,7 +295,6 @@ def _as_openvino(path: Path, metadata: Metadata) -> Path:
     openvino.save_model(
         network, path.with_suffix('.xml'), compress_to_fp16=False
     )
-    os.remove(path)
     return path.with_suffix('.xml')
 
 

@@ -355,13 +355,24 @@ class Network:
             size: Height and width of each image within the canvas, of shape
                 (N, 2); all of it by default.
         """
+        return self._run(self._feed(image, size))
+
+    def feed_of(self, picture: Image.Image) -> dict[str, np.ndarray]:
+        """The inputs of the file for one picture, by name."""
+        prepared = prepare(picture, self)
+        batch = self.on_canvas([prepared.image])
+        return self._feed(batch, np.array([prepared.size]))
+
+    def _feed(
+        self, image: np.ndarray, size: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
         image = np.ascontiguousarray(image, np.float32)
         feed = dict(image=image)
         if self._takes_size:
             if size is None:
                 size = np.tile(image.shape[2:], (len(image), 1))
             feed['size'] = np.ascontiguousarray(size, np.float32)
-        return self._run(feed)
+        return feed
 
     def on_canvas(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images of any sizes as a batch, padded at the right and below.

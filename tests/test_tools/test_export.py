@@ -170,3 +170,37 @@ def test_bad_input_is_told_in_a_sentence(trained, run, tmp_path, drawn):
     assert f'does not fit the config: {name} is of shape (7, 3, 7, 7)' in told
     assert not (tmp_path / 'new').exists()
     assert Config.fromfile(config).test_dataloader  # as the fixture has it
+
+
+@pytest.mark.parametrize('to', ['onnx', 'openvino'])
+def test_quantize_writes_int8_by_images_of_the_training_data(
+    trained, run, at_once, tmp_path, to
+):
+    config, checkpoint, _ = trained
+    few = ('--quantize', '--calibration-images', 3, '--to', to)
+    run('export', config, checkpoint, '--out', tmp_path / 'int8', *few)
+    file = tmp_path / 'int8' / ('model.onnx' if to == 'onnx' else 'model.xml')
+    assert runtime.load(file).metadata.precision == 'int8'
+    assert (tmp_path / 'int8' / 'model.onnx').exists() == (to == 'onnx')
+    report = json.loads((tmp_path / 'int8' / 'report.json').read_text())
+    assert report['metadata']['precision'] == 'int8'
+    assert report['calibrated_by'] == 3
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            ['--quantize', '--calibration-images', 0],
+            'calibration set is empty',
+        ),
+        (['--calibration-images', 3], 'is for --quantize'),
+    ],
+)
+def test_a_calibration_of_nothing_is_refused(
+    trained, run, tmp_path, options, message
+):
+    config, checkpoint, _ = trained
+    with pytest.raises(SystemExit, match=message):
+        run('export', config, checkpoint, '--out', tmp_path / 'x', *options)
+    assert not (tmp_path / 'x' / 'report.json').exists()
