@@ -15,6 +15,9 @@ from .run import Network, prepare
 LOWEST_SCORE = 0.05
 #: So far a score may always be from the reference.
 SCORE_LIMIT = 1e-4
+#: Boxes that are further apart, in pixels, are two: of two that overlap,
+#: rounding decides which one suppresses the other.
+NEAR = 0.5
 #: Below so many pixels, errors are those of single precision.
 BOX_FLOOR = 0.01
 
@@ -184,5 +187,4 @@ def _partner(
         return None
     off = np.abs(boxes[free] - box).max(axis=1)
     nearest = int(off.argmin())
-    side = max(box[2] - box[0], box[3] - box[1])
-    return int(free[nearest]) if off[nearest] < max(1.0, side / 4) else None
+    return int(free[nearest]) if off[nearest] < NEAR else None
