@@ -20,11 +20,12 @@ RUNTIMES = dict(
     torch='torch',
     onnxruntime='ONNX Runtime',
     openvino='OpenVINO',
+    openvino_bf16='OpenVINO bf16',
     tensorrt='TensorRT',
 )
 _READ_BY = {
-    '.onnx': ['onnxruntime', 'openvino', 'tensorrt'],
-    '.xml': ['openvino'],
+    '.onnx': ['onnxruntime', 'openvino', 'openvino_bf16', 'tensorrt'],
+    '.xml': ['openvino', 'openvino_bf16'],
 }
 _SCRIPT = Path(__file__).with_name('timed_process.py')
 #: Flags of /proc/cpuinfo: units that multiply and add whole numbers of 8 bits.
@@ -171,6 +172,8 @@ def _runtimes_of(target: str, asked: Sequence[str] | None) -> list[str]:
 
 def installed(runtime: str) -> bool:
     """Whether a runtime of :data:`RUNTIMES` can be used here."""
+    if runtime == 'openvino_bf16':
+        return find_spec('openvino') is not None and _has_bf16()
     if runtime != 'tensorrt':
         return find_spec(runtime) is not None
     if find_spec('onnxruntime') is None:
@@ -289,10 +292,11 @@ def what_zeros_gave(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _alike(one: Measurement, other: Measurement) -> bool:
+    """Whether two networks differ in their weights alone."""
     names = ('runtime', 'batch', 'size', 'model')
-    return all(
-        getattr(one, n) == getattr(other, n) for n in names
-    ) and _ending(one) == _ending(other)
+    same = all(getattr(one, n) == getattr(other, n) for n in names)
+    large = abs(one.bytes - other.bytes) < 0.01 * max(one.bytes, other.bytes)
+    return same and large and _ending(one) == _ending(other)
 
 
 def _ending(measurement: Measurement) -> str:
@@ -320,13 +324,22 @@ def processor() -> str:
 
 def int8_units() -> list[str]:
     """The instructions of the processor that int8 needs to be fast."""
-    flags = {
+    flags = _cpu_flags()
+    return [name for flag, name in _INT8_UNITS.items() if flag in flags]
+
+
+def _has_bf16() -> bool:
+    """Whether the processor computes with 16 bits, which OpenVINO prefers."""
+    return not {'avx512_bf16', 'amx_bf16', 'bf16'}.isdisjoint(_cpu_flags())
+
+
+def _cpu_flags() -> set[str]:
+    return {
         flag
         for line in _cpuinfo()
         if line.lower().startswith(('flags', 'features'))
         for flag in line.partition(':')[2].split()
     }
-    return [name for flag, name in _INT8_UNITS.items() if flag in flags]
 
 
 def _cpuinfo() -> list[str]:

@@ -46,6 +46,7 @@ def test_zeros_are_compared_with_their_like_alone():
         measurement(size=(320, 320)),
         measurement(model='RetinaNet'),
         measurement(kind='compact'),
+        measurement(bytes=2**19),  # a narrower one, though dense
     ]
     assert what_zeros_gave([zeros, *others]) == []
     (sentence,) = what_zeros_gave([zeros, *others, measurement()])
@@ -77,6 +78,16 @@ def test_int8_units_are_those_of_the_processor(monkeypatch):
     assert latency.int8_units() == []
 
 
+def test_16_bits_are_a_runtime_of_its_own_where_the_processor_has_them(
+    monkeypatch,
+):
+    monkeypatch.setattr(latency, '_cpuinfo', lambda: ['flags: avx512_bf16'])
+    assert latency.installed('openvino_bf16')
+    monkeypatch.setattr(latency, '_cpuinfo', lambda: ['flags: avx2'])
+    assert not latency.installed('openvino_bf16')
+    assert latency.installed('openvino')
+
+
 def test_files_are_measured_in_every_runtime_and_at_every_batch(
     run, tmp_path, capsys
 ):
@@ -85,7 +96,8 @@ def test_files_are_measured_in_every_runtime_and_at_every_batch(
     other = as_openvino(dense, metadata_of())
     out = tmp_path / 'out.json'
     few = ('--rounds', 3, '--warm-up', 1, '--batch', 1, 2, '--out', out)
-    run('latency', dense, zeros, other, *few)
+    both = ('--runtimes', 'onnxruntime', 'openvino')
+    run('latency', dense, zeros, other, *few, *both)
     text = capsys.readouterr().out
     assert text.count('90% zeros alone: ') == 4
     content = json.loads(out.read_text())
