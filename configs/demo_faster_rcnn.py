@@ -1,7 +1,7 @@
 # A Faster R-CNN small enough to learn the drawn set on two CPU cores.
 _base_ = 'mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py'
 
-max_epochs = 7
+max_epochs = 10
 classes = ('disc', 'square', 'triangle', 'star')
 
 model = dict(
@@ -75,7 +75,8 @@ dataset = dict(
     data_prefix=dict(sub_data_root='VOC2007/'),
 )
 train_dataloader = dict(
-    batch_size=8,
+    # Many small steps: the schedule is short.
+    batch_size=4,
     # Reading a small image is quicker than waiting for another process.
     num_workers=0,
     persistent_workers=False,

@@ -1,11 +1,11 @@
-# The demo's detector, pruned to a tenth of its weights before training.
+# The demo's detector, pruned to a fifth of its weights before training.
 _base_ = './demo_faster_rcnn.py'
 custom_imports = dict(imports=['epsd_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
     epsd=dict(
         type='EPSDHook',
-        sparsity=0.9,
+        sparsity=0.8,
         criterion=dict(type='ProsPr', steps=3, lr=0.001),
         sd_loss=dict(type='CSKDLoss', temperature=4.0, loss_weight=1.0),
         # These start so small (standard deviation 0.01 and 0.001), or see so

@@ -1,11 +1,12 @@
-"""Score, prune, train and test a small detector, beside its dense twin."""
+"""Train a small detector dense, with zeros and compact, and compare them."""
 
-import io
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 # The package repairs broken environments, so it is imported first.
@@ -13,23 +14,59 @@ import epsd_mm  # noqa: F401
 
 # isort: split
 import numpy as np
-import torch
 from rich.console import Console
 
 from epsd_mm.analysis import read_report
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.engine.safe_loading import code_refused, load_values
-from epsd_mm.evaluation.sparsity import layer_sparsity
+from epsd_mm.deploy.pictures import of_paths
+from epsd_mm.deploy.run import load, prepare
 from epsd_mm.files import write_text
 from epsd_mm.results import Log, read_result
 from epsd_mm.tables import text_table
 
 ROOT = Path('work_dirs/demo')
 TRAIN, TEST = 320, 80
+BUDGET = 0.5  # of the multiply-adds, which go with the compact network's
+ROUNDS = 20  # of timing, in turns
 TOOLS = Path(__file__).resolve().parent
-CONFIGS = dict(
-    EPSD=epsd_mm.config_path('demo_faster_rcnn_epsd'),
-    dense=epsd_mm.config_path('demo_faster_rcnn'),
+DENSE = epsd_mm.config_path('demo_faster_rcnn')
+EPSD = epsd_mm.config_path('demo_faster_rcnn_epsd')
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of those that are compared.
+
+    Attributes:
+        name: Heading of its column.
+        config: That it is trained with.
+        folder: Of its training.
+        scored: Folder with the report of its scores, if it was pruned.
+    """
+
+    name: str
+    config: str
+    folder: Path
+    scored: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The one that its training ended with."""
+        return Path((self.folder / 'last_checkpoint').read_text())
+
+    @property
+    def exported(self) -> Path:
+        """Folder of its file."""
+        return self.folder / 'exported'
+
+
+PRUNED = ROOT / 'pruned'
+NETWORKS = (
+    Network('dense', DENSE, ROOT / 'dense'),
+    Network('EPSD, zeros', EPSD, ROOT / 'epsd', ROOT / 'epsd'),
+    Network(
+        'EPSD, compact', str(PRUNED / 'config.py'), ROOT / 'compact', PRUNED
+    ),
 )
 
 
@@ -41,130 +78,118 @@ def run_tool(tool: str, *args: object) -> None:
         raise SystemExit(f'error: {tool} ended with exit code {code}')
 
 
-def train_and_test(name: str, folder: Path) -> dict:
-    """Run both tools for a config and read what they wrote."""
+def train_and_test(network: Network) -> dict:
+    """From a config to a file, and what was measured on the way."""
     # Its last validation would be the test below.
-    run_tool(
-        'train.py',
-        CONFIGS[name],
-        '--work-dir',
-        folder,
-        '--cfg-options',
-        'train_cfg.val_begin=1000',
+    last = ('--cfg-options', 'train_cfg.val_begin=1000')
+    command = ('--work-dir', network.folder)
+    run_tool('train.py', network.config, *command, *last)
+    at = (network.config, network.checkpoint)
+    run_tool('test.py', *at, '--work-dir', network.folder / 'test')
+    run_tool('export.py', *at, '--out', network.exported)
+    tested = read_result(network.folder / 'test')
+    results = dict(
+        mAP50=tested['metric/pascal_voc/mAP'].value,
+        epoch_seconds=Log.of(network.folder).epoch_time,
+        file_bytes=(network.exported / 'model.onnx').stat().st_size,
+        **count(network),
     )
-    checkpoint = last_checkpoint(folder)
-    run_tool(
-        'test.py',
-        CONFIGS[name],
-        checkpoint,
-        '--work-dir',
-        folder / 'test',
-    )
-    tested = read_result(folder / 'test')
-    results = measure(CONFIGS[name], checkpoint)
-    results['mAP50'] = tested['metric/pascal_voc/mAP'].value
-    results['epoch_seconds'] = Log.of(folder).epoch_time
-    report = folder / 'epsd' / 'report.json'
-    if report.exists():
-        results['scoring_seconds'] = read_report(report)['seconds']
+    if network.scored is not None:
+        report = read_report(network.scored / 'epsd' / 'report.json')
+        results['scoring_seconds'] = report['seconds']
     return results
 
 
-def count(folder: Path) -> dict:
-    """Multiply-adds of the pruned network: all, and those of kept weights."""
+def count(network: Network) -> dict:
+    """Weights and multiply-adds, in all and of what is not zero."""
+    path = network.folder / 'flops.json'
     run_tool(
         'analysis_tools/get_flops.py',
-        CONFIGS['EPSD'],
+        network.config,
         '--checkpoint',
-        last_checkpoint(folder),
+        network.checkpoint,
         '--json',
-        folder / 'flops.json',
+        path,
     )
-    counts = json.loads((folder / 'flops.json').read_text())['all']
+    counts = json.loads(path.read_text())['all']
     return dict(
+        weights=counts['total'],
+        kept=counts['kept'],
         flops=counts['multiply_adds'],
         kept_flops=counts['sparse_multiply_adds'],
     )
 
 
-def last_checkpoint(folder: Path) -> Path:
-    """The checkpoint that a training ended with."""
-    return Path((folder / 'last_checkpoint').read_text())
+def milliseconds() -> list[float]:
+    """An image's time in each file, the median of rounds in turns.
+
+    In turns, so that other work on this machine is in the way of all alike.
+    """
+    files = [load(network.exported / 'model.onnx') for network in NETWORKS]
+    (picture,) = of_paths([str(first_test_image())])
+    inputs = []
+    for file in files:
+        prepared = prepare(picture, file)
+        size = np.array([prepared.size], np.float32)
+        inputs.append((file.on_canvas([prepared.image]), size))
+    times = [[] for _ in files]
+    for number in range(ROUNDS + 2):
+        for file, given, taken in zip(files, inputs, times, strict=True):
+            started = time.perf_counter()
+            file(*given)
+            if number >= 2:  # the first ones warm up
+                taken.append(time.perf_counter() - started)
+    return [1e3 * statistics.median(taken) for taken in times]
 
 
-def measure(config: str, checkpoint: Path) -> dict:
-    """Weights and bytes of a trained model."""
-    from mmdet.apis import init_detector
-
-    with code_refused():
-        model = init_detector(config, str(checkpoint), device='cpu')
-        state = load_values(checkpoint, 'cpu')['state_dict']
-    layers = layer_sparsity(model)
-    return dict(
-        kept=sum(kept for kept, _ in layers.values()),
-        total=sum(total for _, total in layers.values()),
-        weight_bytes=saved_bytes(state),
-        packed_bytes=saved_bytes(pack_zeros(state)),
-    )
+def first_test_image() -> Path:
+    """A picture that no network was trained on."""
+    devkit = ROOT / 'data' / 'VOCdevkit' / 'VOC2007'
+    name = (devkit / 'ImageSets/Main/test.txt').read_text().split()[0]
+    return devkit / 'JPEGImages' / f'{name}.jpg'
 
 
-def pack_zeros(state: dict) -> dict:
-    """Half-empty tensors as one bit a weight and the values that are left."""
-    packed = {}
-    for name, value in state.items():
-        mask = value != 0
-        if value.is_floating_point() and mask.float().mean() < 0.5:
-            bits = np.packbits(mask.numpy())
-            packed[name] = (value.shape, torch.tensor(bits), value[mask])
-        else:
-            packed[name] = value.clone()
-    return packed
-
-
-def saved_bytes(content: dict) -> int:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.tell()
-
-
-def result_table(dense: dict, pruned: dict) -> str:
+def result_table(results: dict[str, dict]) -> str:
+    """The figures of all networks side by side."""
+    all_weights = next(iter(results.values()))['weights']
     rows = []
 
     def row(label: str, value) -> None:
-        rows.append([label, value(dense), value(pruned)])
+        rows.append([label, *map(value, results.values())])
 
     row('mAP50 on the test images', lambda r: f'{r["mAP50"]:.3f}')
-    row('convolution and linear weights kept', lambda r: f'{r["kept"]:,}')
-    row('  of all', lambda r: f'{r["kept"] / r["total"]:.1%}')
-    row(
-        'multiply-adds of kept weights, one image',
-        lambda r: f'{r["kept_flops"] / 1e6:,.0f} M',
-    )
-    row(
-        'multiply-adds a dense runtime does',
-        lambda r: f'{r["flops"] / 1e6:,.0f} M',
-    )
-    row('bytes of its state_dict', lambda r: f'{r["weight_bytes"]:,}')
-    row('  with zeros packed', lambda r: f'{r["packed_bytes"]:,}')
+    row('weights that are not zero', lambda r: f'{r["kept"]:,}')
+    row('  of the dense network', lambda r: f'{r["kept"] / all_weights:.1%}')
+    row('multiply-adds of an image', lambda r: f'{r["flops"] / 1e6:,.0f} M')
+    row('  of them with a zero', lambda r: f'{zeros(r) / 1e6:,.0f} M')
+    row('megabytes of the file', lambda r: f'{r["file_bytes"] / 1e6:.1f}')
     row('seconds of an epoch', lambda r: f'{r["epoch_seconds"]:.1f}')
-    row(
-        'seconds of scoring, once',
-        lambda r: f'{r.get("scoring_seconds", 0):.1f}',
-    )
-    title = 'Dense twin and EPSD, same seed'
-    return text_table(title, ['', 'dense', 'EPSD'], rows)
+    row('milliseconds of an image', lambda r: f'{r["milliseconds"]:.1f}')
+    row('seconds of scoring, once', lambda r: f'{scoring(r):.1f}')
+    title = 'Same data, schedule and seed; times in ONNX Runtime'
+    return text_table(title, ['', *results], rows)
 
 
-def draw_detections(folders: dict, out: Path, images: int = 6) -> None:
-    """Truth, dense and EPSD detections of the first test images, a PNG."""
+def zeros(result: dict) -> float:
+    return result['flops'] - result['kept_flops']
+
+
+def scoring(result: dict) -> float:
+    return result.get('scoring_seconds', 0)
+
+
+def draw_detections(out: Path, images: int = 6) -> None:
+    """Truth and detections of the first test images, a PNG."""
     models = [
         argument
-        for name in ('dense', 'EPSD')
-        for argument in (CONFIGS[name], last_checkpoint(folders[name]))
+        for network in NETWORKS
+        for argument in (network.config, network.checkpoint)
     ]
     run_tool(
         'analysis_tools/compare_detections.py',
         *models,
+        '--names',
+        *(network.name for network in NETWORKS),
         '--out',
         out,
         '--num',
@@ -179,32 +204,36 @@ def draw_detections(folders: dict, out: Path, images: int = 6) -> None:
 def main() -> None:
     started = time.perf_counter()
     console = Console()
-    folders = dict(dense=ROOT / 'dense', EPSD=ROOT / 'epsd')
-    for folder in (*folders.values(), ROOT / 'data'):
+    folders = [network.folder for network in NETWORKS]
+    for folder in (*folders, PRUNED, ROOT / 'data'):
         shutil.rmtree(folder, ignore_errors=True)
-    console.rule(f'1/3  Drawing {TRAIN} images to train on, {TEST} to test on')
+    console.rule(f'1/4  Drawing {TRAIN} images to train on, {TEST} to test on')
     console.print(str(generate_voc(ROOT / 'data', train=TRAIN, test=TEST)))
+    dense, zeros, compact = NETWORKS
     results = {}
-    console.rule('2/3  EPSD: score, prune to 10 % of the weights, train, test')
-    results['EPSD'] = train_and_test('EPSD', folders['EPSD'])
-    console.rule('3/3  The dense twin: train, test')
-    results['dense'] = train_and_test('dense', folders['dense'])
-    counts = count(folders['EPSD'])
-    results['EPSD'] |= counts
-    # The twin is the same network, of which all is kept.
-    results['dense'] |= counts | dict(kept_flops=counts['flops'])
-    draw_detections(folders, ROOT / 'detections')
+    console.rule('2/4  Dense: train, test, export')
+    results[dense.name] = train_and_test(dense)
+    console.rule('3/4  EPSD, zeros: score, prune single weights, and the same')
+    results[zeros.name] = train_and_test(zeros)
+    console.rule('4/4  EPSD, compact: score, remove channels, and the same')
+    budget = ('--budget', 'multiply_adds', '--sparsity', BUDGET)
+    run_tool('prune.py', EPSD, '--out', PRUNED, *budget)
+    results[compact.name] = train_and_test(compact)
+    for result, taken in zip(results.values(), milliseconds(), strict=True):
+        result['milliseconds'] = taken
+    draw_detections(ROOT / 'detections')
     write_text(ROOT / 'results.json', json.dumps(results, indent=2) + '\n')
     console.rule('Done')
-    console.out(result_table(results['dense'], results['EPSD']))
+    console.out(result_table(results))
     console.print(
-        'Single zeros make no dense runtime faster: the multiply-adds of '
-        'kept weights say what a sparse one could save.'
+        'Single zeros make no dense runtime faster, and no file smaller; '
+        'channels that are gone do, from the first step of training on.'
     )
     console.print(
         f'Detections: {ROOT / "detections"}; density by layer: '
-        f'{folders["EPSD"] / "epsd" / "density.png"}; numbers: '
-        f'{ROOT / "results.json"}'
+        f'{zeros.folder / "epsd" / "density.png"}; numbers: '
+        f'{ROOT / "results.json"}; a network that needs neither torch nor '
+        f'mm: {compact.exported}'
     )
     console.print(f'{time.perf_counter() - started:.0f} seconds in all')
 

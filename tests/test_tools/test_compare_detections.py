@@ -49,9 +49,9 @@ def painted(tool, run, models, tmp_path, monkeypatch):
     """``painted('--num', 2)``: rows and titles of each picture, by name."""
     module, pictures = tool(TOOL), {}
 
-    def run_main(*options):
+    def run_main(*options, more=()):
         pictures.clear()
-        arguments = [TOOL, *models, '--out', tmp_path / 'out']
+        arguments = [TOOL, *models, *more, '--out', tmp_path / 'out']
         arguments += ['--device', 'cpu', *options]
         monkeypatch.setattr('sys.argv', [*map(str, arguments)])
         module.main()
@@ -130,3 +130,25 @@ def test_difficult_objects_are_told_apart(tool):
 def test_an_image_without_objects(tool):
     truth = tool(TOOL).truth_of(dict(instances=[]), ('cat',)).gt_instances
     assert truth.bboxes.shape == (0, 4)
+
+
+def test_more_models_get_a_column_and_a_name_each(painted, models):
+    names = ['one', 'two', 'three']
+    pictures = painted('--index', 2, '--names', *names, more=models[2:])
+    ((rows, titles),) = pictures.values()
+    assert [title.split(',')[0] for title in titles[1:]] == names
+    (row,) = rows.values()
+    assert difference(row[2], row[3]) == 0 < difference(row[1], row[3])
+
+
+@pytest.mark.parametrize(
+    'more, names, told',
+    [
+        (['lonely.py'], [], 'lonely.py has no checkpoint beside it'),
+        ([], ['a', 'a'], '--names a a: 2 different names are needed'),
+    ],
+)
+def test_models_without_a_pair_or_a_name_are_told(painted, more, names, told):
+    options = ['--names', *names] if names else []
+    with pytest.raises(SystemExit, match=told):
+        painted(*options, more=more)

@@ -1,8 +1,11 @@
 """What the demo measures is what it says it measures."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
+from PIL import Image
 
 
 @pytest.fixture
@@ -10,52 +13,84 @@ def demo(tool):
     return tool('demo')
 
 
-def unpack(packed):
-    state = {}
-    for name, value in packed.items():
-        if isinstance(value, tuple):
-            shape, bits, kept = value
-            mask = np.unpackbits(bits.numpy(), count=shape.numel())
-            full = torch.zeros(shape)
-            full[torch.from_numpy(mask).bool().view(shape)] = kept
-            value = full
-        state[name] = value
-    return state
-
-
-def test_packing_loses_nothing_and_saves_what_is_zero(demo):
-    state = dict(
-        sparse=torch.randn(64, 33, 3, 3),
-        dense=torch.randn(100),
-        n=torch.tensor(3),
+def result(**changes):
+    return (
+        dict(
+            mAP50=0.81,
+            weights=1000,
+            kept=1000,
+            flops=5e8,
+            kept_flops=5e8,
+            file_bytes=46_680_000,
+            epoch_seconds=20.0,
+            milliseconds=30.0,
+        )
+        | changes
     )
-    state['sparse'][torch.rand(state['sparse'].shape) < 0.9] = 0
-    packed = demo.pack_zeros(state)
-    again = unpack(packed)
-    assert all(torch.equal(state[name], again[name]) for name in state)
-    assert isinstance(packed['dense'], torch.Tensor)
-    # A bit for each weight and four bytes for a tenth of them.
-    ratio = demo.saved_bytes(packed) / demo.saved_bytes(state)
-    assert 0.12 < ratio < 0.2
 
 
-def test_table_names_both_columns(demo):
-    dense = dict(
-        mAP50=0.81,
-        kept=1000,
-        total=1000,
-        flops=5e8,
-        kept_flops=5e8,
-        weight_bytes=4000,
-        packed_bytes=4000,
-        epoch_seconds=20.0,
+def cells_of(table):
+    return [
+        [c.strip() for c in t.split('│')[1:-1]] for t in table.splitlines()
+    ]
+
+
+def test_the_table_has_a_column_for_each_network(demo):
+    zeros = result(kept=200, kept_flops=2e8, scoring_seconds=9.5)
+    compact = result(
+        weights=160, kept=160, flops=2.5e8, kept_flops=2.5e8, milliseconds=12.3
     )
-    pruned = dict(
-        dense, kept=100, kept_flops=8e7, packed_bytes=600, scoring_seconds=9.5
-    )
-    lines = demo.result_table(dense, pruned).splitlines()
-    cells = [[c.strip() for c in t.split('│')[1:-1]] for t in lines]
-    assert ['mAP50 on the test images', '0.810', '0.810'] in cells
-    assert ['convolution and linear weights kept', '1,000', '100'] in cells
-    assert ['of all', '100.0%', '10.0%'] in cells
-    assert ['seconds of scoring, once', '0.0', '9.5'] in cells
+    table = demo.result_table(dict(dense=result(), zeros=zeros, small=compact))
+    cells = cells_of(table)
+    assert ['mAP50 on the test images', *['0.810'] * 3] in cells
+    assert ['weights that are not zero', '1,000', '200', '160'] in cells
+    assert ['of the dense network', '100.0%', '20.0%', '16.0%'] in cells
+    assert ['multiply-adds of an image', '500 M', '500 M', '250 M'] in cells
+    assert ['of them with a zero', '0 M', '300 M', '0 M'] in cells
+    assert ['milliseconds of an image', '30.0', '30.0', '12.3'] in cells
+    assert ['seconds of scoring, once', '0.0', '9.5', '0.0'] in cells
+
+
+def test_files_are_timed_in_turns_and_alike(demo, monkeypatch, tmp_path):
+    calls = []
+
+    class File:
+        def __init__(self, name):
+            self.name = name
+
+        def on_canvas(self, images):
+            return np.stack(images)
+
+        def __call__(self, image, size):
+            calls.append((self.name, image.shape))
+
+    class Prepared:
+        image, size = np.zeros((3, 8, 8), np.float32), (8, 8)
+
+    picture = tmp_path / 'picture.png'
+    Image.new('RGB', (8, 8)).save(picture)
+    monkeypatch.setattr(demo, 'load', lambda path: File(path.parts[-3]))
+    monkeypatch.setattr(demo, 'prepare', lambda picture, file: Prepared)
+    monkeypatch.setattr(demo, 'first_test_image', lambda: picture)
+    assert len(demo.milliseconds()) == 3
+    names = [network.folder.name for network in demo.NETWORKS]
+    assert [name for name, _ in calls] == names * (demo.ROUNDS + 2)
+
+
+def test_weights_and_multiply_adds_are_those_of_the_checkpoint(
+    demo, monkeypatch, tmp_path
+):
+    (tmp_path / 'last_checkpoint').write_text('here.pth')
+    network = replace(demo.NETWORKS[0], folder=tmp_path)
+    counted = dict(total=9, kept=3, multiply_adds=90, sparse_multiply_adds=40)
+
+    def get_flops(tool, *args):
+        assert tool == 'analysis_tools/get_flops.py'
+        assert str(args[args.index('--checkpoint') + 1]) == 'here.pth'
+        args[args.index('--json') + 1].write_text(
+            json.dumps(dict(all=counted))
+        )
+
+    monkeypatch.setattr(demo, 'run_tool', get_flops)
+    expected = dict(weights=9, kept=3, flops=90, kept_flops=40)
+    assert demo.count(network) == expected

@@ -1,9 +1,9 @@
-"""Detections of a dense and of a pruned model beside the ground truth.
+"""Detections of a dense and of pruned models beside the ground truth.
 
 Takes images of the test set of the first config, runs each model on them as
 its own config says, and paints a row for each: ground truth, dense, pruned.
 Titles say the sparsity, counted in the weights of convolution and linear
-layers.
+layers. More models may follow, each a config and a checkpoint.
 
     python tools/analysis_tools/compare_detections.py \\
         DENSE_CONFIG DENSE_CHECKPOINT PRUNED_CONFIG PRUNED_CHECKPOINT \\
@@ -45,6 +45,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('pruned_config')
     parser.add_argument('pruned_checkpoint')
     parser.add_argument(
+        'more',
+        nargs='*',
+        metavar='config checkpoint',
+        help='of other models, in pairs',
+    )
+    parser.add_argument(
+        '--names', nargs='+', help='of the models, for the titles'
+    )
+    parser.add_argument(
         '--out', type=Path, required=True, help='folder for the pictures'
     )
     parser.add_argument(
@@ -78,13 +87,14 @@ def main() -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Write the pictures, each named by the index of its first image."""
-    models = dict(
-        dense=load(args.dense_config, args.dense_checkpoint, args),
-        pruned=load(args.pruned_config, args.pruned_checkpoint, args),
-    )
+    models = {
+        name: load(config, checkpoint, args)
+        for name, (config, checkpoint) in named_pairs(args).items()
+    }
+    first = next(iter(models.values()))
     titles = ['ground truth']
     titles += [f'{n}, sparsity {sparsity(m):.3f}' for n, m in models.items()]
-    dataset = DATASETS.build(models['dense'].cfg.test_dataloader.dataset)
+    dataset = DATASETS.build(first.cfg.test_dataloader.dataset)
     chosen = indices_of(args, len(dataset))
     args.out.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(chosen), args.rows):
@@ -99,6 +109,26 @@ def compare(args: argparse.Namespace) -> None:
         path = args.out / f'{chosen[start]:05d}.png'
         save(rows, titles, path)
         print(path)
+
+
+def named_pairs(args: argparse.Namespace) -> dict[str, tuple[str, str]]:
+    """Config and checkpoint of each model, by the name in its title."""
+    given = [args.dense_config, args.dense_checkpoint]
+    given += [args.pruned_config, args.pruned_checkpoint, *args.more]
+    if len(given) % 2:
+        raise ValueError(f'{given[-1]} has no checkpoint beside it')
+    pairs = list(zip(given[::2], given[1::2], strict=True))
+    names = args.names or [
+        'dense',
+        'pruned',
+        *(Path(checkpoint).stem for _, checkpoint in pairs[2:]),
+    ]
+    if len(names) != len(pairs) or len({*names}) < len(names):
+        raise ValueError(
+            f'--names {" ".join(names)}: {len(pairs)} different names are '
+            'needed, one for each model'
+        )
+    return dict(zip(names, pairs, strict=True))
 
 
 def load(config: str, checkpoint: str, args: argparse.Namespace) -> nn.Module:
