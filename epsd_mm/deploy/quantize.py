@@ -1,6 +1,8 @@
 """Post-training quantization of an exported file to int8, by NNCF."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from epsd_mm.check_env import require
 
 from . import run
 
-_MULTIPLY = {'Conv', 'ConvTranspose', 'Gemm', 'MatMul'}
+_CONVOLVE = {'Conv', 'ConvTranspose'}
+_MULTIPLY = {*_CONVOLVE, 'Gemm', 'MatMul'}
 #: Of a level that has no region in all of the calibration set the range is
 #: not known, but that of the regions of all levels is.
 _ALWAYS_FLOAT = {'RoiAlign', 'ScatterND'}
@@ -45,9 +48,8 @@ def quantize(
     in 8 bits would be off by more than one.
 
     Args:
-        file: ``.onnx``, as it was exported. OpenVINO converts the result:
-            with batches of any size it does not read its own int8 form of
-            detectors with proposals.
+        file: ``.onnx``, as it was exported. OpenVINO converts the result,
+            so that both runtimes have the same layers in int8.
         pictures: Real ones of the training data, by which ranges are set.
         target: The new file.
 
@@ -71,12 +73,14 @@ def quantize(
     kept = float_nodes(nodes)
     if not any(node.kind in _MULTIPLY for node in nodes):
         raise ValueError(f'{file} has no layer that can be quantized')
-    graph = nncf.quantize(
-        graph,
-        nncf.Dataset(feeds),
-        subset_size=len(feeds),
-        ignored_scope=nncf.IgnoredScope(names=sorted(kept), validate=False),
-    )
+    ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
+    with _quiet():
+        graph = nncf.quantize(
+            graph,
+            nncf.Dataset(feeds),
+            subset_size=len(feeds),
+            ignored_scope=ignored,
+        )
     metadata = replace(network.metadata, precision='int8').to_json()
     onnx.helper.set_model_props(graph, {run.KEY: metadata})
     onnx.save(graph, target)
@@ -104,13 +108,16 @@ def check_calibration(pictures: Sequence[Image.Image]) -> None:
 def float_nodes(nodes: Sequence[_Node]) -> set[str]:
     """Names of nodes whose results reach no later layer as features.
 
+    Convolutions are not among them, be they the last ones. A matrix that is
+    the last layer is: it costs little, and OpenVINO fails to compile a
+    detector where its scales would move through the reshaping behind it.
+
     Args:
         nodes: Of a graph, in any order.
     """
     by_name = {node.name: node for node in nodes}
-    layers = [node for node in nodes if node.kind in _MULTIPLY]
-    features = {node.name for node in layers}
-    waiting = list(layers)
+    waiting = [node for node in nodes if node.kind in _MULTIPLY]
+    features: set[str] = set()
     while waiting:
         node = waiting.pop()
         places = _PLACES.get(node.kind, set())
@@ -119,8 +126,24 @@ def float_nodes(nodes: Sequence[_Node]) -> set[str]:
             if index not in places and not known:
                 features.add(name)
                 waiting.append(by_name[name])
-    features -= {n.name for n in nodes if n.kind in _ALWAYS_FLOAT}
-    return set(by_name) - features
+    kept = {
+        node.name
+        for node in nodes
+        if node.kind not in _CONVOLVE and node.name not in features
+    }
+    return kept | {n.name for n in nodes if n.kind in _ALWAYS_FLOAT}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a line of NNCF for each node that stays float."""
+    logger = logging.getLogger('nncf')
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _read(file: Path) -> tuple[Any, list[_Node]]:

@@ -114,10 +114,11 @@ def test_where_regions_lie_stays_float_before_layers_too():
         _Node('boxes', 'Gather', ('decode', 'nms')),
         _Node('rois', 'RoiAlign', ('act', 'boxes')),
         _Node('flat', 'Reshape', ('rois', None)),
-        _Node('head', 'Gemm', ('flat', None)),
+        _Node('hidden', 'Gemm', ('flat', None)),
+        _Node('head', 'Gemm', ('hidden', None)),
         _Node('final', 'Softmax', ('head',)),
     ]
-    stay = {'decode', 'nms', 'boxes', 'rois', 'final'}
+    stay = {'decode', 'nms', 'boxes', 'rois', 'head', 'final'}
     assert float_nodes(nodes) == stay
     assert float_nodes(nodes[::-1]) == stay
 
