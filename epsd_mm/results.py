@@ -87,6 +87,11 @@ def read_result(work_dir: str | Path) -> dict[str, Quantity]:
     return _with_kinds(result)
 
 
+def scoring_of(report: Report) -> dict[str, Quantity]:
+    """What the report of a scoring says, as :func:`read_result` has it."""
+    return _with_kinds(_of_scoring(report))
+
+
 def _last_test(work_dir: Path) -> dict:
     """What ``tools/test.py`` has written last."""
     paths = work_dir.glob('*/*.json')

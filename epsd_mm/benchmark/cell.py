@@ -43,6 +43,7 @@ from epsd_mm.results import Log, read_result
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
 from epsd_mm.training import StartError, train
 
+from .compact_cell import figures_of, made_compact, removes_channels
 from .executors import BUSY, end_with_parent
 
 SPEC, RESULT, LOG = 'cell.json', 'result.json', 'log.txt'
@@ -91,6 +92,8 @@ def run(work_dir: Path) -> None:
     whole = not any(work_dir.glob('*/vis_data'))
     started = time.perf_counter()
     with code_refused():
+        if removes_channels(cfg):
+            cfg = made_compact(cfg)
         train(complete(cfg))
     seconds = time.perf_counter() - started
     result = measured(cfg)
@@ -268,7 +271,10 @@ def _saved_sparsity(work_dir: Path) -> dict[str, Quantity]:
     checkpoint = load_values(path, 'cpu')
     masks, state = saved_masks(checkpoint), checkpoint['state_dict']
     if masks is None:
-        return {}
+        try:
+            return figures_of(work_dir, state)
+        except ValueError as error:
+            raise UnfairError(f'{path}: {error}') from error
     revived = sum(int(state[n][~m].count_nonzero()) for n, m in masks.items())
     if revived:
         raise UnfairError(
