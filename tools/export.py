@@ -111,7 +111,7 @@ def calibration(
         raise ValueError(
             f'--calibration-images {count}: the calibration set is empty'
         )
-    return list(islice(of_test_set(cfg, 'train_dataloader'), count))
+    return list(of_test_set(cfg, 'train_dataloader', spread=count))
 
 
 def main() -> None:

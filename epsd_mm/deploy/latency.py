@@ -2,6 +2,7 @@
 
 import json
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -93,7 +94,8 @@ def measure(
     """Measure networks in turn, one run of each a round.
 
     A machine that becomes slower or faster meanwhile does so for all of
-    them. Each has a process of its own, of which one works at a time.
+    them. Each has a process of its own, of which one works at a time; their
+    order changes from round to round.
 
     Args:
         targets: ``.onnx`` and ``.xml`` files, configs, or
@@ -120,6 +122,7 @@ def measure(
     ]
     known = {target: _metadata(target) for target in targets}
     measurements = []
+    order = random.Random(0)
     with ExitStack() as stack:
         processes = []
         for target, runtime in pairs:
@@ -129,9 +132,7 @@ def measure(
         for batch in batches:
             for process in processes * warm_up:
                 process.seconds(batch)
-            runs = [
-                [p.seconds(batch) for p in processes] for _ in range(rounds)
-            ]
+            runs = [_one_round(processes, batch, order) for _ in range(rounds)]
             for index, (target, runtime) in enumerate(pairs):
                 about = processes[index].known
                 measurements.append(
@@ -149,6 +150,16 @@ def measure(
                     )
                 )
     return measurements
+
+
+def _one_round(
+    processes: Sequence['_Process'], batch: int, order: random.Random
+) -> list[dict]:
+    """A run of each, in an order of its own: what runs before one matters."""
+    answers: list = [None] * len(processes)
+    for index in order.sample(range(len(processes)), len(processes)):
+        answers[index] = processes[index].seconds(batch)
+    return answers
 
 
 def _metadata(target: str) -> dict:

@@ -31,9 +31,15 @@ def of_paths(paths: Iterable[str]) -> Iterator[Image.Image]:
 
 
 def of_test_set(
-    cfg: Config, loader: str = 'test_dataloader'
+    cfg: Config, loader: str = 'test_dataloader', spread: int | None = None
 ) -> Iterator[Image.Image]:
     """The images of a config's data set, before any transform.
+
+    Args:
+        cfg: Complete.
+        loader: Whose data set.
+        spread: So many, evenly over all, since a set may be sorted by class;
+            all of them by default.
 
     Raises:
         OSError: The data set is not in its place.
@@ -41,7 +47,10 @@ def of_test_set(
     config = cfg[loader]['dataset'].copy()
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(config)
-    for index in range(len(dataset)):
+    indices = range(len(dataset))
+    if spread is not None and spread < len(dataset):
+        indices = [i * len(dataset) // spread for i in range(spread)]
+    for index in indices:
         info = dataset.get_data_info(index)
         if 'img' in info:  # an array, as CIFAR's: RGB
             yield Image.fromarray(np.asarray(info['img'], np.uint8))

@@ -185,6 +185,26 @@ def test_quantize_writes_int8_by_images_of_the_training_data(
     assert report['calibrated_by'] == 3
 
 
+def test_calibration_is_spread_over_a_set_that_may_be_sorted(
+    trained, drawn, tool
+):
+    config, checkpoint, _ = trained
+    export = tool('export')
+    few = ['--quantize', '--calibration-images', '3']
+    args = export.parse_args(
+        [str(config), str(checkpoint), '--out', 'x', *few]
+    )
+    args.work_dir = None
+    cfg = export.resolve(args, export.run_of(args))
+    found = export.calibration(args, cfg)
+    folder = drawn / 'VOCdevkit' / 'VOC2007'
+    names = (folder / 'ImageSets/Main/trainval.txt').read_text().split()
+    assert len(names) == 8
+    for picture, index in zip(found, (0, 2, 5), strict=True):
+        path = folder / 'JPEGImages' / f'{names[index]}.jpg'
+        assert picture == runtime.open_image(path)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
