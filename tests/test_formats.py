@@ -16,6 +16,7 @@ from torch import nn
 from epsd_mm.analysis import read_report, report_file
 from epsd_mm.benchmark import export
 from epsd_mm.compaction import WidthTable, width_table
+from epsd_mm.deploy import run
 from epsd_mm.engine.identity import check_identity
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.saved_state import SavedState
@@ -48,6 +49,23 @@ def test_masks(version):
         'a.weight': [[0, 0, 1, 1, 1], [0, 0, 0, 0, 0], [1, 0, 1, 1, 1]],
         'b.weight': [1, 0, 0, 1, 1, 0, 0],
     }
+
+
+def test_metadata_of_an_exported_file():
+    assert stored('exported') == {run.VERSION}
+    text = (FORMATS / 'exported_1.json').read_text()
+    metadata = run.Metadata.from_json(text)
+    assert metadata.task == 'detection'
+    assert list(metadata.classes) == ['RBC', 'WBC', 'Platelets']
+    assert (metadata.width, metadata.height, metadata.divisor) == (
+        320,
+        256,
+        32,
+    )
+    assert (metadata.resize.mode, *metadata.resize.scale) == (
+        *('keep_ratio', 320, 240),
+    )
+    assert metadata.compaction == 'channels removed'
 
 
 def test_channels():
