@@ -2,8 +2,9 @@
 
 import copy
 import io
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,12 @@ from .files import atomic_write, write_text
 from .pruning import weight_count
 from .structure import Channels
 from .structure.coupling import UNSEEN
+from .structure.prices import multiplications
 from .training import train
 from .version import __version__
+
+#: What each weight does on a batch of training, in the folder of a network.
+WORK = 'epsd/multiplications.json'
 
 _HERE = '{{ fileDirname }}'  # the folder of the config that says so
 _OF_ONE_RUN = ('work_dir', 'load_from', 'resume', 'launcher')
@@ -72,8 +77,8 @@ def prune_before_training(
         told.model = _initialised(told.model)
         _write(folder, told, model, classes)
     else:
-        losses = partial(_losses, next(iter(runner.train_dataloader)))
-        _write_compact(folder, told, model, hook.channels, classes, losses)
+        batch = next(iter(runner.train_dataloader))
+        _write_compact(folder, told, model, hook.channels, classes, batch)
 
 
 def compact_trained(cfg: Config, folder: Path, checkpoint: str) -> None:
@@ -144,7 +149,7 @@ def _write_compact(
     model: nn.Module,
     channels: Channels,
     classes: Mapping | None,
-    losses: Callable[[nn.Module], Any] | None = None,
+    batch: Any = None,
 ) -> None:
     groups = channel_groups(model)
     channels = channels.in_all(groups)
@@ -153,8 +158,9 @@ def _write_compact(
     table = shrink(model, groups, channels)
     compared = compare(whole, model, example_call(whole))
     unseen = [name for name, why in groups.whole.items() if why == UNSEEN]
-    if losses is not None:
-        check_training(whole, model, losses)
+    if batch is not None:
+        check_training(whole, model, partial(_losses, batch))
+        _write_work(folder / WORK, whole, batch)
     elif unseen:
         MMLogger.get_current_instance().warning(
             f'not seen, so not made narrower: {", ".join(unseen)}; if one of '
@@ -183,6 +189,21 @@ def _write_compact(
     )
     apply_pruned(cfg)
     _write(folder, cfg, model, classes, channels)
+
+
+def _write_work(path: Path, whole: nn.Module, batch: Any) -> None:
+    """Write how often an entry of each weight multiplies in training.
+
+    That does not depend on widths: times the entries that are left it is
+    the multiply-adds of any network that was made of this one.
+    """
+    with torch.no_grad():
+        times = multiplications(whole, partial(_losses, batch, whole))
+    if not is_main_process():
+        return
+    content = dict(images=len(batch['inputs']), multiplications=times)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(content, indent=2))
 
 
 def _losses(batch: Any, model: nn.Module) -> Any:

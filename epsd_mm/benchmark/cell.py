@@ -92,9 +92,8 @@ def run(work_dir: Path) -> None:
     whole = not any(work_dir.glob('*/vis_data'))
     started = time.perf_counter()
     with code_refused():
-        if removes_channels(cfg):
-            cfg = made_compact(cfg)
-        train(complete(cfg))
+        trained = made_compact(cfg) if removes_channels(cfg) else cfg
+        train(complete(trained))
     seconds = time.perf_counter() - started
     result = measured(cfg)
     if whole:  # of a run that goes on nobody knows what it has cost
@@ -164,7 +163,7 @@ def measured(cfg: Config) -> dict[str, Quantity]:
     _check_last_step_was_evaluated(cfg, Log.of(work_dir))
     result = read_result(work_dir)
     result['training/peak_memory'] = Quantity(peak_memory(), 'B')
-    result |= _saved_sparsity(work_dir)
+    result |= _saved_sparsity(cfg)
     return result
 
 
@@ -265,14 +264,15 @@ def _check_last_step_was_evaluated(cfg: Config, log: Log) -> None:
         )
 
 
-def _saved_sparsity(work_dir: Path) -> dict[str, Quantity]:
+def _saved_sparsity(cfg: Config) -> dict[str, Quantity]:
     """Count what is zero in the saved file, and what the masks say."""
+    work_dir = Path(cfg.work_dir)
     path = find_latest_checkpoint(str(work_dir))
     checkpoint = load_values(path, 'cpu')
     masks, state = saved_masks(checkpoint), checkpoint['state_dict']
     if masks is None:
         try:
-            return figures_of(work_dir, state)
+            return figures_of(cfg, work_dir, state)
         except ValueError as error:
             raise UnfairError(f'{path}: {error}') from error
     revived = sum(int(state[n][~m].count_nonzero()) for n, m in masks.items())

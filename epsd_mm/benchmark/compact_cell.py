@@ -1,14 +1,15 @@
 """Cells that prune whole channels: made smaller before their first step."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from epsd_mm.analysis import read_report
+from epsd_mm.analysis import Report, read_report
 from epsd_mm.config_types import find_hook
-from epsd_mm.early_pruning import prune_before_training
+from epsd_mm.early_pruning import WORK, prune_before_training
 from epsd_mm.engine.runner import complete
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.settings import Settings
@@ -19,16 +20,15 @@ from epsd_mm.results import scoring_of
 PRUNED = 'pruned'
 
 
+#: Widths go in steps, so that a network is rarely as small as was asked: it
+#: may be this share of the whole one away from it. Our choice.
+SLACK = 0.02
+
+
 def removes_channels(cfg: Config) -> bool:
     """Whether the hook of a config prunes units of several layers."""
-    found = find_hook(cfg, 'EPSDHook')
-    if found is None:
-        return False
-    hooks, place = found
-    options = dict(hooks[place])
-    for name in ('type', 'priority'):
-        options.pop(name, None)
-    return Settings.build(**options).units is not None
+    settings = _settings(cfg)
+    return settings is not None and settings.units is not None
 
 
 def made_compact(cfg: Config) -> Config:
@@ -41,29 +41,38 @@ def made_compact(cfg: Config) -> Config:
         cfg: Of a cell, with its ``work_dir``.
     """
     folder = Path(cfg.work_dir) / PRUNED
-    if not (folder / 'config.py').is_file():
-        # Written before the config, by a process that did not get there.
-        (folder / 'init.pth').unlink(missing_ok=True)
+    whole = ('config.py', WORK)
+    if not all((folder / name).is_file() for name in whole):
+        # Of a process that did not get to the end.
+        for name in ('config.py', 'init.pth'):
+            (folder / name).unlink(missing_ok=True)
         told = copy.deepcopy(cfg)
         told.experiment_name = f'{Path(cfg.work_dir).name}_pruned'
         told.resume, told.load_from = False, None
         prune_before_training(complete(told), folder)
     small = Config.fromfile(folder / 'config.py')
     small.pop('experiment_name', None)
+    if small.get('visualizer') is not None:
+        # Or it is the one of the pruning before, which logs into its folder.
+        small.visualizer.name = str(folder)
     for name in ('work_dir', 'launcher', 'resume', 'load_from'):
         small[name] = cfg.get(name)
     return small
 
 
-def figures_of(work_dir: Path, state: dict[str, Any]) -> dict[str, Quantity]:
+def figures_of(
+    cfg: Config, work_dir: Path, state: dict[str, Any]
+) -> dict[str, Quantity]:
     """What scoring cost and left, of a cell that was made compact.
 
     Args:
+        cfg: Of the cell, which says how much was to go.
         work_dir: Of the cell.
         state: The ``state_dict`` that its training ended with.
 
     Raises:
-        ValueError: A tensor is not as narrow as after the cut.
+        ValueError: A tensor is not as narrow as after the cut, or the
+            network is not as small as was asked.
     """
     folder = work_dir / PRUNED
     if not (folder / 'config.py').is_file():
@@ -79,4 +88,47 @@ def figures_of(work_dir: Path, state: dict[str, Any]) -> dict[str, Quantity]:
     units = report['channels'].values()
     kept = sum(unit['kept'] for unit in units)
     share = kept / sum(unit['total'] for unit in units)
-    return scoring_of(report) | {'saved/units': Quantity(share)}
+    return (
+        scoring_of(report)
+        | {'saved/units': Quantity(share)}
+        | _counted(_settings(cfg), work_dir / PRUNED, state, report)
+    )
+
+
+def _counted(
+    asked: Settings, pruned: Path, state: dict[str, Any], report: Report
+) -> dict[str, Quantity]:
+    """Weights and multiply-adds of the saved network, once they are fair."""
+    work = json.loads((pruned / WORK).read_text())
+    times = work['multiplications']
+    price = dict(weights=[0, 0], multiply_adds=[0.0, 0.0])
+    for name, layer in report['layers'].items():
+        for at, count in enumerate((state[name].numel(), layer['total'])):
+            price['weights'][at] += count
+            price['multiply_adds'][at] += count * times[name]
+    shares = {of: left / whole for of, (left, whole) in price.items()}
+    share, budget = shares[asked.units.of], 1 - asked.sparsity
+    if abs(share - budget) > SLACK:
+        raise ValueError(
+            f'it has {share:.4f} of the {asked.units.of} of the whole '
+            f'network, where {budget:.4f} was asked: let widths be a '
+            "multiple of less, structure=dict(type='channels', "
+            'multiple_of=…)'
+        )
+    done, whole = price['multiply_adds']
+    return {
+        'saved/sparsity': Quantity(1 - shares['weights']),
+        'saved/multiply_adds': Quantity(done / work['images']),
+        'saved/dense_multiply_adds': Quantity(whole / work['images']),
+    }
+
+
+def _settings(cfg: Config) -> Settings | None:
+    found = find_hook(cfg, 'EPSDHook')
+    if found is None:
+        return None
+    hooks, place = found
+    options = dict(hooks[place])
+    for name in ('type', 'priority'):
+        options.pop(name, None)
+    return Settings.build(**options)

@@ -11,6 +11,7 @@ from epsd_mm.benchmark import cell as module
 from epsd_mm.benchmark.cell import SPEC, UnfairError, read_result_file, run
 from epsd_mm.benchmark.compact_cell import figures_of, removes_channels
 from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.early_pruning import WORK
 
 from ..helpers.runners import tiny_detector_cfg
 from ..helpers.suites import suite_of
@@ -32,8 +33,10 @@ def cells(tmp_path_factory):
     folder = tmp_path_factory.mktemp('suite')
     generate_voc(folder, train=8, test=4, size=64)
     cfg = tiny_detector_cfg(folder / 'VOCdevkit', folder / 'of', SNIP)
-    for name in ('work_dir', 'experiment_name', 'visualizer'):
+    for name in ('work_dir', 'experiment_name'):
         cfg.pop(name)
+    # As mmdet has it: a process has one visualizer of a name.
+    cfg.visualizer.name = 'visualizer'
     test = dict(cfg.train_dataloader.dataset)
     load, boxes, _, pack = test['pipeline']
     resize = dict(type='Resize', scale=(64, 64))
@@ -126,16 +129,40 @@ def test_it_goes_on_without_scoring_anew(finished, monkeypatch):
     assert 'metric/pascal_voc/mAP' in read_result_file(finished)[0]
 
 
-def test_a_network_that_is_not_as_narrow_is_unfair(finished, monkeypatch):
+def test_a_network_that_is_not_as_narrow_is_unfair(
+    finished, cells, monkeypatch
+):
+    cfg = cells['units'].config
+    cfg.work_dir = str(finished)
     state = dict(weights(finished))
     name = 'backbone.layer4.0.conv1.weight'
     state[name] = torch.zeros(32, 16, 3, 3)
     with pytest.raises(ValueError, match=f'{name} is of shape'):
-        figures_of(finished, state)
+        figures_of(cfg, finished, state)
 
     def wide(path, device):
         return dict(state_dict=state)
 
     monkeypatch.setattr(module, 'load_values', wide)
     with pytest.raises(UnfairError, match=name):
-        module._saved_sparsity(finished)
+        module._saved_sparsity(cfg)
+
+
+def test_another_budget_than_was_asked_is_unfair(finished, cells):
+    cfg = cells['units'].config
+    cfg.default_hooks.epsd.sparsity = 0.7
+    with pytest.raises(ValueError, match='where 0.3000 was asked'):
+        figures_of(cfg, finished, weights(finished))
+
+
+def test_multiply_adds_are_those_of_the_saved_shapes(finished):
+    metrics, _ = read_result_file(finished)
+    done = metrics['saved/multiply_adds'][0]
+    whole = metrics['saved/dense_multiply_adds'][0]
+    # The first layer, by hand: stride 2 over images of 64x64 pixels.
+    work = json.loads((finished / 'pruned' / WORK).read_text())
+    times = work['multiplications']
+    assert times['backbone.conv1.weight'] == work['images'] * 32 * 32
+    state = weights(finished)
+    by_hand = sum(n * state[name].numel() for name, n in times.items())
+    assert done == by_hand / work['images'] < whole

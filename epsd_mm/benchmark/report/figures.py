@@ -62,6 +62,40 @@ def against_sparsity(
     return _svg(canvas)
 
 
+def against_costs(
+    costs: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    label: str,
+) -> str:
+    """A metric against what it costs, one drawing a cost, from zero on.
+
+    Args:
+        costs: By cost: by method, pairs of cost and metric.
+        label: Of the metric.
+    """
+    size = 3.4 * len(costs) + 1.8, 3.4
+    canvas = Canvas(figsize=size, layout='constrained')
+    FigureCanvasSVG(canvas)
+    rows = canvas.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for axes, (cost, methods) in zip(rows, costs.items()):
+        for index, (name, points) in enumerate(methods.items()):
+            axes.plot(
+                *zip(*sorted(points)),
+                color=_COLOURS[index % len(_COLOURS)],
+                marker=_MARKERS[index % len(_MARKERS)],
+                markersize=5,
+                lw=1.2,
+                label=name,
+            )
+        axes.set_xlim(left=0)
+        axes.set_xlabel(cost)
+        axes.spines[['top', 'right']].set_visible(False)
+    rows[0].set_ylabel(label)
+    rows[-1].legend(
+        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
+    )
+    return _svg(canvas)
+
+
 def forest(differences: Mapping[str, Difference], label: str) -> str:
     """Paired differences with their intervals, one a line.
 

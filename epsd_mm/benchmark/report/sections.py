@@ -11,6 +11,7 @@ from .blocks import Block, Figure, Section, Table
 from .expenses import expenses
 from .published import published_table
 from .text import difference_unit, interval, spread
+from .trade_offs import trade_offs
 from .verdicts import in_short, one_by_one
 
 _CALIBRATION = {
@@ -39,6 +40,9 @@ def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
         yield _results(comparison, setup)
         yield _differences(comparison, setup)
         yield expenses(comparison, setup)
+        smaller = trade_offs(comparison, setup)
+        if smaller is not None:
+            yield smaller
         calibration = _calibration(comparison, setup)
         if calibration is not None:
             yield calibration
