@@ -10,6 +10,7 @@ from torch import Tensor
 from epsd_mm.config_types import is_mmdet, type_name
 from epsd_mm.engine.runner import complete
 from epsd_mm.evaluation.sparsity import layer_sparsity
+from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.runs import Run
 
 from .canvas import canvas_of
@@ -41,6 +42,7 @@ class TorchModel:
         else:
             with DefaultScope.overwrite_default_scope(self._scope):
                 self._model = MODELS.build(cfg.model).eval()
+            repair_ssd_head(self._model)
         canvas = canvas_of(cfg, size and tuple(size))
         self.size = canvas.width, canvas.height
         layers = layer_sparsity(self._model).values()

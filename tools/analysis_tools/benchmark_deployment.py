@@ -37,6 +37,7 @@ from epsd_mm.deploy.quantize import quantize
 from epsd_mm.deploy.run import Metadata, Resize
 from epsd_mm.families import channel_groups
 from epsd_mm.families.deployable import as_deployed
+from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.structure import Channels
 
 NETWORKS = ('retinanet-r18', 'retinanet-r50', 'faster-rcnn-r18', 'ssd300')
@@ -78,6 +79,7 @@ class Variants:
         self._folder = folder
         cfg = model_config(network)
         dense = build(cfg)
+        repair_ssd_head(dense)
         self._add('dense', cfg, dense)
         zeros = copy.deepcopy(dense)
         _zero_smallest(zeros, 0.9)
