@@ -57,6 +57,17 @@ def find_hook(cfg: Config, name: str) -> tuple[Any, Any] | None:
     return None
 
 
+def setting(cfg: Config, name: str) -> Any:
+    """What a config has under a name such as ``a.b.0``; None for nothing."""
+    part = cfg
+    for key in name.split('.'):
+        if isinstance(part, (list, tuple)):
+            part = part[int(key)] if int(key) < len(part) else None
+        else:
+            part = (part or {}).get(key)
+    return part
+
+
 def _type_path(config: Any) -> str:
     kind = config.get('type') if isinstance(config, Mapping) else None
     if isinstance(kind, (LazyAttr, LazyObject)):

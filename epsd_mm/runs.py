@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .config_types import setting
 from .engine.variants import (
     apply_criterion,
     apply_options,
@@ -117,12 +118,12 @@ class Run:
                     'leave it out'
                 )
         for name, asked in self.options.items():
-            found = _setting(cfg, name)
+            found = setting(cfg, name)
             if found == asked:
                 continue
             others = {k: v for k, v in self.options.items() if k != name}
             without = replace(self, options=others).resolve(base)
-            if found == _setting(without, name):
+            if found == setting(without, name):
                 raise ValueError(
                     f'the option {name}={asked} has no effect beside '
                     f'variant={self.variant!r}: leave it out'
@@ -169,17 +170,6 @@ def key_of(cfg: Config) -> str:
     content['recipe_version'] = RECIPE_VERSION
     text = json.dumps(content, sort_keys=True, default=_named)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _setting(cfg: Config, name: str) -> Any:
-    """What a config has under a name such as ``a.b.0``; None for nothing."""
-    part = cfg
-    for key in name.split('.'):
-        if isinstance(part, (list, tuple)):
-            part = part[int(key)] if int(key) < len(part) else None
-        else:
-            part = (part or {}).get(key)
-    return part
 
 
 def _named(value: Any) -> Any:

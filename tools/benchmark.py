@@ -25,6 +25,7 @@ from rich.live import Live
 from common import one_sentence
 from epsd_mm.benchmark.claimed import finished_before
 from epsd_mm.benchmark.driver import STORE, Driver, SuiteError, clean
+from epsd_mm.benchmark.effects import check_effects
 from epsd_mm.benchmark.executors import (
     Executor,
     LocalExecutor,
@@ -34,8 +35,8 @@ from epsd_mm.benchmark.executors import (
 from epsd_mm.benchmark.export import (
     export_csv,
     export_json,
-    import_json,
     read_json,
+    take_entries,
 )
 from epsd_mm.benchmark.overview import failures, overview, sentence
 from epsd_mm.benchmark.plan import Costs, plan
@@ -142,6 +143,7 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace, driver: Driver) -> None:
+    check_effects(driver.suite)
     if args.dry_run:
         print(planned(args, driver))
         return
@@ -292,8 +294,9 @@ def metafile(args: argparse.Namespace, driver: Driver) -> None:
 
 
 def take(args: argparse.Namespace, driver: Driver) -> None:
-    count = import_json(driver.store, args.file)
-    foreign = read_json(args.file).keys() - {c.key for c in driver.suite.cells}
+    entries = read_json(args.file)
+    count = take_entries(driver.store, entries.values())
+    foreign = entries.keys() - {c.key for c in driver.suite.cells}
     print(f'{count} finished cells taken')
     if foreign:
         print(

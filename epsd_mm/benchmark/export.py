@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from epsd_mm.files import write_text
@@ -33,7 +34,7 @@ def export_csv(entries: dict[str, Entry], path: str | Path) -> None:
 
 
 def export_json(entries: dict[str, Entry], path: str | Path) -> None:
-    """Write finished cells so that :func:`import_json` takes them again."""
+    """Write finished cells so that :func:`read_json` reads them again."""
     cells = [
         dict(
             key=entry.key,
@@ -76,17 +77,17 @@ def read_json(path: str | Path) -> dict[str, Entry]:
         ) from error
 
 
-def import_json(store: Store, path: str | Path) -> int:
-    """Add finished cells of a file to a store; returns their number.
+def take_entries(store: Store, entries: Iterable[Entry]) -> int:
+    """Add finished cells to a store; returns their number.
 
     Cells that the store has finished already stay as they are, and so do
     those that run.
 
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: It is no export of this version.
+    Args:
+        store: Of a suite.
+        entries: Such as :func:`read_json` returns.
     """
-    entries = read_json(path).values()
+    entries = list(entries)
     store.add((entry.key, entry.name, entry.spec) for entry in entries)
     return sum(
         store.take(e.key, e.metrics, e.environment, e.started, e.ended)

@@ -1,12 +1,18 @@
 """What the cells of a suite will cost, from what cells have cost."""
 
+import copy
 import statistics
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import timedelta
 
+from mmengine.config import Config
+
+from epsd_mm.config_types import find_hook
+from epsd_mm.runs import Run, key_of
 from epsd_mm.tables import text_table
 
+from .compact_cell import removes_channels
 from .store import Entry
 from .suite import Cell
 
@@ -35,35 +41,67 @@ class Cost:
 
 
 class Costs:
-    """Costs by set-up, method and sparsity.
+    """Costs by all that decides them: the config, but for its seed.
 
-    Sparsity changes the cost of a run little: where a cell of another one
-    has been measured, that is taken. Nothing else is guessed.
+    Of masks of weights the sparsity changes little: where a cell of another
+    one has been measured, that is taken. Nothing else is guessed, and what
+    set-ups and methods are called does not matter.
 
     Args:
-        entries: Finished cells, of this suite or of another with the same
-            names.
+        entries: Finished cells, of any suites. Those whose configs are
+            others now, or not here, tell nothing.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = [
-            entry
-            for entry in entries
-            if entry.state == 'finished'
-            and 'training/seconds' in entry.metrics
-        ]
+        self._files: dict[str, Config | None] = {}
+        self._same: dict[str, list[Entry]] = {}
+        self._alike: dict[str, list[Entry]] = {}
+        for entry in entries:
+            if entry.state != 'finished':
+                continue
+            if 'training/seconds' not in entry.metrics:
+                continue
+            cfg = self._config(entry)
+            if cfg is not None:
+                same, alike = _kinds(cfg)
+                self._same.setdefault(same, []).append(entry)
+                self._alike.setdefault(alike, []).append(entry)
 
     def of(self, cell: Cell) -> Cost | None:
         """Cost of a cell; None where none like it was measured."""
-        spec = cell.spec()
-        alike = [
-            entry
-            for entry in self._entries
-            if all(entry.spec[n] == spec[n] for n in ('setup', 'method'))
-        ]
-        same = [e for e in alike if e.spec['sparsity'] == cell.sparsity]
-        found = same or alike
+        same, alike = _kinds(cell.config)
+        found = self._same.get(same) or self._alike.get(alike)
         return _cost(found) if found else None
+
+    def _config(self, entry: Entry) -> Config | None:
+        """The config that a cell ran with, if it can be told for certain."""
+        try:
+            run = Run(**entry.spec['run'])
+            if run.config not in self._files:
+                self._files[run.config] = _read(run.config)
+            base = self._files[run.config]
+            cfg = None if base is None else run.resolve(base)
+            known = cfg is not None and key_of(cfg) == entry.key
+        except (KeyError, TypeError, ValueError):
+            return None
+        return cfg if known else None
+
+
+def _read(path: str) -> Config | None:
+    try:
+        return Config.fromfile(path)
+    except Exception:  # it is a program: anything may go wrong
+        return None
+
+
+def _kinds(cfg: Config) -> tuple[str, str]:
+    """What tells costs apart, with the sparsity and without where it can."""
+    cfg = copy.deepcopy(cfg)
+    cfg.pop('randomness', None)
+    same = key_of(cfg)
+    if (found := find_hook(cfg, 'EPSDHook')) and not removes_channels(cfg):
+        found[0][found[1]].pop('sparsity', None)
+    return same, key_of(cfg)
 
 
 def _cost(entries: list[Entry]) -> Cost:

@@ -6,7 +6,12 @@ import math
 
 import pytest
 
-from epsd_mm.benchmark.export import export_csv, export_json, import_json
+from epsd_mm.benchmark.export import (
+    export_csv,
+    export_json,
+    read_json,
+    take_entries,
+)
 from epsd_mm.benchmark.store import Store
 
 METRICS = {'metric/accuracy/top1': (61.53333282470703, '%'), 'x': (1e-17, 's')}
@@ -30,13 +35,14 @@ def store(tmp_path):
 def test_an_export_is_taken_again_as_it_was(store, tmp_path):
     export_json(store.entries(), tmp_path / 'results.json')
     other = Store(tmp_path / 'other.sqlite')
-    assert import_json(other, tmp_path / 'results.json') == 2
+    entries = read_json(tmp_path / 'results.json').values()
+    assert take_entries(other, entries) == 2
     for key, entry in other.entries().items():
         before = store.entries()[key]
         assert entry.state == 'finished'
         for name in ('name', 'spec', 'metrics', 'environment'):
             assert getattr(entry, name) == getattr(before, name)
-    assert import_json(other, tmp_path / 'results.json') == 0
+    assert take_entries(other, entries) == 0
 
 
 def test_a_table_has_every_metric_of_every_finished_cell(store, tmp_path):
@@ -60,7 +66,7 @@ def test_what_diverged_is_a_result_too(value, store, tmp_path):
     export_json(store.entries(), path)
     json.loads(path.read_text(), parse_constant=pytest.fail)
     other = Store(tmp_path / 'other.sqlite')
-    import_json(other, path)
+    take_entries(other, read_json(path).values())
     for each in (store, other):
         (found, _) = each.entries()['key2'].metrics['loss']
         assert str(found) == str(value)
@@ -80,5 +86,5 @@ def test_what_is_no_export_is_refused(text, store, tmp_path):
     (tmp_path / 'other.json').write_text(text)
     before = store.entries()
     with pytest.raises(ValueError, match='other.json is no export'):
-        import_json(store, tmp_path / 'other.json')
+        read_json(tmp_path / 'other.json')
     assert store.entries() == before

@@ -1,5 +1,7 @@
 """What would run is counted from what has run, and never guessed."""
 
+from dataclasses import replace
+
 import pytest
 
 import epsd_mm
@@ -67,6 +69,64 @@ def test_other_methods_and_cells_without_a_cost_tell_nothing(suite):
     # It was resumed, so that nobody knows; it failed.
     assert Costs([entry(epsd, None)]).of(epsd) is None
     assert Costs([entry(epsd, 9, 'failed')]).of(epsd) is None
+
+
+def renamed(cell, **spec):
+    found = entry(cell, 100)
+    return replace(found, name='other', spec={**found.spec, **spec})
+
+
+def test_names_neither_hide_a_cost_nor_lend_one(suite):
+    dense = cell_of(suite, 'a/dense/seed 0')
+    epsd = cell_of(suite, 'a/epsd/0.9/seed 0')
+    known = Costs([renamed(epsd, setup='b', method='other')])
+    assert known.of(epsd).seconds == 100
+    lent = Costs([renamed(dense, method='epsd', sparsity=0.9)])
+    assert lent.of(epsd) is None
+
+
+@pytest.mark.parametrize(
+    'more',
+    [
+        dict(run=dict(config='nowhere.py')),
+        dict(run=dict(config=__file__)),
+        dict(run=dict(colour='red')),
+        dict(run=None),
+    ],
+)
+def test_a_cell_whose_config_cannot_be_told_tells_nothing(suite, more):
+    epsd = cell_of(suite, 'a/epsd/0.9/seed 0')
+    assert Costs([renamed(epsd, **more)]).of(epsd) is None
+    without = renamed(epsd)
+    del without.spec['run']
+    assert Costs([without]).of(epsd) is None
+
+
+def test_a_config_that_was_edited_since_tells_nothing(suite, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = [{CONFIG!r}]')
+    path = tmp_path / 'suite.py'
+    path.write_text(CONTENT.replace(repr(CONFIG), repr(str(config))))
+    before = cell_of(Suite.load(path), 'a/epsd/0.9/seed 0')
+    measured = entry(before, 100)
+    config.write_text(
+        f'_base_ = [{CONFIG!r}]\nmodel = dict(backbone=dict(depth=34))'
+    )
+    after = cell_of(Suite.load(path), 'a/epsd/0.9/seed 0')
+    assert Costs([measured]).of(after) is None
+
+
+def test_where_channels_go_the_sparsity_decides_the_cost(tmp_path):
+    path = tmp_path / 'suite.py'
+    channels = {'default_hooks.epsd.structure': 'channels'}
+    path.write_text(
+        f'{CONTENT}\nmethods = dict(epsd=dict(options={channels!r}))'
+    )
+    suite = Suite.load(path)
+    at_90 = cell_of(suite, 'a/epsd/0.9/seed 0')
+    at_95 = cell_of(suite, 'a/epsd/0.95/seed 0')
+    costs = Costs([entry(at_90, 100)])
+    assert costs.of(at_90).seconds == 100 and costs.of(at_95) is None
 
 
 def test_the_plan_adds_up_what_is_known_and_names_the_rest(suite):

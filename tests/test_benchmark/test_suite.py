@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import epsd_mm
+from epsd_mm.benchmark.effects import check_effects
 from epsd_mm.benchmark.preflight import check_data, check_metrics
 from epsd_mm.benchmark.suite import Setup, Suite
 
@@ -71,12 +72,13 @@ SHIPPED = [path for path in SHIPPED if 'resnet18' not in path.stem]
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_suites_can_run(path):
-    """Of each method the cells of one seed at one sparsity."""
+    """Of each method the cells of one seed at one sparsity, all of it used."""
     suite = Suite.load(path)
     part = replace(
         suite, seeds=suite.seeds[:1], sparsities=suite.sparsities[:1]
     )
     assert len(part.cells) == len(suite.setups) * len(suite.methods)
+    check_effects(part)
 
 
 @pytest.mark.parametrize(
