@@ -9,7 +9,17 @@ from mmengine.config import Config
 from torch import nn
 
 from epsd_mm.engine import EPSDHook
+from epsd_mm.families.observers import build_observer
 from epsd_mm.pruning import Masks
+from epsd_mm.registry import CRITERIA, build_criterion, build_sd_loss
+from tests.helpers.models import (
+    tiny_atss,
+    tiny_cascade,
+    tiny_faster_rcnn,
+    tiny_fcos,
+    tiny_retinanet,
+    tiny_ssd,
+)
 
 README = (Path(__file__).parents[1] / 'README.md').read_text()
 
@@ -55,3 +65,50 @@ def test_example_prunes_a_module(tmp_path, monkeypatch):
         if name in masks:
             assert not weight[~masks[name]].any()
             assert weight[masks[name]].any()
+
+
+def row(name):
+    """What the table of README says of it, without what is in brackets."""
+    (cell,) = re.findall(rf'^\| {name} \| (.*) \|$', README, re.M)
+    return re.sub(r' \([^)]*\)', '', cell)
+
+
+def test_fits_two_screens():
+    assert len(README.splitlines()) <= 120
+
+
+def test_table_has_the_criteria_that_there_are():
+    named = row('criteria').split(', ')
+    own = {
+        name
+        for name, kind in CRITERIA.module_dict.items()
+        if kind.__module__.startswith('epsd_mm.')
+    }
+    assert sorted(named) == sorted(own)
+    assert [type(build_criterion(name)).__name__ for name in named] == named
+
+
+def test_table_has_losses_that_can_be_built():
+    named = row('self-distillation').split(':')[0].split(', ')
+    kinds = [name.replace('-', '') + 'Loss' for name in named]
+    assert [type(build_sd_loss(kind)).__name__ for kind in kinds] == kinds
+
+
+DETECTORS = {
+    'Faster': tiny_faster_rcnn,
+    'Cascade R-CNN': tiny_cascade,
+    'RetinaNet': tiny_retinanet,
+    'SSD': tiny_ssd,
+    'FCOS': tiny_fcos,
+    'ATSS': tiny_atss,
+}
+
+
+def test_table_has_the_detectors_that_are_tried_here():
+    listed = row('self-distillation').split('object by object, ')[1]
+    assert re.split(', | and ', listed) == list(DETECTORS)
+
+
+@pytest.mark.parametrize('build', DETECTORS.values(), ids=DETECTORS)
+def test_a_detector_of_the_table_shows_its_objects(build):
+    build_observer(build())
