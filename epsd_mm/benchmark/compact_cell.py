@@ -8,18 +8,15 @@ from typing import Any
 from mmengine.config import Config
 
 from epsd_mm.analysis import Report, read_report
-from epsd_mm.config_types import find_hook
 from epsd_mm.early_pruning import WORK, prune_before_training
 from epsd_mm.engine.runner import complete
 from epsd_mm.engine.safe_loading import load_values
-from epsd_mm.engine.settings import Settings
+from epsd_mm.engine.settings import Settings, settings_of
 from epsd_mm.quantities import Quantity
 from epsd_mm.results import scoring_of
 
 #: Of a cell: where the smaller network and its scores are.
 PRUNED = 'pruned'
-
-
 #: Widths go in steps, so that a network is rarely as small as was asked: it
 #: may be this share of the whole one away from it. Our choice.
 SLACK = 0.02
@@ -27,7 +24,7 @@ SLACK = 0.02
 
 def removes_channels(cfg: Config) -> bool:
     """Whether the hook of a config prunes units of several layers."""
-    settings = _settings(cfg)
+    settings = settings_of(cfg)
     return settings is not None and settings.units is not None
 
 
@@ -91,7 +88,7 @@ def figures_of(
     return (
         scoring_of(report)
         | {'saved/units': Quantity(share)}
-        | _counted(_settings(cfg), work_dir / PRUNED, state, report)
+        | _counted(settings_of(cfg), folder, state, report)
     )
 
 
@@ -121,14 +118,3 @@ def _counted(
         'saved/multiply_adds': Quantity(done / work['images']),
         'saved/dense_multiply_adds': Quantity(whole / work['images']),
     }
-
-
-def _settings(cfg: Config) -> Settings | None:
-    found = find_hook(cfg, 'EPSDHook')
-    if found is None:
-        return None
-    hooks, place = found
-    options = dict(hooks[place])
-    for name in ('type', 'priority'):
-        options.pop(name, None)
-    return Settings.build(**options)

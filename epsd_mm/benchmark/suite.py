@@ -9,8 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from epsd_mm.config_types import find_hook
-from epsd_mm.engine.settings import Settings
+from epsd_mm.engine.settings import settings_of
 from epsd_mm.engine.variants import VARIANTS
 from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.quantities import HIGHER, LOWER, kind_of
@@ -148,11 +147,7 @@ class Cell:
             TypeError: The hook has no such option.
         """
         cfg = self.run.resolve(self.setup.base)
-        if (found := find_hook(cfg, 'EPSDHook')) is not None:
-            hook = dict(found[0][found[1]])
-            for name in ('type', 'priority'):
-                hook.pop(name, None)
-            Settings.build(**hook)
+        settings_of(cfg)
         return cfg
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from epsd_mm.config_types import find_hook, type_name
-from epsd_mm.engine.settings import Settings
+from epsd_mm.engine.settings import settings_of
 
 # A partner is seen beside each image.
 _PAIRED = 'ClassPairBatchSampler'
@@ -79,12 +79,11 @@ def traits_of(cfg: Config) -> Traits:
         images_per_step=loader.batch_size * (2 if paired else 1),
         epochs=cfg.train_cfg.get('max_epochs') if by_epoch else None,
     )
-    found = find_hook(cfg, 'EPSDHook')
-    if found is None:
+    settings = settings_of(cfg)
+    if settings is None:
         return Traits(**common)
-    hooks, place = found
-    options = {k: v for k, v in hooks[place].items() if k != 'type'}
-    settings = Settings.build(**options)
+    hooks, place = find_hook(cfg, 'EPSDHook')
+    options = hooks[place]
     about = settings.describe()
     scorer = {k: v for k, v in about.items() if k not in _OF_OBJECTIVE}
     scorer |= {name: options.get(name) for name in _OF_LAYERS}

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from torch import Tensor
 
+from epsd_mm.config_types import find_hook
 from epsd_mm.datasets.bad_boxes import check_bad_boxes
 from epsd_mm.digest import digest
 from epsd_mm.distillation.losses import SelfDistillationLoss
@@ -338,3 +340,20 @@ def _check_score_weights(weights: Any) -> None:
             f'score_weights={weights!r} must be dict(task=…, sd=…) with '
             'numbers >= 0, one of them positive'
         )
+
+
+def settings_of(cfg: Config) -> Settings | None:
+    """The settings of the ``EPSDHook`` in a config, if it has one.
+
+    Raises:
+        TypeError: The hook has no such option.
+        ValueError: An option cannot be what it is.
+    """
+    found = find_hook(cfg, 'EPSDHook')
+    if found is None:
+        return None
+    hooks, place = found
+    options = dict(hooks[place])
+    for name in ('type', 'priority'):
+        options.pop(name, None)
+    return Settings.build(**options)
