@@ -21,8 +21,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from .compaction import WidthTable, check_training, compare, shrink
-from .config_types import PRETRAINED, type_name
+from .config_types import type_name
 from .engine.hooks import EPSDHook
+from .engine.pretrained import without_pretrained
 from .engine.safe_loading import CheckpointError, load_values
 from .engine.saved_state import SavedState
 from .engine.variants import apply_pruned
@@ -100,7 +101,7 @@ def compact_trained(cfg: Config, folder: Path, checkpoint: str) -> None:
     if channels is None:
         raise CheckpointError(f'{checkpoint} has no channels to remove')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MODELS.build(_without_pretrained(cfg.model))
+        model = MODELS.build(without_pretrained(cfg.model))
     _check_state(model, content.get('state_dict'), checkpoint)
     model.load_state_dict(content['state_dict'])
     folder.mkdir(parents=True, exist_ok=True)
@@ -251,34 +252,11 @@ def _write(
 
 def _initialised(model: ConfigDict) -> ConfigDict:
     """The same model, which starts from ``init.pth`` beside its config."""
-    model = _without_pretrained(model)
+    model = without_pretrained(model)
     model.init_cfg = ConfigDict(
         type='Pretrained', checkpoint=f'{_HERE}/init.pth'
     )
     return model
-
-
-def _without_pretrained(part: Any) -> Any:
-    """A copy of a config that loads no weights from elsewhere."""
-    if isinstance(part, (list, tuple)):
-        return type(part)(map(_without_pretrained, part))
-    if not isinstance(part, Mapping):
-        return part
-    left = ConfigDict()
-    for key, value in part.items():
-        if key == 'init_cfg':
-            value = _without_files(value)
-        elif key == 'pretrained' and isinstance(value, str):
-            value = None
-        left[key] = _without_pretrained(value)
-    return left
-
-
-def _without_files(inits: Any) -> Any:
-    if isinstance(inits, (list, tuple)):
-        left = [i for i in inits if type_name(i) not in PRETRAINED]
-        return left or None
-    return None if type_name(inits) in PRETRAINED else inits
 
 
 def _renamed(cfg: Config) -> Config:

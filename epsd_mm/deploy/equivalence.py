@@ -114,7 +114,7 @@ def compare(
         network: The file.
         pictures: Real ones: random pixels show little.
     """
-    double = _double(module)
+    double = copy.deepcopy(module).double()
     result = Comparison(len(pictures), Error(), Error())
     for picture in pictures:
         prepared = prepare(picture, network)
@@ -125,10 +125,6 @@ def compare(
         single = _call(module, batch, size, torch.float32)
         result.torch.add(_error(reference, single))
     return result
-
-
-def _double(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).double()
 
 
 def _call(

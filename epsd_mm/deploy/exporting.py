@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -19,8 +18,9 @@ from epsd_mm.check_env import require
 from epsd_mm.config_types import type_name
 from epsd_mm.datasets.class_names import configured_classes
 from epsd_mm.early_pruning import channels_of
+from epsd_mm.engine.pretrained import without_pretrained
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
-from epsd_mm.evaluation.sparsity import layer_sparsity
+from epsd_mm.evaluation.sparsity import network_sparsity
 from epsd_mm.families.deployable import as_deployed
 from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.files import write_text
@@ -158,12 +158,7 @@ def build_model(
     state = content.get('state_dict', content)
     if not isinstance(state, Mapping):
         raise CheckpointError(f'{checkpoint} has no state_dict')
-    config = cfg.model.copy()
-    _forget_pretrained(config)
-    scope = cfg.get('default_scope', 'mmengine')
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(config)
-    repair_ssd_head(model)
+    model = initial_model(cfg)
     own = model.state_dict()
     state = {k.removeprefix('module.'): v for k, v in state.items()}
     wrong = [
@@ -174,15 +169,22 @@ def build_model(
         for name, value in own.items()
         if name not in state or state[name].shape != value.shape
     ]
-    # Buffers of the preprocessor are not saved.
-    wrong = [line for line in wrong if not line.startswith('data_preproc')]
     if wrong:
         raise CheckpointError(
             f'{checkpoint} does not fit the config: {wrong[0]}'
             + (f', and {len(wrong) - 1} more' if len(wrong) > 1 else '')
         )
-    model.load_state_dict({k: state[k] for k in own if k in state}, False)
-    return model.eval(), content
+    model.load_state_dict({name: state[name] for name in own})
+    return model, content
+
+
+def initial_model(cfg: Config) -> nn.Module:
+    """The network of a config, in evaluation mode; nothing is downloaded."""
+    scope = cfg.get('default_scope', 'mmengine')
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(without_pretrained(cfg.model))
+    repair_ssd_head(model)
+    return model.eval()
 
 
 def _refuse_operators(model: nn.Module) -> None:
@@ -205,20 +207,6 @@ def _is_compiled(layer: nn.Module) -> bool:
     return any(kind.__module__.startswith('mmcv.ops') for kind in kinds)
 
 
-def _forget_pretrained(config: Any) -> None:
-    """Weights come from the checkpoint, and nothing is downloaded."""
-    if isinstance(config, Mapping):
-        config.pop('pretrained', None)
-        init = config.get('init_cfg')
-        if isinstance(init, Mapping) and type_name(init) == 'Pretrained':
-            config['init_cfg'] = None
-        for value in config.values():
-            _forget_pretrained(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            _forget_pretrained(value)
-
-
 def _metadata(
     cfg: Config,
     model: nn.Module,
@@ -227,8 +215,6 @@ def _metadata(
     canvas: Canvas,
 ) -> Metadata:
     detects = hasattr(module, 'count')
-    layers = layer_sparsity(model).values()
-    kept, total = (sum(n) for n in zip(*layers, strict=True))
     padded = module.pixels.padding_pixel()
     return Metadata(
         task='detection' if detects else 'classification',
@@ -240,11 +226,15 @@ def _metadata(
         pad=list(canvas.pad or padded),
         score_threshold=module.score_threshold if detects else 0.0,
         model=type(model).__name__,
-        sparsity=1 - kept / total,
-        compaction='channels removed'
-        if type_name(cfg.model) == 'Compact'
-        else None,
+        sparsity=network_sparsity(model),
+        compaction=compaction_of(cfg),
     )
+
+
+def compaction_of(cfg: Config) -> str | None:
+    """What was removed of the network of a config, in words."""
+    is_compact = type_name(cfg.model) == 'Compact'
+    return 'channels removed' if is_compact else None
 
 
 def _divisor(model: nn.Module) -> int:
@@ -301,16 +291,14 @@ def _as_openvino(path: Path, metadata: Metadata) -> Path:
 def _refuse_foreign(folder: Path) -> None:
     if not folder.exists():
         return
-    names = (
-        {path.name for path in folder.iterdir()} if folder.is_dir() else None
-    )
+    if not folder.is_dir():
+        raise FileExistsError(f'{folder} is a file: name a folder with --out')
+    names = {path.name for path in folder.iterdir()}
     if names and not {REPORT, 'run.py'} <= names:
         raise FileExistsError(
             f'{folder} holds something else than an earlier export: name '
             'another folder with --out'
         )
-    if names is None:
-        raise FileExistsError(f'{folder} is a file: name a folder with --out')
 
 
 def _replace(new: Path, folder: Path) -> None:

@@ -4,17 +4,16 @@ import copy
 import time
 
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from epsd_mm.config_types import is_mmdet, type_name
+from epsd_mm.config_types import is_mmdet
 from epsd_mm.engine.runner import complete
-from epsd_mm.evaluation.sparsity import layer_sparsity
-from epsd_mm.families.ssd import repair_ssd_head
+from epsd_mm.evaluation.sparsity import network_sparsity
 from epsd_mm.runs import Run
 
 from .canvas import canvas_of
-from .exporting import build_model
+from .exporting import build_model, compaction_of, initial_model
 
 
 class TorchModel:
@@ -40,22 +39,16 @@ class TorchModel:
         if checkpoint:
             self._model, _ = build_model(cfg, checkpoint, keep_zeros=True)
         else:
-            with DefaultScope.overwrite_default_scope(self._scope):
-                self._model = MODELS.build(cfg.model).eval()
-            repair_ssd_head(self._model)
+            self._model = initial_model(cfg)
         canvas = canvas_of(cfg, size and tuple(size))
         self.size = canvas.width, canvas.height
-        layers = layer_sparsity(self._model).values()
-        kept, total = (sum(n) for n in zip(*layers, strict=True))
         state = self._model.state_dict().values()
         self.known = dict(
             model=type(self._model).__name__,
             width=canvas.width,
             height=canvas.height,
-            sparsity=1 - kept / total,
-            compaction='channels removed'
-            if type_name(cfg.model) == 'Compact'
-            else None,
+            sparsity=network_sparsity(self._model),
+            compaction=compaction_of(cfg),
             precision='float32',
             bytes=sum(t.numel() * t.element_size() for t in state),
         )

@@ -1,7 +1,7 @@
 """Weights that a model starts from, before anything is built."""
 
 import http.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -27,6 +27,31 @@ def fetch_pretrained(model: ConfigDict) -> None:
                 continue
             key = f'{name}.init_cfg' + (f'.{index}' if several else '')
             _fetch(init.checkpoint, key, name, owner)
+
+
+def without_pretrained(part: Any) -> Any:
+    """A copy of a config that loads no weights from elsewhere."""
+    if isinstance(part, (list, tuple)):
+        return type(part)(map(without_pretrained, part))
+    if not isinstance(part, Mapping):
+        return part
+    left = ConfigDict()
+    for key, value in part.items():
+        if key == 'init_cfg':
+            value = _without_files(value)
+        elif key == 'pretrained' and isinstance(value, str):
+            value = None
+        elif key == 'pretrained' and value is True:  # timm's
+            value = False
+        left[key] = without_pretrained(value)
+    return left
+
+
+def _without_files(inits: Any) -> Any:
+    if isinstance(inits, (list, tuple)):
+        left = [i for i in inits if type_name(i) not in PRETRAINED]
+        return left or None
+    return None if type_name(inits) in PRETRAINED else inits
 
 
 def _fetch(checkpoint: str, key: str, name: str, owner: ConfigDict) -> None:

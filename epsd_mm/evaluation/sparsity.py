@@ -36,6 +36,11 @@ def layer_sparsity(model: nn.Module) -> dict[str, Counts]:
     return layers
 
 
+def network_sparsity(model: nn.Module) -> float:
+    """Share of the weights of :func:`layer_sparsity` that is zero."""
+    return _sparsity(*_sums(layer_sparsity(model)))
+
+
 def kept_weights(
     model: nn.Module, names: Iterable[str] | None = None
 ) -> dict[str, Tensor]:

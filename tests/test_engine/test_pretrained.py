@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from epsd_mm.engine.pretrained import fetch_pretrained
+from epsd_mm.engine.pretrained import fetch_pretrained, without_pretrained
 
 
 @pytest.fixture
@@ -59,3 +59,22 @@ def test_a_local_file_needs_no_network(tmp_path, no_network):
     torch.save(dict(state_dict={}), path)
     fetch_pretrained(backbone(str(path)))
     fetch_pretrained(ConfigDict(type='X', init_cfg=None))
+
+
+def test_a_config_without_pretrained_loads_nothing_from_elsewhere():
+    given = ConfigDict(
+        pretrained='torchvision://resnet18',
+        backbone=dict(type='TIMMBackbone', pretrained=True),
+        neck=[
+            dict(init_cfg=[dict(type='Kaiming'), dict(type='Pretrained')]),
+            dict(init_cfg=dict(type='PretrainedInit', checkpoint='a.pth')),
+        ],
+        head=dict(init_cfg=dict(type='Normal')),
+    )
+    assert without_pretrained(given) == dict(
+        pretrained=None,
+        backbone=dict(type='TIMMBackbone', pretrained=False),
+        neck=[dict(init_cfg=[dict(type='Kaiming')]), dict(init_cfg=None)],
+        head=dict(init_cfg=dict(type='Normal')),
+    )
+    assert given.backbone.pretrained is True

@@ -32,7 +32,7 @@ from torch import nn
 
 from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
-from epsd_mm.evaluation.sparsity import layer_sparsity
+from epsd_mm.evaluation.sparsity import network_sparsity
 
 
 def parse_args() -> argparse.Namespace:
@@ -93,7 +93,9 @@ def compare(args: argparse.Namespace) -> None:
     }
     first = next(iter(models.values()))
     titles = ['ground truth']
-    titles += [f'{n}, sparsity {sparsity(m):.3f}' for n, m in models.items()]
+    titles += [
+        f'{n}, sparsity {network_sparsity(m):.3f}' for n, m in models.items()
+    ]
     dataset = DATASETS.build(first.cfg.test_dataloader.dataset)
     chosen = indices_of(args, len(dataset))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -138,12 +140,6 @@ def load(config: str, checkpoint: str, args: argparse.Namespace) -> nn.Module:
     model = init_detector(cfg, checkpoint, device=args.device)
     repair_ssd_head(model)
     return model
-
-
-def sparsity(model: nn.Module) -> float:
-    """Fraction of the weights that are zero."""
-    kept, total = map(sum, zip(*layer_sparsity(model).values()))
-    return 1 - kept / total
 
 
 def indices_of(args: argparse.Namespace, images: int) -> list[int]:

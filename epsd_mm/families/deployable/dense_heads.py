@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from epsd_mm.families.kinds import class_names
+
 from .candidates import Candidates, drop_small
 from .per_image import for_each_image, with_globals
 
@@ -26,8 +28,8 @@ class DenseHead:
                 'exported'
             )
         self._head = head
-        kinds = {c.__name__ for c in type(head).__mro__}
-        self._own = next((_OWN[k] for k in kinds if k in _OWN), None)
+        kinds = class_names(head)
+        self._own = next((_OWN[k] for k in _OWN if k in kinds), None)
         head.__dict__['_bbox_post_process'] = _candidates
         if hasattr(head, '_predict_by_feat_single'):
             with_globals(

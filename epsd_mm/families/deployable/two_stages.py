@@ -12,6 +12,15 @@ from .candidates import Candidates, suppress
 from .dense_heads import DenseHead
 from .per_image import for_each_image, with_globals
 
+# Their boxes are found as one of the first two finds them.
+_SUPPORTED = (
+    'StandardRoIHead',
+    'CascadeRoIHead',
+    'DynamicRoIHead',
+    'DoubleHeadRoIHead',
+    'PISARoIHead',
+)
+
 
 class TwoStages:
     """Proposals, and what the last box head says of them.
@@ -159,9 +168,8 @@ def _prepare_extractor(extractor: nn.Module) -> None:
 
 
 def _check(roi_head: nn.Module) -> None:
-    supported = ('StandardRoIHead', 'CascadeRoIHead', 'DynamicRoIHead')
     name = type(roi_head).__name__
-    if name not in (*supported, 'DoubleHeadRoIHead', 'PISARoIHead'):
+    if name not in _SUPPORTED:
         raise ValueError(
-            f'{name} cannot be exported; these can: {", ".join(supported)}'
+            f'{name} cannot be exported; these can: {", ".join(_SUPPORTED)}'
         )

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from epsd_mm.families.kinds import class_names
+
 from .candidates import UNLIMITED, Selected, iou_threshold, suppress
 from .dense_heads import DenseHead
 from .pixels import Normalise
@@ -51,9 +53,7 @@ class DeployedClassifier(nn.Module):
         super().__init__()
         self.pixels = Normalise(model.data_preprocessor, order)
         self.model = model
-        several = {'MultiLabelClsHead', 'MultiLabelLinearClsHead'}
-        kinds = {c.__name__ for c in type(model.head).__mro__}
-        self.exclusive = not several & kinds
+        self.exclusive = 'MultiLabelClsHead' not in class_names(model.head)
 
     def forward(self, image: Tensor) -> Tensor:
         logits = self.model(self.pixels(image), mode='tensor')
