@@ -11,6 +11,7 @@ import pytest
 import torch
 import yapf.yapflib.yapf_api
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 # Before any test imports mmdet or mmpretrain: it repairs torchvision.
 import epsd_mm  # noqa: F401
@@ -32,6 +33,12 @@ def unformatted_configs():
 def no_default_scope():
     """No file depends on which files ran before it; runners set a scope."""
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_visualizer():
+    """The hook that paints takes the last one, not that of its runner."""
+    Visualizer._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True)
