@@ -16,7 +16,7 @@ help:
 	@echo 'make install  only fill .venv, which the others do by themselves'
 
 demo: install
-	.venv/bin/python tools/demo.py $(DEMO_ARGS)
+	.venv/bin/python tools/demo.py
 
 study: install
 	.venv/bin/python tools/benchmark.py run $(SUITE) $(STUDY_ARGS)

@@ -1,5 +1,6 @@
 """Train a small detector dense, with zeros and compact, and compare them."""
 
+import argparse
 import json
 import shutil
 import statistics
@@ -202,6 +203,7 @@ def draw_detections(out: Path, images: int = 6) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     started = time.perf_counter()
     console = Console()
     folders = [network.folder for network in NETWORKS]
