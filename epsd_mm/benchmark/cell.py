@@ -45,6 +45,7 @@ from epsd_mm.training import StartError, train
 
 from .compact_cell import figures_of, made_compact, removes_channels
 from .executors import BUSY, end_with_parent
+from .predictions_hook import PredictionsHook
 
 SPEC, RESULT, LOG = 'cell.json', 'result.json', 'log.txt'
 #: Seconds that a process waits for another one at the same cell.
@@ -93,7 +94,7 @@ def run(work_dir: Path) -> None:
     started = time.perf_counter()
     with code_refused():
         trained = made_compact(cfg) if removes_channels(cfg) else cfg
-        train(complete(trained))
+        train(complete(trained), PredictionsHook())
     seconds = time.perf_counter() - started
     result = measured(cfg)
     if whole:  # of a run that goes on nobody knows what it has cost

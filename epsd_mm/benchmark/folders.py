@@ -3,14 +3,16 @@
 from functools import cache
 from pathlib import Path
 
+from epsd_mm.evaluation import Predictions
 from epsd_mm.pruning import Masks
 from epsd_mm.results import Log
 
 from .comparison import Arm, Comparison
+from .predictions_hook import PREDICTIONS
 
 
 class Folders:
-    """Masks and logs of finished cells, as far as they are there.
+    """Masks, logs and predictions of finished cells, as far as they are there.
 
     Args:
         comparison: The finished cells.
@@ -20,6 +22,7 @@ class Folders:
     def __init__(self, comparison: Comparison, cells: str | Path) -> None:
         self._comparison, self._cells = comparison, Path(cells)
         self.masks = cache(self._masks)
+        self.predictions = cache(self._predictions)
 
     def of(self, arm: Arm) -> dict[int, Path]:
         """The work dirs of an arm that are there, by seed."""
@@ -44,9 +47,14 @@ class Folders:
 
     def _masks(self, arm: Arm) -> dict[int, Masks]:
         """The masks of an arm, by seed."""
-        paths = self._files(arm, 'masks.pth')
+        paths = self._files(arm, 'epsd/masks.pth')
         return {seed: Masks.load(path) for seed, path in paths.items()}
 
+    def _predictions(self, arm: Arm) -> dict[int, Predictions]:
+        """What was predicted at the end, by seed."""
+        paths = self._files(arm, PREDICTIONS)
+        return {seed: Predictions.load(path) for seed, path in paths.items()}
+
     def _files(self, arm: Arm, name: str) -> dict[int, Path]:
-        found = {s: f / 'epsd' / name for s, f in self.of(arm).items()}
+        found = {s: f / name for s, f in self.of(arm).items()}
         return {seed: path for seed, path in found.items() if path.is_file()}

@@ -5,7 +5,9 @@ from .calibration import (
     aurc,
     expected_calibration_error,
     negative_log_likelihood,
+    risk_coverage,
 )
+from .predictions import PredictionReader, Predictions
 from .sparsity import (
     density_table,
     layer_sparsity,
@@ -16,12 +18,15 @@ from .voc_metric import VOCDetectionMetric
 
 __all__ = [
     'Calibration',
+    'PredictionReader',
+    'Predictions',
     'VOCDetectionMetric',
     'aurc',
     'density_table',
     'expected_calibration_error',
     'layer_sparsity',
     'negative_log_likelihood',
+    'risk_coverage',
     'sparsity_of_all',
     'sparsity_table',
 ]

@@ -4,7 +4,7 @@ The functions take numpy arrays, tensors or sequences of N samples, calculate
 in float64 and return fractions (nats for the likelihood), never percents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from mmengine.registry import METRICS
 
 # Below this, a float32 is zero: no positive probability is altered by it.
 SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
+# How far from 1 the sum of a sample's scores may be.
+_TOLERANCE = 0.01
 
 
 def negative_log_likelihood(probability: Any) -> float:
@@ -65,14 +67,37 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(confidence))
 
 
+def risk_coverage(confidence: Any, correct: Any) -> np.ndarray:
+    """The risk-coverage curve: what is wrong among the most confident.
+
+    Samples of equal confidence have no order: each counts as the mean error
+    of its group, which is the mean over all orders. Geifman and El-Yaniv,
+    *Selective Classification for Deep Neural Networks*, NeurIPS 2017.
+
+    Args:
+        confidence: Probability of the predicted class, in [0, 1], shape (N,).
+        correct: Whether the prediction was right, shape (N,).
+
+    Returns:
+        For k = 1 … N the error rate among the k samples of highest
+        confidence, shape (N,).
+
+    Raises:
+        ValueError: As in :func:`expected_calibration_error`.
+    """
+    confidence, correct = _pair(confidence, correct)
+    _, group, sizes = np.unique(
+        -confidence, return_inverse=True, return_counts=True
+    )
+    rates = np.bincount(group, weights=1 - correct) / sizes
+    errors = np.cumsum(np.repeat(rates, sizes))
+    return errors / np.arange(1, len(errors) + 1)
+
+
 def aurc(confidence: Any, correct: Any) -> float:
     """Area under the risk-coverage curve.
 
-    The mean, over k = 1 … N, of the error rate among the k samples of highest
-    confidence. Samples of equal confidence have no order: each counts as the
-    mean error of its group, which is the mean over all orders. Geifman and
-    El-Yaniv, *Selective Classification for Deep Neural Networks*, NeurIPS
-    2017; Geifman et al., ICLR 2019, for the area.
+    The mean of :func:`risk_coverage`; Geifman et al., ICLR 2019.
 
     Args:
         confidence: Probability of the predicted class, in [0, 1], shape (N,).
@@ -84,13 +109,7 @@ def aurc(confidence: Any, correct: Any) -> float:
     Raises:
         ValueError: As in :func:`expected_calibration_error`.
     """
-    confidence, correct = _pair(confidence, correct)
-    _, group, sizes = np.unique(
-        -confidence, return_inverse=True, return_counts=True
-    )
-    rates = np.bincount(group, weights=1 - correct) / sizes
-    errors = np.cumsum(np.repeat(rates, sizes))
-    return float((errors / np.arange(1, len(errors) + 1)).mean())
+    return float(risk_coverage(confidence, correct).mean())
 
 
 @METRICS.register_module()
@@ -114,8 +133,6 @@ class Calibration(BaseMetric):
     """
 
     default_prefix = 'calibration'
-    #: How far from 1 the sum of the scores may be.
-    tolerance = 0.01
 
     def __init__(self, bins: int = 15, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -125,7 +142,7 @@ class Calibration(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep three numbers a sample: all that the measures need of it."""
         for sample in data_samples:
-            scores, label = self._checked(sample)
+            scores, label = scores_and_label(sample)
             prediction = int(scores.argmax())
             self.results.append(
                 (scores[label], scores[prediction], prediction == label)
@@ -140,51 +157,57 @@ class Calibration(BaseMetric):
             aurc=aurc(confidence, correct),
         )
 
-    def _checked(self, sample: dict) -> tuple[np.ndarray, int]:
-        if 'pred_score' not in sample or 'gt_label' not in sample:
-            raise ValueError(
-                f'a sample has {", ".join(map(str, sample))}, but calibration '
-                'takes pred_score and gt_label: use a head that returns '
-                'scores and a data set that has labels'
-            )
-        scores = _float64(sample['pred_score'])
-        labels = _float64(sample['gt_label']).ravel()
-        if len(labels) != 1:
-            raise ValueError(
-                f'gt_label={labels.tolist()} of a sample: calibration is '
-                'defined for one label a sample; take the metric out of the '
-                'evaluator of a multi-label task'
-            )
-        if scores.ndim != 1:
-            raise ValueError(
-                f'pred_score of shape {scores.shape} must have one score for '
-                f'each class: {_REMEDY}'
-            )
-        wrong = ~(np.isfinite(scores) & (scores >= 0))
-        if wrong.any():
-            index = int(wrong.argmax())
-            raise ValueError(
-                f'pred_score[{index}]={scores[index]} is no probability: '
-                f'{_REMEDY}'
-            )
-        total = scores.sum()
-        if abs(total - 1) > self.tolerance:
-            raise ValueError(
-                f'pred_score sums to {total:.6g} instead of 1: {_REMEDY}'
-            )
-        label = labels[0]
-        if not label.is_integer():
-            raise ValueError(
-                f'gt_label={label} is not the number of a class: correct the '
-                'labels of the data set'
-            )
-        if not 0 <= label < len(scores):
-            raise ValueError(
-                f'gt_label={int(label)} is not one of the {len(scores)} '
-                'classes that were scored: set num_classes of the head to '
-                'that of the data set'
-            )
-        return scores / total, int(label)
+
+def scores_and_label(sample: Mapping) -> tuple[np.ndarray, int]:
+    """Probabilities of the classes, and the true one, of a sample.
+
+    Raises:
+        ValueError: It has not exactly one label, which is the number of a
+            class, or its scores are no distribution over the classes.
+    """
+    if 'pred_score' not in sample or 'gt_label' not in sample:
+        raise ValueError(
+            f'a sample has {", ".join(map(str, sample))}, but calibration '
+            'takes pred_score and gt_label: use a head that returns '
+            'scores and a data set that has labels'
+        )
+    scores = _float64(sample['pred_score'])
+    labels = _float64(sample['gt_label']).ravel()
+    if len(labels) != 1:
+        raise ValueError(
+            f'gt_label={labels.tolist()} of a sample: calibration is '
+            'defined for one label a sample; take the metric out of the '
+            'evaluator of a multi-label task'
+        )
+    if scores.ndim != 1:
+        raise ValueError(
+            f'pred_score of shape {scores.shape} must have one score for '
+            f'each class: {_REMEDY}'
+        )
+    wrong = ~(np.isfinite(scores) & (scores >= 0))
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise ValueError(
+            f'pred_score[{index}]={scores[index]} is no probability: {_REMEDY}'
+        )
+    total = scores.sum()
+    if abs(total - 1) > _TOLERANCE:
+        raise ValueError(
+            f'pred_score sums to {total:.6g} instead of 1: {_REMEDY}'
+        )
+    label = labels[0]
+    if not label.is_integer():
+        raise ValueError(
+            f'gt_label={label} is not the number of a class: correct the '
+            'labels of the data set'
+        )
+    if not 0 <= label < len(scores):
+        raise ValueError(
+            f'gt_label={int(label)} is not one of the {len(scores)} '
+            'classes that were scored: set num_classes of the head to '
+            'that of the data set'
+        )
+    return scores / total, int(label)
 
 
 _REMEDY = (

@@ -4,7 +4,7 @@ Boxes are (left, top, right, bottom) of pixels, both ends inside, so that a
 box of one pixel has the area 1. Everything is calculated in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,40 +170,12 @@ class VOCDetectionMetric(BaseMetric):
             means.append(metrics[key])
         return dict(mAP=float(np.mean(means)), **metrics)
 
-    def _read(self, sample: dict) -> '_Image':
-        try:
-            found, truth, ignored = (
-                sample[key]
-                for key in (
-                    'pred_instances',
-                    'gt_instances',
-                    'ignored_instances',
-                )
-            )
-        except KeyError as error:
-            raise ValueError(
-                f'a sample has {", ".join(sample)}, but no {error}: the test '
-                'pipeline needs LoadAnnotations, after Resize, and '
-                'PackDetInputs'
-            ) from error
-        image = _Image(
-            boxes=_array(found['bboxes'], float),
-            scores=_array(found['scores'], float),
-            labels=_array(found['labels'], int),
-            truth=np.concatenate(
-                [_array(t['bboxes'], float) for t in (truth, ignored)]
-            ),
-            classes=np.concatenate(
-                [_array(t['labels'], int) for t in (truth, ignored)]
-            ),
-            difficult=np.repeat(
-                [False, True], [len(truth['labels']), len(ignored['labels'])]
-            ),
-        )
+    def _read(self, sample: dict) -> 'DetectedImage':
+        image = DetectedImage.of(sample)
         self._check(image, sample)
         return image
 
-    def _check(self, image: '_Image', sample: dict) -> None:
+    def _check(self, image: 'DetectedImage', sample: dict) -> None:
         where = f'prediction of {sample.get("img_path", "an image")}'
         finite = np.isfinite(image.boxes).all(axis=1)
         finite &= np.isfinite(image.scores)
@@ -224,13 +196,13 @@ class VOCDetectionMetric(BaseMetric):
             )
 
     def _values(
-        self, images: Sequence['_Image'], threshold: float
+        self, images: Sequence['DetectedImage'], threshold: float
     ) -> dict[str, float]:
         """AP of each class that has objects."""
         names = self.dataset_meta['classes']
-        tallies = {name: _Tally() for name in names}
+        tallies = {name: Tally() for name in names}
         for image in images:
-            for label in np.unique(np.append(image.labels, image.classes)):
+            for label in image.all_classes:
                 image.add_to(tallies[names[label]], label, threshold)
         values = {
             name: average_precision(
@@ -253,7 +225,7 @@ class VOCDetectionMetric(BaseMetric):
 
 
 @dataclass
-class _Image:
+class DetectedImage:
     """Detections and objects of an image."""
 
     boxes: np.ndarray
@@ -263,7 +235,50 @@ class _Image:
     classes: np.ndarray
     difficult: np.ndarray
 
-    def add_to(self, tally: '_Tally', label: int, threshold: float) -> None:
+    @classmethod
+    def of(cls, sample: Mapping) -> 'DetectedImage':
+        """What a sample of mmdet holds.
+
+        Raises:
+            ValueError: It lacks annotations or predictions.
+        """
+        try:
+            found, truth, ignored = (
+                sample[key]
+                for key in (
+                    'pred_instances',
+                    'gt_instances',
+                    'ignored_instances',
+                )
+            )
+        except KeyError as error:
+            raise ValueError(
+                f'a sample has {", ".join(sample)}, but no {error}: the test '
+                'pipeline needs LoadAnnotations, after Resize, and '
+                'PackDetInputs'
+            ) from error
+        return cls(
+            boxes=_array(found['bboxes'], float),
+            scores=_array(found['scores'], float),
+            labels=_array(found['labels'], int),
+            truth=np.concatenate(
+                [_array(t['bboxes'], float) for t in (truth, ignored)]
+            ),
+            classes=np.concatenate(
+                [_array(t['labels'], int) for t in (truth, ignored)]
+            ),
+            difficult=np.repeat(
+                [False, True], [len(truth['labels']), len(ignored['labels'])]
+            ),
+        )
+
+    @property
+    def all_classes(self) -> np.ndarray:
+        """Labels that were found, or are there to be found."""
+        return np.unique(np.append(self.labels, self.classes))
+
+    def add_to(self, tally: 'Tally', label: int, threshold: float) -> None:
+        """Let a tally know of one class in this image."""
         chosen = np.flatnonzero(self.labels == label)
         order = np.argsort(-self.scores[chosen], kind='stable')
         chosen = chosen[order]
@@ -279,8 +294,8 @@ class _Image:
 
 
 @dataclass
-class _Tally:
-    """What was found of a class; detections that do not count left out."""
+class Tally:
+    """What was found; detections that do not count are left out."""
 
     objects: int = 0
     difficult: int = 0
@@ -306,7 +321,7 @@ def _array(values: Any, dtype: type) -> np.ndarray:
 
 
 def _table(
-    title: str, tallies: dict[str, _Tally], values: dict[str, float]
+    title: str, tallies: dict[str, Tally], values: dict[str, float]
 ) -> str:
     rows = []
     for name, tally in tallies.items():

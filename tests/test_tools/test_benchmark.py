@@ -16,6 +16,7 @@ import torch
 
 from epsd_mm.benchmark.store import Store
 from epsd_mm.engine.safe_loading import load_values
+from epsd_mm.evaluation import Predictions, aurc
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools' / 'analysis_tools'))
@@ -80,6 +81,12 @@ def test_results_are_measured_reported_and_exported(
     for each in metrics:
         assert each['training/seconds'][0] > 0
         assert each['training/peak_memory'][0] > 2**27
+    for path, each in results_of(finished).items():
+        kept = Predictions.load(path.with_name('predictions.npz'))
+        right = 100 * kept.correct.mean()
+        assert each['metric/accuracy/top1'][0] == pytest.approx(right, 1e-4)
+        area = aurc(kept.confidence, kept.correct)
+        assert each['metric/calibration/aurc'][0] == pytest.approx(area, 1e-4)
     (pruned,) = (each for each in metrics if 'saved/sparsity' in each)
     assert pruned['saved/sparsity'][0] == pytest.approx(0.5, abs=1e-2)
     for folder in finished.folder.glob('cells/*'):

@@ -211,6 +211,39 @@ def first_steps(
     return _svg(canvas)
 
 
+def risk_coverage(
+    coverage: np.ndarray, curves: Mapping[str, np.ndarray]
+) -> str:
+    """What is wrong among the most confident predictions.
+
+    Args:
+        coverage: How many of them, as shares, shape (K,).
+        curves: By method: mean and both ends of its interval, shape (3, K).
+    """
+    canvas, axes = _axes(7.0, 3.4)
+    for index, (name, (mean, low, high)) in enumerate(curves.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        axes.plot(
+            coverage,
+            mean,
+            label=name,
+            color=colour,
+            marker=_MARKERS[index % len(_MARKERS)],
+            markevery=(5, 19),
+            markersize=4,
+            lw=1.3,
+        )
+        axes.fill_between(coverage, low, high, color=colour, alpha=0.12, lw=0)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel('coverage')
+    axes.set_ylabel('risk')
+    axes.legend(
+        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
+    )
+    return _svg(canvas)
+
+
 def _axes(width: float, height: float):
     canvas = Canvas(figsize=(width, height), layout='constrained')
     FigureCanvasSVG(canvas)

@@ -10,15 +10,11 @@ from . import figures
 from .blocks import Block, Figure, Section, Table
 from .expenses import expenses
 from .published import published_table
+from .reliability import reliability
 from .text import difference_unit, interval, spread
 from .trade_offs import trade_offs
 from .verdicts import in_short, one_by_one
 
-_CALIBRATION = {
-    'metric/calibration/ece': 'expected calibration error',
-    'metric/calibration/nll': 'negative log-likelihood',
-    'metric/calibration/aurc': 'area under risk-coverage',
-}
 _OF_DIFFERENCES = (
     'difference',
     'mean and 95 % interval',
@@ -43,9 +39,9 @@ def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
         smaller = trade_offs(comparison, setup)
         if smaller is not None:
             yield smaller
-        calibration = _calibration(comparison, setup)
-        if calibration is not None:
-            yield calibration
+        trusted = reliability(comparison, folders, setup)
+        if trusted is not None:
+            yield trusted
 
 
 def _results(comparison: Comparison, setup: str) -> Section:
@@ -172,21 +168,6 @@ def _difference_row(
         '' if math.isnan(seen) else f'{seen:.2g}{difference_unit(unit)}',
         str(found.n),
     ]
-
-
-def _calibration(comparison: Comparison, setup: str) -> Section | None:
-    rows = []
-    for arm in comparison.arms_of(setup):
-        found = [comparison.summary(arm, metric) for metric in _CALIBRATION]
-        if any(found):
-            rows.append([str(arm), *map(spread, found)])
-    if not rows:
-        return None
-    return Section(
-        f'Calibration and risk-coverage{comparison.place(setup)}',
-        ['Of the last epoch; smaller is better; mean ± standard deviation.'],
-        [Table(('method', *_CALIBRATION.values()), rows)],
-    )
 
 
 def _references(comparison: Comparison, setup: str) -> list[Arm]:
