@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .borrowed_masks import borrow_masks
 from .config_types import setting
 from .engine.variants import (
     apply_criterion,
@@ -34,6 +35,8 @@ _HARMLESS = (
     'experiment_name',
 )
 _HARMLESS_HOOKS = ('timer', 'logger', 'checkpoint', 'visualization')
+# What decides masks, and nothing else.
+_OF_MASKS = ('criterion', 'score_weights', 'sparsity')
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class Run:
         seed: In place of the config's.
         options: Settings that replace those of the config, as of
             ``--cfg-options``.
+        masks_of: Another run of the same config, as :meth:`to_dict` has it,
+            whose masks this one starts from in place of scoring.
+        shuffled: Move those masks about inside each layer.
     """
 
     config: str
@@ -61,17 +67,33 @@ class Run:
     sparsity: float | None = None
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    masks_of: Mapping[str, Any] | None = None
+    shuffled: bool = False
 
     def __post_init__(self) -> None:
-        if self.variant not in ('dense', 'sd-only'):
-            return
-        pruning = ('criterion', 'score_weights', 'sparsity')
-        idle = [name for name in pruning if getattr(self, name) is not None]
+        if self.shuffled and self.masks_of is None:
+            raise ValueError(
+                'shuffled=True moves the masks of another run about: name '
+                'it by masks_of'
+            )
+        if self.variant in ('dense', 'sd-only'):
+            why = f'variant={self.variant!r} prunes nothing'
+            self._refuse(why, *_OF_MASKS, 'masks_of')
+        elif self.masks_of is not None:
+            self._refuse('the masks are those of another run', *_OF_MASKS)
+
+    def _refuse(self, why: str, *names: str) -> None:
+        idle = [name for name in names if getattr(self, name) is not None]
         if idle:
             raise ValueError(
-                f'variant={self.variant!r} prunes nothing, so that '
-                f'{", ".join(idle)} would have no effect: leave it out'
+                f'{why}, so that {", ".join(idle)} would have no effect: '
+                'leave it out'
             )
+
+    @property
+    def lender(self) -> 'Run | None':
+        """The run whose masks this one starts from."""
+        return None if self.masks_of is None else Run(**self.masks_of)
 
     def resolve(self, base: Config | None = None) -> Config:
         """The config of the run.
@@ -97,6 +119,9 @@ class Run:
             cfg.merge_from_dict({'randomness.seed': self.seed})
         if self.variant is not None:
             apply_variant(cfg, self.variant)
+        if self.masks_of is not None:
+            lender = self.lender.resolve(base)
+            borrow_masks(cfg, lender, decisive(lender), self.shuffled)
         return cfg
 
     def check_effects(self, base: Config | None = None) -> None:
@@ -160,6 +185,13 @@ def key_of(cfg: Config) -> str:
     Raises:
         TypeError: The config holds objects without a lasting form.
     """
+    content = dict(decisive(cfg), recipe_version=RECIPE_VERSION)
+    text = json.dumps(content, sort_keys=True, default=_named)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def decisive(cfg: Config) -> dict[str, Any]:
+    """All of a config but for where and how it logs."""
     content = {k: v for k, v in cfg.to_dict().items() if k not in _HARMLESS}
     hooks = content.get('default_hooks') or {}
     content['default_hooks'] = {
@@ -167,9 +199,7 @@ def key_of(cfg: Config) -> str:
         for name, hook in hooks.items()
         if name not in _HARMLESS_HOOKS
     }
-    content['recipe_version'] = RECIPE_VERSION
-    text = json.dumps(content, sort_keys=True, default=_named)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content
 
 
 def _named(value: Any) -> Any:

@@ -4,7 +4,9 @@ import pytest
 from mmengine.config import Config
 
 import epsd_mm
+from epsd_mm.borrowed_masks import BORROWED
 from epsd_mm.runs import Run, key_of
+from epsd_mm.training import check
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
 
@@ -114,3 +116,37 @@ def test_what_a_dense_run_cannot_use_is_refused(variant, asked):
 def test_a_run_survives_being_written_down():
     run = Run(CONFIG, criterion=dict(type='SNIP'), seed=2, options={'a.b': 1})
     assert Run(**run.to_dict()) == run
+
+
+LENDER = Run(CONFIG, sparsity=0.5, seed=0).to_dict()
+
+
+def test_masks_of_another_run_are_part_of_a_run():
+    lent = dict(masks_of=LENDER)
+    keys = [
+        key(**lent),
+        key(**lent, shuffled=True),
+        key(**lent, seed=1),
+        key(masks_of=dict(LENDER, sparsity=0.6)),
+        key(masks_of=dict(LENDER, seed=1)),
+        key(masks_of=dict(LENDER, criterion='SNIP')),
+        key(options={'default_hooks.epsd.masks': BORROWED}),
+    ]
+    assert len(set(keys)) == len(keys)
+    logged = {'default_hooks.logger.interval': 3}
+    assert key(masks_of=dict(LENDER, options=logged)) == keys[0]
+    assert Run(**Run(CONFIG, **lent).to_dict()).lender == Run(**LENDER)
+
+
+def test_nobody_trains_without_the_masks_that_were_asked_for():
+    """By the tool for training, which does not make them."""
+    found = hook(masks_of=LENDER)
+    assert found.criterion is None and found.masks == BORROWED
+    with pytest.raises(FileNotFoundError, match=BORROWED):
+        check(Run(CONFIG, masks_of=LENDER).resolve())
+
+
+def test_what_decides_no_masks_is_refused_beside_those_of_another_run():
+    for idle in (dict(sparsity=0.5), dict(score_weights=dict(sd=1.0))):
+        with pytest.raises(ValueError, match='no effect'):
+            Run(CONFIG, masks_of=LENDER, **idle)

@@ -39,13 +39,14 @@ from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.files import write_text
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
 from epsd_mm.quantities import Quantity
-from epsd_mm.results import Log, read_result
+from epsd_mm.results import Log, read_result, scoring_of
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
 from epsd_mm.training import StartError, train
 
 from .compact_cell import figures_of, made_compact, removes_channels
 from .executors import BUSY, end_with_parent
 from .predictions_hook import PredictionsHook
+from .scored_apart import LENDER, lent_masks
 
 SPEC, RESULT, LOG = 'cell.json', 'result.json', 'log.txt'
 #: Seconds that a process waits for another one at the same cell.
@@ -93,7 +94,7 @@ def run(work_dir: Path) -> None:
     whole = not any(work_dir.glob('*/vis_data'))
     started = time.perf_counter()
     with code_refused():
-        trained = made_compact(cfg) if removes_channels(cfg) else cfg
+        trained = _prepared(cfg, Run(**spec['run']))
         train(complete(trained), PredictionsHook())
     seconds = time.perf_counter() - started
     result = measured(cfg)
@@ -101,6 +102,13 @@ def run(work_dir: Path) -> None:
         result['training/seconds'] = Quantity.of('training/seconds', seconds)
     write_result(work_dir, result, environment())
     _remove_earlier_checkpoints(work_dir)
+
+
+def _prepared(cfg: Config, run: Run) -> Config:
+    """The config to train by, after what is scored apart."""
+    if run.lender is not None:
+        return lent_masks(cfg, run)
+    return made_compact(cfg) if removes_channels(cfg) else cfg
 
 
 def is_done(work_dir: Path) -> bool:
@@ -281,13 +289,18 @@ def _saved_sparsity(cfg: Config) -> dict[str, Quantity]:
         raise UnfairError(
             f'{revived:,} removed weights are not zero in {path}'
         )
-    report = read_report(work_dir / 'epsd' / 'report.json')
-    if masks.kept != report['kept']:
-        raise UnfairError(
-            f'{path} keeps {masks.kept:,} weights, scoring had kept '
-            f'{report["kept"]:,}'
-        )
-    return {'saved/sparsity': Quantity(masks.sparsity)}
+    found = {'saved/sparsity': Quantity(masks.sparsity)}
+    for scored in (work_dir, work_dir / LENDER):
+        if not (scored / 'epsd' / 'report.json').is_file():
+            continue
+        report = read_report(scored / 'epsd' / 'report.json')
+        if masks.kept != report['kept']:
+            raise UnfairError(
+                f'{path} keeps {masks.kept:,} weights, scoring had kept '
+                f'{report["kept"]:,}'
+            )
+        found |= scoring_of(report)
+    return found
 
 
 def _version(package: str) -> str | None:

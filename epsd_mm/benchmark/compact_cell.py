@@ -1,6 +1,5 @@
 """Cells that prune whole channels: made smaller before their first step."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,13 @@ from typing import Any
 from mmengine.config import Config
 
 from epsd_mm.analysis import Report, read_report
-from epsd_mm.early_pruning import WORK, prune_before_training
-from epsd_mm.engine.runner import complete
+from epsd_mm.early_pruning import WORK
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.settings import Settings, settings_of
 from epsd_mm.quantities import Quantity
 from epsd_mm.results import scoring_of
+
+from .scored_apart import logs_apart, score_apart
 
 #: Of a cell: where the smaller network and its scores are.
 PRUNED = 'pruned'
@@ -38,20 +38,8 @@ def made_compact(cfg: Config) -> Config:
         cfg: Of a cell, with its ``work_dir``.
     """
     folder = Path(cfg.work_dir) / PRUNED
-    whole = ('config.py', WORK)
-    if not all((folder / name).is_file() for name in whole):
-        # Of a process that did not get to the end.
-        for name in ('config.py', 'init.pth'):
-            (folder / name).unlink(missing_ok=True)
-        told = copy.deepcopy(cfg)
-        told.experiment_name = f'{Path(cfg.work_dir).name}_pruned'
-        told.resume, told.load_from = False, None
-        prune_before_training(complete(told), folder)
-    small = Config.fromfile(folder / 'config.py')
-    small.pop('experiment_name', None)
-    if small.get('visualizer') is not None:
-        # Or it is the one of the pruning before, which logs into its folder.
-        small.visualizer.name = str(folder)
+    score_apart(cfg, folder, 'config.py', WORK)
+    small = logs_apart(Config.fromfile(folder / 'config.py'), folder)
     for name in ('work_dir', 'launcher', 'resume', 'load_from'):
         small[name] = cfg.get(name)
     return small

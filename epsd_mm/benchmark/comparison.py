@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmengine.config import Config
 
@@ -121,6 +121,11 @@ class Comparison:
         if arm not in self._traits:
             self._traits[arm] = traits_of(self.config(arm))
         return self._traits[arm]
+
+    def lender(self, arm: Arm) -> Arm | None:
+        """The arm whose masks an arm has, where those are not its own."""
+        name = self.suite.methods[arm.method].masks_of
+        return None if name is None else replace(arm, method=name)
 
     def available(self, arm: Arm, metric: str) -> dict[int, float]:
         """A metric of the finished cells of an arm, by seed.

@@ -56,8 +56,8 @@ def scoring_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     Each evaluation of the objective counts, also of the same images; the
     way back through the inner steps, which looks at them again, does not.
     """
-    traits = comparison.traits(arm)
-    each = traits.images_per_step * traits.batches_per_step
+    scorer = comparison.traits(comparison.lender(arm) or arm)
+    each = scorer.images_per_step * scorer.batches_per_step
     count = comparison.available(arm, 'scoring/evaluations')
     return {seed: n * each for seed, n in count.items()}
 

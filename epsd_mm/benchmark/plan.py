@@ -97,10 +97,16 @@ def _read(path: str) -> Config | None:
 def _kinds(cfg: Config) -> tuple[str, str]:
     """What tells costs apart, with the sparsity and without where it can."""
     cfg = copy.deepcopy(cfg)
-    cfg.pop('randomness', None)
+    parts = [cfg]
+    if 'masks_of' in cfg:
+        parts.append(cfg.masks_of.run)
+    for part in parts:
+        part.pop('randomness', None)
     same = key_of(cfg)
-    if (found := find_hook(cfg, 'EPSDHook')) and not removes_channels(cfg):
-        found[0][found[1]].pop('sparsity', None)
+    for part in parts:
+        found = find_hook(part, 'EPSDHook')
+        if found and not removes_channels(part):
+            found[0][found[1]].pop('sparsity', None)
     return same, key_of(cfg)
 
 

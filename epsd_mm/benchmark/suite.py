@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Method:
-    """What prunes and what trains; see :class:`~epsd_mm.runs.Run`."""
+    """What prunes and what trains; see :class:`~epsd_mm.runs.Run`.
+
+    Attributes:
+        masks_of: Name of another method of the suite: this one trains under
+            the masks that the other would have, and scores nothing else.
+        shuffled: Move those masks about inside each layer.
+    """
 
     name: str
     variant: str = 'epsd'
@@ -81,6 +87,8 @@ class Method:
     sd_loss: str | None = None
     score_weights: Mapping[str, float] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    masks_of: str | None = None
+    shuffled: bool = False
 
     @property
     def prunes(self) -> bool:
@@ -97,24 +105,33 @@ class Claim:
         setup: Where.
         first: The method that is claimed to do better.
         second: The other.
-        sparsity: At which, of the methods that prune.
+        sparsity: At which, where one of them prunes.
     """
 
     name: str
     setup: str
     first: str
     second: str
-    sparsity: float
+    sparsity: float | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a suite."""
+    """One run of a suite.
+
+    Attributes:
+        setup: Where.
+        method: What prunes and trains.
+        sparsity: None where nothing is pruned.
+        seed: Of initialisation, data and scoring.
+        lender: The method whose masks it has, where those are not its own.
+    """
 
     setup: Setup
     method: Method
     sparsity: float | None
     seed: int
+    lender: Method | None = None
 
     @property
     def name(self) -> str:
@@ -127,15 +144,21 @@ class Cell:
     @cached_property
     def run(self) -> Run:
         """The run itself."""
+        if self.lender is None:
+            masks = dict(sparsity=self.sparsity)
+        else:
+            other = replace(self, method=self.lender, lender=None)
+            masks = dict(masks_of=other.run.to_dict())
         return Run(
             config=self.setup.config,
             variant=self.method.variant,
             criterion=self.method.criterion,
             sd_loss=self.method.sd_loss,
             score_weights=self.method.score_weights,
-            sparsity=self.sparsity,
             seed=self.seed,
             options={**self.setup.options, **self.method.options},
+            shuffled=self.method.shuffled,
+            **masks,
         )
 
     @property
@@ -268,8 +291,9 @@ class Suite:
             for setup in self.setups.values():
                 for method in self.methods.values():
                     at = self.sparsities if method.prunes else [None]
+                    lender = self.methods.get(method.masks_of)
                     for sparsity in at:
-                        yield Cell(setup, method, sparsity, seed)
+                        yield Cell(setup, method, sparsity, seed, lender)
 
     def _check(self) -> None:
         for name in ('setups', 'methods', 'seeds'):
@@ -305,8 +329,23 @@ class Suite:
                     f'{self.path}: method {method.name!r} has the variant '
                     f'{method.variant!r}; known are {", ".join(VARIANTS)}'
                 )
+            self._check_lender(method)
         for claim in self.claims:
             self._check_claim(claim)
+
+    def _check_lender(self, method: Method) -> None:
+        if method.masks_of is None:
+            return
+        lender = self.methods.get(method.masks_of)
+        if lender is None or lender.masks_of is not None:
+            others = [
+                name for name, m in self.methods.items() if m.masks_of is None
+            ]
+            raise ValueError(
+                f'{self.path}: method {method.name!r} has masks_of='
+                f'{method.masks_of!r}; methods with masks of their own are '
+                f'{", ".join(others)}'
+            )
 
     def _check_claim(self, claim: Claim) -> None:
         known = dict(
@@ -319,7 +358,20 @@ class Suite:
                     f'{self.path}: claim {claim.name!r} names {name}='
                     f'{value!r}; the suite has {", ".join(values)}'
                 )
-        if claim.sparsity not in self.sparsities:
+        if claim.first == claim.second:
+            raise ValueError(
+                f'{self.path}: claim {claim.name!r} compares '
+                f'{claim.first!r} with itself'
+            )
+        sides = claim.first, claim.second
+        if not any(self.methods[name].prunes for name in sides):
+            if claim.sparsity is not None:
+                raise ValueError(
+                    f'{self.path}: claim {claim.name!r} compares networks '
+                    f'that are not pruned, so that sparsity='
+                    f'{claim.sparsity} has no effect: leave it out'
+                )
+        elif claim.sparsity not in self.sparsities:
             raise ValueError(
                 f'{self.path}: claim {claim.name!r} is about sparsity '
                 f'{claim.sparsity}; the suite has {self.sparsities}'

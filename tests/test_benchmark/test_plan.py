@@ -62,6 +62,16 @@ def test_another_sparsity_counts_but_its_own_comes_first(suite):
     assert both.of(at_95).seconds == 80
 
 
+def test_masks_of_another_run_cost_alike_at_any_seed_and_sparsity(tmp_path):
+    path = tmp_path / 'suite.py'
+    path.write_text(f"{CONTENT}\nmethods['lent'] = dict(masks_of='epsd')")
+    suite = Suite.load(path)
+    first, *others = (c for c in suite.cells if c.method.name == 'lent')
+    costs = Costs([entry(first, 100)])
+    assert [costs.of(cell).seconds for cell in others] == [100] * 3
+    assert costs.of(cell_of(suite, 'a/epsd/0.9/seed 0')) is None
+
+
 def test_other_methods_and_cells_without_a_cost_tell_nothing(suite):
     dense = cell_of(suite, 'a/dense/seed 0')
     epsd = cell_of(suite, 'a/epsd/0.9/seed 0')

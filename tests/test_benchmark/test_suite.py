@@ -108,6 +108,71 @@ def test_what_is_wrong_is_said(more, said, suite):
         suite(more)
 
 
+LENT = "methods['lent'] = dict(masks_of='epsd', shuffled=True)\n"
+
+
+@pytest.mark.parametrize(
+    'more, said',
+    [
+        ("methods['x'] = dict(masks_of='magic')", 'of their own are dense, '),
+        (LENT + "methods['x'] = dict(masks_of='lent')", "masks_of='lent'"),
+        ("methods['x'] = dict(masks_of='dense')", 'would have no effect'),
+        ("methods['x'] = dict(shuffled=True)", 'name it by masks_of'),
+        (
+            "methods['x'] = dict(masks_of='epsd', criterion='SNIP')",
+            'those of another run, so that criterion would have no effect',
+        ),
+        (
+            "methods['x'] = dict(masks_of='epsd', variant='dense')",
+            'prunes nothing, so that masks_of would have no effect',
+        ),
+        (
+            "methods['n:m'] = dict(criterion='SNIP', "
+            "options={'default_hooks.epsd.structure': '2:4'})\n"
+            "methods['x'] = dict(masks_of='n:m', shuffled=True)",
+            'weights together, which shuffling would tear apart',
+        ),
+        (
+            "methods['units'] = dict(criterion='SNIP', "
+            "options={'default_hooks.epsd.structure': 'channels'})\n"
+            "methods['x'] = dict(masks_of='units')",
+            'removes whole channels',
+        ),
+    ],
+)
+def test_masks_that_cannot_be_lent_are_refused(more, said, suite):
+    with pytest.raises(ValueError, match=said) as error:
+        suite(f'sparsities = [0.5]\nclaims = []\n{more}').cells  # noqa: B018
+    assert 'suite.py' in str(error.value)
+
+
+def test_each_cell_has_the_masks_of_its_own_seed_and_sparsity(suite):
+    cells = suite(LENT).cells
+    lent = [cell for cell in cells if cell.method.name == 'lent']
+    own = {c.name: c for c in cells if c.method.name == 'epsd'}
+    assert len(lent) == len(own) == 4
+    for cell in lent:
+        other = own[cell.name.replace('lent', 'epsd')]
+        assert cell.run.lender == other.run
+        assert cell.config.masks_of.run.randomness.seed == cell.seed
+    assert len({cell.key for cell in cells}) == len(cells)
+
+
+def test_a_claim_of_dense_networks_has_no_sparsity(suite):
+    more = "methods['sd'] = dict(variant='sd-only')\nclaims = [dict("
+    of = "name='C', setup='a', first='sd', second='dense'"
+    assert suite(f'{more}{of})]').claims[0].sparsity is None
+    with pytest.raises(ValueError, match='sparsity=0.9 has no effect'):
+        suite(f'{more}{of}, sparsity=0.9)]')
+    with pytest.raises(ValueError, match='is about sparsity None'):
+        suite(f"{more}name='C', setup='a', first='sd', second='epsd')]")
+
+
+def test_a_method_is_not_compared_with_itself(suite):
+    with pytest.raises(ValueError, match="compares 'epsd' with itself"):
+        suite("claims[0].update(second='epsd')")
+
+
 def test_two_methods_that_are_one_run_are_refused(suite):
     twins = suite("methods['again'] = dict(variant='epsd')")
     with pytest.raises(ValueError, match='are the same run'):

@@ -135,6 +135,26 @@ def _all_losses(evidence: Evidence) -> Iterator[Finding]:
             yield from evidence.better(*pair)
 
 
+def _own_masks_help(evidence: Evidence) -> Iterator[Finding]:
+    traits = evidence.comparison.traits
+    for borrower, lender in _borrowers(evidence, shuffled=False):
+        if traits(lender).training == traits(borrower).training:
+            continue
+        for epsd in evidence.beside(borrower, 'epsd', 'training'):
+            if (traits(epsd).scorer, traits(epsd).objective) == (
+                traits(lender).scorer,
+                traits(lender).objective,
+            ):
+                yield from evidence.better(epsd, borrower)
+
+
+def _places_matter(evidence: Evidence) -> Iterator[Finding]:
+    traits = evidence.comparison.traits
+    for borrower, lender in _borrowers(evidence, shuffled=True):
+        if traits(lender).training == traits(borrower).training:
+            yield from evidence.better(lender, borrower)
+
+
 def _beats_baselines(evidence: Evidence) -> Iterator[Finding]:
     plain, fair = [], []
     for epsd in evidence.arms('epsd'):
@@ -238,7 +258,9 @@ CLAIMS = (
         'C7',
         'A mask that was scored for the loss it is trained with does better '
         'than one scored for another.',
-        'masks of another run, which no suite can ask for yet',
+        'EPSD with two losses, and a method that trains with one of them '
+        'under the masks of the other (masks_of)',
+        _own_masks_help,
     ),
     PublishedClaim(
         'C8',
@@ -263,7 +285,8 @@ CLAIMS = (
     PublishedClaim(
         'C11',
         'EPSD is far cheaper than to prune a trained network and then distil.',
-        'a method that prunes after training, which there is none yet',
+        'a network that is trained, pruned, and distilled into another one: '
+        'several trainings, and a cell is one',
     ),
     PublishedClaim(
         'C12',
@@ -276,13 +299,15 @@ CLAIMS = (
     PublishedClaim(
         'C13',
         'Shuffling the mask inside each layer does harm.',
-        'shuffled masks, which no suite can ask for yet',
+        'EPSD, and a method under its masks, shuffled (masks_of, shuffled)',
+        _places_matter,
     ),
     PublishedClaim(
         'C14',
         'What EPSD finds on one task transfers to fine-grained '
         'classification and to detection.',
-        'masks of another run, which no suite can ask for yet',
+        'networks that one set-up has trained and another one trains '
+        'further, and no cell starts from another cell',
     ),
 )
 
@@ -298,6 +323,19 @@ def _partners(evidence: Evidence, epsd: Arm) -> Iterator[Arm]:
     yield from evidence.beside(
         epsd, 'simple-combination', 'scorer', 'training'
     )
+
+
+def _borrowers(
+    evidence: Evidence, shuffled: bool
+) -> Iterator[tuple[Arm, Arm]]:
+    """What trains under masks of EPSD that are not its own, and whose."""
+    methods = evidence.comparison.suite.methods
+    for arm in evidence.arms('given'):
+        lender = evidence.comparison.lender(arm)
+        if lender is None or methods[arm.method].shuffled != shuffled:
+            continue
+        if evidence.comparison.traits(lender).role == 'epsd':
+            yield arm, lender
 
 
 def _gap(evidence: Evidence, first: Arm, second: Arm) -> dict[int, float]:

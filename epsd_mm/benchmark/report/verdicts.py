@@ -70,10 +70,14 @@ def _methods(comparison: Comparison) -> Table:
     for method in comparison.suite.methods:
         arm = next(arm for arm in comparison.arms if arm.method == method)
         traits = comparison.traits(arm)
+        what = VARIANTS.get(traits.role, 'masks of another run')
+        if (lender := comparison.lender(arm)) is not None:
+            shuffled = comparison.suite.methods[method].shuffled
+            what = f'masks of {lender.method}' + ', shuffled' * shuffled
         rows.append(
             [
                 method,
-                VARIANTS.get(traits.role, 'masks of another run'),
+                what,
                 traits.criterion or '',
                 traits.sd_loss or '',
             ]

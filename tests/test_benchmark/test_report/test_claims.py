@@ -230,6 +230,46 @@ def test_all_three_losses_are_needed(make):
     assert answers(make(methods, value))['C6'] == []
 
 
+def lent(cell):
+    worse = {'foreign': 1.0, 'foreign, too': 2.0, 'shuffled': 0.5}
+    own = NOISE[cell.seed] * len(cell.method.name)
+    return {METRIC: 50 - worse.get(cell.method.name, 0) + own + 3 * cell.seed}
+
+
+BORROWERS = {
+    'CS-KD': dict(sd_loss='CSKDLoss'),
+    'PS-KD': dict(sd_loss='PSKDLoss'),
+    'plain': dict(variant='simple-combination'),
+    'foreign': dict(sd_loss='CSKDLoss', masks_of='PS-KD'),
+    'foreign, too': dict(sd_loss='PSKDLoss', masks_of='CS-KD'),
+    # These say nothing of a loss: a plain mask, another way to train.
+    'of plain': dict(masks_of='plain'),
+    'untaught': dict(variant='prune-only', masks_of='CS-KD'),
+    'shuffled': dict(masks_of='CS-KD', shuffled=True),
+}
+
+
+def test_a_mask_for_another_loss_is_compared_with_the_right_one(make):
+    found = answers(make(BORROWERS, lent, sparsities=(0.9, 0.98)))
+    assert said(found['C7']) == {
+        f'{own} − {foreign} at {s}': FOR
+        for s in (0.9, 0.98)
+        for own, foreign in (('CS-KD', 'foreign'), ('PS-KD', 'foreign, too'))
+    }
+
+
+def test_a_shuffled_mask_is_compared_with_its_own(make):
+    found = answers(make(BORROWERS, lent))
+    assert said(found['C13']) == {'CS-KD − shuffled at 0.9': FOR}
+
+
+def test_borrowed_masks_speak_of_no_other_claim(make):
+    own = {n: m for n, m in BORROWERS.items() if 'masks_of' not in m}
+    with_, without = (answers(make(m, lent)) for m in (BORROWERS, own))
+    for name in with_.keys() - {'C7', 'C13'}:
+        assert said(with_[name]) == said(without[name])
+
+
 class TestMasks:
     """Claims that take the masks of the cells."""
 
