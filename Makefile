@@ -5,7 +5,7 @@ SUITE ?= configs/benchmarks/study.py
 export PYTHON TORCH_ARGS MAX_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test lint docs install
+.PHONY: help demo study test lint docs dist install
 
 help:
 	@echo 'make demo     score, prune, train and test a small detector'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test     run the tests (PYTEST_ARGS="-k masks" chooses)'
 	@echo 'make lint     check style and format'
 	@echo 'make docs     build the site of docs/ into docs/_build/html'
+	@echo 'make dist     build the wheel and the source archive, and check them'
 	@echo 'make install  only fill .venv, which the others do by themselves'
 
 demo: install
@@ -34,6 +35,13 @@ docs: install
 	.venv/bin/python -m pip install --quiet -r requirements/docs.txt
 	.venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going \
 		-b html docs docs/_build/html
+
+dist: install
+	.venv/bin/python -m pip install --quiet --no-warn-conflicts \
+		-r requirements/dist.txt
+	rm -rf dist
+	.venv/bin/python -m build --no-isolation
+	.venv/bin/python -m twine check --strict dist/*
 
 install:
 	@bash requirements/install.sh

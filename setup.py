@@ -9,11 +9,11 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'epsd_mm'
-MIM_FOLDERS = ('configs', 'tools')
+MIM_FOLDERS = ('configs', 'tools', 'requirements')
 
 
 class BuildWithMim(build_py):
-    """Puts ``configs/`` and ``tools/`` into ``epsd_mm/.mim``.
+    """Puts configs, tools and the versions of requirements into ``.mim``.
 
     All ways of installing run this command: wheels and plain installs copy
     the folders, editable installs link to them, source archives list them.
@@ -27,8 +27,7 @@ class BuildWithMim(build_py):
             self._copy()
 
     def get_source_files(self) -> list[str]:
-        own = ('requirements/*.txt', 'requirements/*.sh', 'CHANGELOG.md')
-        extra = [path for pattern in own for path in ROOT.glob(pattern)]
+        extra = [ROOT / 'CHANGELOG.md']
         extra += [source for source, _ in self._mim_files()]
         return super().get_source_files() + [
             path.relative_to(ROOT).as_posix() for path in extra
@@ -80,10 +79,12 @@ FILES = (
 )
 extras = {file: names(file) for file in FILES}
 extras['all'] = sorted(set(sum(extras.values(), [])))
+extras['cluster'] = [*extras['ray'], *extras['slurm']]
 # Not in `all`: who has the upstream packages must not get these beside them.
-extras['mminstall'] = [
+# Classification alone: no extra can have mmcv's operators compiled, which
+# detection takes; docs/installation.md and check_env have the commands.
+extras['mm'] = [
     'onedl-mmcv>=2.3',
-    'onedl-mmdetection>=3.4',
     'onedl-mmengine>=0.10.8',
     'onedl-mmpretrain>=1.3',
 ]

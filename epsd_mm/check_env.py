@@ -8,11 +8,13 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from typing import Any
 
+from . import shipped
 from .version import __version__
 
 
@@ -23,22 +25,34 @@ class Part:
     Attributes:
         name (str): What is imported first when it is used.
         sources (tuple[str]): Distributions that provide it, ours first.
-        install (str): What pip has to be told.
         needs (tuple[str]): Parts without which it cannot be tried.
         family (tuple[str]): Any one of these parts is enough.
         only_for (str): What alone needs it, where most uses do not.
+        of_mm (bool): Models of OpenMMLab alone need it.
+        options (str): What pip has to be told beside its name.
     """
 
     name: str
     sources: tuple[str, ...]
-    install: str
     needs: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
     only_for: str = ''
+    of_mm: bool = False
+    options: str = ''
 
     @property
     def package(self) -> str:
         return self.name.partition('.')[0]
+
+    @property
+    def pin(self) -> str:
+        """The version that was run together with the others."""
+        return pins()[self.sources[0]]
+
+    @property
+    def install(self) -> str:
+        """What pip has to be told to install it."""
+        return ' '.join(filter(None, ['install', self.options, self.pin]))
 
 
 @dataclass(frozen=True)
@@ -50,27 +64,24 @@ class Finding:
     remedy: str = ''
 
 
-COMPILE_MMCV = 'install --no-build-isolation onedl-mmcv==2.3.6'
-RECOMPILE_MMCV = COMPILE_MMCV.replace(
-    'install', 'install --no-deps --no-cache-dir --force-reinstall', 1
-)
-HEADLESS_OPENCV = (
-    'install --no-deps --force-reinstall opencv-python-headless==4.12.0.88'
-)
+@cache
+def pins() -> dict[str, str]:
+    """All versions that were run together, by name of the distribution."""
+    files = sorted(shipped('requirements').glob('*.txt'))
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    return {line.partition('==')[0]: line for line in lines if '==' in line}
+
+
 EITHER = ('mmdet', 'mmpretrain')
 
 #: In the order in which they have to be installed.
 PARTS = (
-    Part('numpy', ('numpy',), 'install numpy==2.2.6'),
-    Part('torch', ('torch',), 'install torch==2.13.0', ('numpy',)),
-    Part(
-        'torchvision',
-        ('torchvision',),
-        'install torchvision==0.28.0',
-        ('torch',),
-    ),
-    Part('rich', ('rich',), 'install rich==15.0.0'),
-    Part('matplotlib', ('matplotlib',), 'install matplotlib==3.10.9'),
+    Part('numpy', ('numpy',)),
+    Part('torch', ('torch',), ('numpy',)),
+    Part('torchvision', ('torchvision',), ('torch',), of_mm=True),
+    Part('scipy', ('scipy',), ('numpy',)),
+    Part('rich', ('rich',)),
+    Part('matplotlib', ('matplotlib',)),
     Part(
         'cv2',
         (
@@ -79,84 +90,67 @@ PARTS = (
             'opencv-contrib-python-headless',
             'opencv-contrib-python',
         ),
-        HEADLESS_OPENCV,
         ('numpy',),
+        of_mm=True,
+        options='--no-deps --force-reinstall',
     ),
-    Part(
-        'pycocotools',
-        ('pycocotools',),
-        'install pycocotools==2.0.11',
-        ('numpy',),
-    ),
+    Part('pycocotools', ('pycocotools',), ('numpy',), of_mm=True),
     Part(
         'mmengine',
         ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
-        'install onedl-mmengine==0.10.12',
         ('torch', 'cv2'),
+        of_mm=True,
     ),
     Part(
-        'mmcv.ops',
+        'mmcv',
         ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
-        COMPILE_MMCV,
         ('mmengine',),
+        of_mm=True,
+        options='--no-build-isolation',
     ),
     Part(
         'mmdet.models',
         ('onedl-mmdetection', 'mmdet'),
-        'install onedl-mmdetection==3.5.1',
         ('mmcv', 'torchvision', 'pycocotools'),
         EITHER,
+        of_mm=True,
     ),
     Part(
         'mmpretrain.models',
         ('onedl-mmpretrain', 'mmpretrain'),
-        'install onedl-mmpretrain==1.3.6',
         ('mmcv', 'torchvision'),
         EITHER,
+        of_mm=True,
     ),
     Part(
         'torch_pruning',
         ('torch-pruning',),
-        'install torch-pruning==1.6.1',
         ('torch',),
         only_for="structure='channels'",
     ),
-    Part(
-        'onnx',
-        ('onnx',),
-        'install onnx==1.23.2',
-        ('numpy',),
-        only_for='exported files',
-    ),
-    Part(
-        'onnxscript',
-        ('onnxscript',),
-        'install onnxscript==0.7.2',
-        ('onnx',),
-        only_for='tools/export.py',
-    ),
+    Part('onnx', ('onnx',), ('numpy',), only_for='exported files'),
+    Part('onnxscript', ('onnxscript',), ('onnx',), only_for='tools/export.py'),
     Part(
         'onnxruntime',
         ('onnxruntime', 'onnxruntime-gpu'),
-        'install onnxruntime==1.32.0',
         ('numpy',),
         only_for='exported files',
     ),
-    Part(
-        'openvino',
-        ('openvino',),
-        'install openvino==2026.4.1',
-        ('numpy',),
-        only_for='files of OpenVINO',
-    ),
+    Part('openvino', ('openvino',), ('numpy',), only_for='files of OpenVINO'),
     Part(
         'nncf',
         ('nncf',),
-        'install nncf==3.4.0',
         ('openvino',),
         only_for='--quantize of tools/export.py',
     ),
 )
+BY_PACKAGE = {part.package: part for part in PARTS}
+RECOMPILE_MMCV = BY_PACKAGE['mmcv'].install.replace(
+    'install', 'install --no-deps --no-cache-dir --force-reinstall', 1
+)
+
+#: Where none of them is there, nobody wants models of OpenMMLab.
+MM = ('mmengine', 'mmcv', *EITHER)
 
 
 def pip(*arguments: str) -> str:
@@ -187,14 +181,11 @@ def require(*packages: str, needed_by: str) -> None:
     Raises:
         ImportError: Some are absent; has the line that installs them.
     """
-    parts = {part.package: part for part in PARTS}
     absent = [name for name in packages if find_spec(name) is None]
     if absent:
-        pins = ' '.join(
-            parts[name].install.removeprefix('install ') for name in absent
-        )
+        line = ' '.join(['install', *(BY_PACKAGE[n].pin for n in absent)])
         raise ImportError(
-            f'{needed_by} needs {", ".join(absent)}: {pip(f"install {pins}")}'
+            f'{needed_by} needs {", ".join(absent)}: {pip(line)}'
         )
 
 
@@ -233,15 +224,17 @@ def _check_import(
     load: Callable[[str], Any],
 ) -> Finding:
     package = part.package
-    if package not in there and there.intersection(part.family):
-        text = f'{package} is not installed; only its models need it'
-        return Finding('note', text, pip(part.install))
-    if package not in there and part.only_for:
-        text = f'{package} is not installed; only {part.only_for} needs it'
-        return Finding('note', text, pip(part.install))
     if package not in there:
-        text = f'{package} is not installed'
-        return Finding('error', text, pip(part.install))
+        text, level = f'{package} is not installed', 'note'
+        if there.intersection(part.family):
+            text += '; only its models need it'
+        elif part.only_for:
+            text += f'; only {part.only_for} needs it'
+        elif part.of_mm and not there.intersection(MM):
+            text += '; only models of OpenMMLab need it'
+        else:
+            level = 'error'
+        return Finding(level, text, pip(part.install))
     missing = [need for need in part.needs if need in broken]
     if missing:
         text = f'{package} was not tried: it needs {", ".join(missing)}'
@@ -250,16 +243,15 @@ def _check_import(
         load(part.name)
     except Exception as error:  # whatever it is, it is the finding
         text = f'{package} is installed but fails: {_first_line(error)}'
-        return Finding('error', text, _reinstall(part))
+        return Finding('error', text, _reinstall(part, error))
     return Finding('ok', f'{package} works')
 
 
-def _reinstall(part: Part) -> str:
-    if part.package == 'mmcv':
+def _reinstall(part: Part, error: Exception) -> str:
+    if part.package == 'mmcv' or 'mmcv._ext' in str(error):
         return pip(RECOMPILE_MMCV)
     if part.package == 'cv2':
-        everything = 'uninstall -y ' + ' '.join(part.sources)
-        return pip(everything, HEADLESS_OPENCV)
+        return pip('uninstall -y ' + ' '.join(part.sources), part.install)
     return pip(part.install.replace('install', 'install --force-reinstall', 1))
 
 
@@ -308,15 +300,31 @@ def check_upstream(
     return findings
 
 
-def check_mmcv_operators(ops: Any, gpu: bool) -> list[Finding]:
+def check_mmcv_operators(
+    gpu: bool,
+    detection: bool = True,
+    load: Callable[[str], Any] = import_module,
+) -> list[Finding]:
     """Whether mmcv's compiled operators run, and on the GPU if there is one.
 
     Args:
-        ops (Any): The module ``mmcv.ops``.
         gpu (bool): Whether torch sees a CUDA device.
+        detection (bool): Whether they are needed: by mmdet alone.
+        load (Callable): Imports a module.
     """
     import torch
 
+    try:
+        ops = load('mmcv.ops')
+    except Exception as error:  # whatever it is, it is the finding
+        if detection:
+            text = f"mmcv's operators fail: {_first_line(error)}"
+            return [Finding('error', text, pip(RECOMPILE_MMCV))]
+        text = (
+            'mmcv is here without its compiled operators; only detection '
+            'needs them, and a C++ compiler to make them'
+        )
+        return [Finding('note', text, pip(RECOMPILE_MMCV))]
     device = 'cuda' if gpu else 'cpu'
     boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9]])
     if gpu and ops.get_compiling_cuda_version() == 'not available':
@@ -381,8 +389,9 @@ def check_all(versions: Mapping[str, str]) -> list[Finding]:
         torch = import_module('torch')
         findings += check_accelerators(torch)
         if 'mmcv' in working:
-            ops = import_module('mmcv.ops')
-            findings += check_mmcv_operators(ops, torch.cuda.is_available())
+            detection = any(s in versions for s in BY_PACKAGE['mmdet'].sources)
+            gpu = torch.cuda.is_available()
+            findings += check_mmcv_operators(gpu, detection)
         if 'torchvision' in working:
             nms = import_module('torchvision.ops').nms
             findings += check_torchvision_operators(nms)

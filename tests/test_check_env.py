@@ -57,9 +57,26 @@ def test_install_lines_are_those_that_were_run_together():
         lines = (REQUIREMENTS / f'{file}.txt').read_text().split()
         pins |= {line for line in lines if '==' in line}
     for part in PARTS:
-        for pin in re.findall(r'\S+==\S+', part.install):
-            assert pin in pins, f'{part.package} is installed as {pin}'
+        (pin,) = re.findall(r'\S+==\S+', part.install)
+        assert pin in pins, f'{part.package} is installed as {pin}'
     assert 'onedl-mmcv==' in check_env.RECOMPILE_MMCV
+
+
+def test_versions_stand_in_the_requirements_alone():
+    assert not re.search(r'==\s?[0-9]', Path(check_env.__file__).read_text())
+
+
+def test_without_any_package_of_mm_nothing_of_it_is_an_error():
+    of_mm = {part.sources[0] for part in PARTS if part.of_mm}
+    assert {'onedl-mmcv', 'opencv-python-headless', 'torchvision'} <= of_mm
+    versions = {name: v for name, v in HEALTHY.items() if name not in of_mm}
+    findings = check_env.check_imports(versions, load_all_but())
+    assert errors(findings) == []
+    notes = [each for each in findings if each.level == 'note']
+    assert len(notes) == len(of_mm)
+    for note in notes:
+        assert 'only models of OpenMMLab need it' in note.text
+        assert '==' in note.remedy
 
 
 def test_one_model_library_is_enough():
@@ -134,15 +151,30 @@ def test_a_broken_opencv_is_replaced_by_the_headless_one():
 
 def test_mmcv_without_operators_is_compiled_without_the_kept_wheel():
     error = ModuleNotFoundError("No module named 'mmcv._ext'")
-    load = load_all_but('mmcv', error=error)
-    (found, *_) = errors(check_env.check_imports(HEALTHY, load))
-    assert 'mmcv._ext' in found.text
-    for option in (
-        '--no-build-isolation',
-        '--no-cache-dir',
-        '--force-reinstall',
-    ):
-        assert option in found.remedy
+    found = errors(
+        check_env.check_mmcv_operators(False, True, load_all_but('mmcv'))
+        + check_env.check_mmcv_operators(
+            False, True, load_all_but('mmcv', error=error)
+        )
+        # What of mmdet does not load without them is no fault of mmdet.
+        + check_env.check_imports(HEALTHY, load_all_but('mmdet', error=error))
+    )
+    assert len(found) == 3 and 'mmcv._ext' in found[1].text
+    for each in found:
+        assert 'onedl-mmcv==' in each.remedy
+        for option in (
+            '--no-build-isolation',
+            '--no-cache-dir',
+            '--force-reinstall',
+        ):
+            assert option in each.remedy
+
+
+def test_classification_does_without_operators():
+    load = load_all_but('mmcv')
+    (found,) = check_env.check_mmcv_operators(False, False, load)
+    assert found.level == 'note' and 'only detection' in found.text
+    assert found.remedy.endswith(check_env.RECOMPILE_MMCV)
 
 
 def test_an_assertion_about_versions_is_reported():
@@ -208,7 +240,7 @@ def test_an_old_python_is_an_error():
 
 def test_mmcv_compiled_without_cuda_on_a_gpu_machine_is_an_error():
     ops = SimpleNamespace(get_compiling_cuda_version=lambda: 'not available')
-    (found,) = check_env.check_mmcv_operators(ops, gpu=True)
+    (found,) = check_env.check_mmcv_operators(True, load=lambda _: ops)
     assert found.level == 'error'
     assert found.remedy.endswith(check_env.RECOMPILE_MMCV)
 
@@ -222,14 +254,14 @@ def test_mmcv_operators_that_fail_or_lie_are_errors():
 
     for nms in (crash, keep_all):
         ops = SimpleNamespace(nms=nms)
-        (found,) = check_env.check_mmcv_operators(ops, gpu=False)
+        (found,) = check_env.check_mmcv_operators(
+            False, load=lambda _, ops=ops: ops
+        )
         assert found.level == 'error'
 
 
 def test_the_installed_mmcv_operators_run():
-    from mmcv import ops
-
-    (found,) = check_env.check_mmcv_operators(ops, gpu=False)
+    (found,) = check_env.check_mmcv_operators(gpu=False)
     assert found.level == 'ok', found.text
 
 

@@ -93,7 +93,7 @@ def test_a_wheel_carries_configs_and_tools(source, tmp_path):
     )
     (wheel,) = tmp_path.glob('epsd_mm-*.whl')
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ('configs', 'tools'):
+    for folder in ('configs', 'tools', 'requirements'):
         expected = {
             f'epsd_mm/.mim/{folder}/{name}'
             for name in carried(source / folder)
@@ -124,7 +124,7 @@ def test_a_plain_install_carries_configs_and_tools(source, tmp_path):
     target = tmp_path / 'target'
     install(source, target)
     mim = target / 'epsd_mm' / '.mim'
-    for folder in ('configs', 'tools'):
+    for folder in ('configs', 'tools', 'requirements'):
         assert carried(mim / folder) == carried(source / folder)
     config = found_config(target, f'{CONFIG}.py', tmp_path)
     assert config == mim / 'configs' / f'{CONFIG}.py'
@@ -136,7 +136,7 @@ def test_an_editable_install_uses_the_folders_of_the_repository(
 ):
     install(source, tmp_path / 'target', '--editable')
     mim = source / 'epsd_mm' / '.mim'
-    for folder in ('configs', 'tools'):
+    for folder in ('configs', 'tools', 'requirements'):
         assert (mim / folder).resolve() == source / folder
     config = found_config(source, CONFIG, tmp_path)
     assert config == source / 'configs' / f'{CONFIG}.py'
@@ -225,8 +225,12 @@ def test_library_requirements_are_ranges_and_leave_the_mm_family_open(
     }
     extras = dict(section.split(']', 1) for section in sections)
     files = {'tests', 'optional', 'structure', 'deploy'}
-    files |= {'docs', 'ray', 'slurm'}
+    files |= {'docs', 'ray', 'slurm', 'cluster', 'mm'}
     assert {'all', *files} <= set(extras)
+    assert 'ray' in extras['cluster'] and 'submitit' in extras['cluster']
+    # pip cannot be told how to compile what detection takes.
+    assert 'onedl-mmpretrain' in extras['mm']
+    assert 'onedl-mmdetection' not in extras['mm']
     # `all` beside upstream packages must not bring the other family.
     assert 'onedl' not in extras['all']
 

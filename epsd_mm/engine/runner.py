@@ -1,9 +1,12 @@
 """From a config to its runner, as the tools of mmdet and mmpretrain do it."""
 
+from importlib.util import find_spec
+
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from epsd_mm.check_env import RECOMPILE_MMCV, pip
 from epsd_mm.config_types import is_mmdet, is_mmpretrain, scope_of
 
 from .launch import join_without_accelerator
@@ -14,7 +17,18 @@ def complete(cfg: Config) -> Config:
 
     That is the scope of its names, and for mmpretrain how its loaders stack
     their samples.
+
+    Raises:
+        ImportError: It is one of mmdet, whose models need the operators of
+            mmcv, and those were not compiled.
     """
+    if is_mmdet(cfg) and not find_spec('mmcv._ext'):
+        raise ImportError(
+            "models of mmdet need mmcv's operators, which this mmcv was "
+            'installed without: compile them, with a C++ compiler at hand '
+            f'(about 10 minutes on 2 cores), by {pip(RECOMPILE_MMCV)} '
+            '(models of mmpretrain need none)'
+        )
     cfg.setdefault('launcher', 'none')
     cfg.default_scope = scope_of(cfg)
     if is_mmpretrain(cfg):

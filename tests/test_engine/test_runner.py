@@ -1,5 +1,6 @@
 """Configs as the tools of mmdet and mmpretrain give them to a runner."""
 
+import pytest
 from mmengine.config import Config
 
 from epsd_mm.engine.runner import complete
@@ -27,3 +28,12 @@ def test_mmdet_loaders_stay_as_they_are():
     loader = dict(batch_size=2, num_workers=0)
     cfg = complete(Config(dict(default_scope='mmdet', val_dataloader=loader)))
     assert cfg.val_dataloader == loader and cfg.launcher == 'none'
+
+
+def test_detection_without_the_operators_of_mmcv_is_told_the_command(
+    monkeypatch,
+):
+    monkeypatch.setattr('epsd_mm.engine.runner.find_spec', lambda name: None)
+    complete(Config(dict(default_scope='mmpretrain')))
+    with pytest.raises(ImportError, match='--no-build-isolation onedl-mmcv=='):
+        complete(Config(dict(default_scope='mmdet')))
