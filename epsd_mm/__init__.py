@@ -1,4 +1,8 @@
-"""Early pruning with self-distillation for mm models."""
+"""Early pruning with self-distillation, for OpenMMLab and any torch module.
+
+Where OpenMMLab is absent, what takes torch alone is there: :func:`prune`,
+``pruning``, ``distillation``, ``structure``, ``compaction`` and ``registry``.
+"""
 
 import sys
 from difflib import get_close_matches
@@ -12,10 +16,13 @@ __all__ = ['MaskKeeper', 'Masks', '__version__', 'config_path', 'prune']
 try:
     # In this order: torchvision must be repaired before anything imports it.
     compat.repair_torchvision()
-    from . import compaction, engine, evaluation, registry  # noqa: F401
+    from . import compaction, engine, registry  # noqa: F401
     from .api import prune
-    from .datasets import transforms  # noqa: F401
     from .pruning import MaskKeeper, Masks
+
+    if not compat.absent_mm():
+        from . import evaluation  # noqa: F401
+        from .datasets import transforms  # noqa: F401
 except (ImportError, OSError) as error:
     # The tool that explains a broken environment has to start in one.
     if 'epsd_mm.check_env' not in sys.orig_argv:
@@ -26,7 +33,7 @@ except (ImportError, OSError) as error:
 
 
 def shipped(folder: str) -> Path:
-    """Where ``configs`` or ``tools`` of this package are.
+    """Where ``configs``, ``tools`` or ``requirements`` are.
 
     Wheels hold them inside; in the repository they lie beside the package.
     """

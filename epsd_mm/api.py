@@ -3,15 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import mmengine.dist as dist
-from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+from .compat import is_mm_model, require_mm
 from .engine.model_units import ModelUnits
-from .engine.scoring_job import score_model, warn_left_dense
 from .engine.settings import Settings
-from .engine.unpruned import warn_of_unpruned
+from .engine.unpruned import warn_left_dense, warn_of_unpruned
+from .logs import current_logger
 from .pruning import (
     MaskKeeper,
     Masks,
@@ -126,21 +124,19 @@ def prune(
         raise ValueError(
             f'batches have no effect: {name} looks at none, remove them'
         )
-    if dist.get_world_size() > 1:
+    if _world_size() > 1:
         raise RuntimeError(
             'prune() works in one process: save its masks before the '
             'distributed job starts and load them there (Masks.load and '
             'MaskKeeper), or train with EPSDHook, which scores on all ranks'
         )
     stream = _Stream(() if batches is None else batches)
-    if isinstance(model, BaseModel):
+    if is_mm_model(model):
         if loss is not None:
             raise TypeError(
                 f'{type(model).__name__} has a loss of its own: remove loss'
             )
-        masks, _ = score_model(
-            model, stream, settings, MMLogger.get_current_instance()
-        )
+        masks = _score_mm_model(model, stream, settings)
     else:
         masks = _score_module(model, stream, settings, loss, groups)
     if settings.units:
@@ -154,7 +150,7 @@ def _check_groups(
     model: nn.Module, settings: Settings, groups: Groups | None
 ) -> None:
     """Raise where groups are missing or out of place."""
-    needed = settings.units is not None and not isinstance(model, BaseModel)
+    needed = settings.units is not None and not is_mm_model(model)
     if groups is not None and not needed:
         raise TypeError(
             'groups are for a plain module and structure="channels": an '
@@ -171,6 +167,16 @@ def _check_groups(
             f'of={settings.units.of!r} counts what an OpenMMLab model does '
             'in a training step: leave it out for a plain module'
         )
+
+
+def _score_mm_model(
+    model: nn.Module, stream: '_Stream', settings: Settings
+) -> Masks:
+    require_mm(f'{type(model).__name__} of mmengine')
+    from .engine.scoring_job import score_model
+
+    masks, _ = score_model(model, stream, settings, current_logger())
+    return masks
 
 
 def _score_module(
@@ -204,7 +210,7 @@ def _score_module(
         )
         criterion, target = settings.criterion, settings.target(weights)
         prunable = Masks.ones_like(weights)
-    logger = MMLogger.get_current_instance()
+    logger = current_logger()
     warn_of_unpruned(model, settings, logger)
     found = find_masks(
         ModuleObjective(model, loss),
@@ -219,6 +225,12 @@ def _score_module(
     if settings.units:
         return Channels(found.masks).in_all(units.groups)
     return found.masks
+
+
+def _world_size() -> int:
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return 1
 
 
 class _Stream:

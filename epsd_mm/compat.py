@@ -1,11 +1,47 @@
-"""The one place that knows about broken environments."""
+"""The one place that knows about broken and partial environments."""
 
+import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
 # An operator is forgotten together with the library that declared it.
 _declared: list[Any] = []
+
+#: What a training of OpenMMLab runs on.
+_MM = ('mmengine', 'mmcv')
+
+
+def absent_mm() -> list[str]:
+    """What is not installed of what a training of OpenMMLab runs on.
+
+    Where something is, this package is the part of it that takes torch
+    alone. What is installed, but broken, is not absent.
+    """
+    return [name for name in _MM if find_spec(name) is None]
+
+
+def require_mm(what: str) -> None:
+    """Raise where OpenMMLab is absent.
+
+    Args:
+        what: What cannot work without it, for the message.
+
+    Raises:
+        ImportError: Has the line that installs it.
+    """
+    if absent := absent_mm():
+        raise ImportError(
+            f'{what} needs OpenMMLab, and {" and ".join(absent)} cannot be '
+            'found here: pip install "epsd_mm[mm]" for classification; '
+            '`python -m epsd_mm.check_env` has the commands for detection'
+        )
+
+
+def is_mm_model(model: Any) -> bool:
+    """Whether a model is one of mmengine's, which know their own loss."""
+    package = sys.modules.get('mmengine.model')  # imported, if it is one
+    return package is not None and isinstance(model, package.BaseModel)
 
 
 def repair_torchvision() -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.logging import MMLogger
+from .logs import current_logger
 
 #: Names of classes, and how configs call them.
 _CLASSES, _TYPES = {'Channels': 'Rows'}, {'channels': 'rows'}
@@ -29,7 +29,7 @@ def in_present_words(options: Mapping[str, Any]) -> dict[str, Any]:
         )
     old = options.pop('pattern')
     options['structure'] = _renamed(old, _TYPES)
-    MMLogger.get_current_instance().warning(
+    current_logger().warning(
         f'pattern={old!r} is an old name: say structure='
         f'{options["structure"]!r}'
     )

@@ -1,16 +1,15 @@
 """Registers criteria, losses and shapes of masks, and builds them by name.
 
 The rooms of the package know nothing of registries; this module lists what
-they offer. Losses go into mmengine's root registry, so that a config of any
-scope finds them without a prefix.
+they offer. Losses go into mmengine's root registry where there is one, so that
+a config of any scope finds them without a prefix.
 """
 
 import inspect
 import re
 from typing import Any
 
-from mmengine.registry import MODELS, Registry
-
+from epsd_mm.compat import absent_mm
 from epsd_mm.distillation.losses import (
     CSKDLoss,
     DLBLoss,
@@ -38,7 +37,14 @@ from epsd_mm.pruning import (
     Uniform,
     Weights,
 )
+from epsd_mm.registration import Registry
 from epsd_mm.structure import Units
+
+if absent_mm():
+    #: Self-distillation losses.
+    SD_LOSSES = Registry('self-distillation loss')
+else:
+    from mmengine.registry import MODELS as SD_LOSSES
 
 #: Pruning criteria; ``@CRITERIA.register_module()`` adds one's own.
 CRITERIA = Registry('criterion')
@@ -74,7 +80,7 @@ for _name, _class in (
 ):
     STRUCTURES.register_module(name=_name, module=_class)
 for _class in (CSKDLoss, DLBLoss, PSKDLoss):
-    MODELS.register_module(module=_class)
+    SD_LOSSES.register_module(module=_class)
 
 
 def build_criterion(spec: Any) -> Criterion | None:
@@ -88,7 +94,7 @@ def build_criterion(spec: Any) -> Criterion | None:
 
 def build_sd_loss(spec: Any) -> SelfDistillationLoss | None:
     """A self-distillation loss, likewise."""
-    return _build(spec, MODELS, SelfDistillationLoss, 'sd_loss')
+    return _build(spec, SD_LOSSES, SelfDistillationLoss, 'sd_loss')
 
 
 def build_allocation(spec: Any) -> Allocation | None:

@@ -4,13 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
-from torch import nn
 
 from epsd_mm.engine import EPSDHook
 from epsd_mm.families.observers import build_observer
-from epsd_mm.pruning import Masks
 from epsd_mm.registry import CRITERIA, build_criterion, build_sd_loss
 from tests.helpers.models import (
     tiny_atss,
@@ -45,26 +42,6 @@ def test_config_lines_turn_a_config_of_mmdet(tmp_path):
     sampler = cfg.train_dataloader.batch_sampler
     assert sampler.type == 'ClassPairBatchSampler'
     assert sampler.base.type == 'AspectRatioBatchSampler'
-
-
-def test_example_prunes_a_module(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Linear(16, 4))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    loader = [
-        (torch.randn(8, 3, 2, 2), torch.randint(4, (8,))) for _ in range(4)
-    ]
-    names = dict(model=model, loader=loader, optimizer=optimizer)
-    exec(blocks('python')[1], names)
-    masks = Masks.load('masks.pth')
-    assert masks.sparsity == pytest.approx(0.9, abs=0.01)
-    names['loss'](model, loader[0]).backward()
-    optimizer.step()
-    for name, weight in model.named_parameters():
-        if name in masks:
-            assert not weight[~masks[name]].any()
-            assert weight[masks[name]].any()
 
 
 def row(name):

@@ -39,7 +39,7 @@ from .scoring_progress import plan_in_words, scoring_progress
 from .self_distillation import SelfDistillation
 from .settings import Settings
 from .twin import independent_copy
-from .unpruned import warn_of_unpruned
+from .unpruned import warn_left_dense, warn_of_unpruned
 
 
 def score_runner(
@@ -419,21 +419,6 @@ def common_layers(*several: Masks) -> list[Masks]:
         Masks({name: m for name, m in masks.items() if name in names})
         for masks in several
     ]
-
-
-def warn_left_dense(
-    found: Found, logger: MMLogger, what: str = 'weights'
-) -> None:
-    """Name the layers that stay whole because nothing ranks them."""
-    if found.left_dense:
-        logger.warning(
-            f'zero_layers="dense" leaves {len(found.left_dense)} layers with '
-            f'{sum(found.left_dense.values()):,} {what} whole, because all '
-            'their scores are exactly zero at initialisation: '
-            f'{", ".join(found.left_dense)}. Of the other '
-            f'{found.masks.total:,} prunable {what} '
-            f'{found.masks.sparsity:.2%} are removed'
-        )
 
 
 @contextmanager

@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from torch import Tensor
 
-from epsd_mm.config_types import find_hook
 from epsd_mm.datasets.bad_boxes import check_bad_boxes
 from epsd_mm.digest import digest
 from epsd_mm.distillation.losses import SelfDistillationLoss
@@ -342,13 +340,19 @@ def _check_score_weights(weights: Any) -> None:
         )
 
 
-def settings_of(cfg: Config) -> Settings | None:
+def settings_of(cfg: Any) -> Settings | None:
     """The settings of the ``EPSDHook`` in a config, if it has one.
+
+    Args:
+        cfg: A config of mmengine.
 
     Raises:
         TypeError: The hook has no such option.
         ValueError: An option cannot be what it is.
     """
+    # All else here does without mmengine.
+    from epsd_mm.config_types import find_hook
+
     found = find_hook(cfg, 'EPSDHook')
     if found is None:
         return None

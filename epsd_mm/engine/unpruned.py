@@ -1,16 +1,17 @@
 """Says which weights stay whole although nobody asked for it."""
 
-from mmengine.logging import MMLogger
+from logging import Logger
+
 from torch import nn
 
-from epsd_mm.pruning import Prunability, weight_count
+from epsd_mm.pruning import Found, Prunability, weight_count
 from epsd_mm.pruning.names import summary
 
 from .settings import Settings
 
 
 def warn_of_unpruned(
-    model: nn.Module, settings: Settings, logger: MMLogger
+    model: nn.Module, settings: Settings, logger: Logger
 ) -> list[dict]:
     """Log what is neither prunable nor excluded, and what was not checked.
 
@@ -47,3 +48,18 @@ def warn_of_unpruned(
             f'({name}: {reason}); exclude those that change them first'
         )
     return [vars(entry) for entry in found]
+
+
+def warn_left_dense(
+    found: Found, logger: Logger, what: str = 'weights'
+) -> None:
+    """Name the layers that stay whole because nothing ranks them."""
+    if found.left_dense:
+        logger.warning(
+            f'zero_layers="dense" leaves {len(found.left_dense)} layers with '
+            f'{sum(found.left_dense.values()):,} {what} whole, because all '
+            'their scores are exactly zero at initialisation: '
+            f'{", ".join(found.left_dense)}. Of the other '
+            f'{found.masks.total:,} prunable {what} '
+            f'{found.masks.sparsity:.2%} are removed'
+        )

@@ -1,0 +1,121 @@
+"""Where OpenMMLab is absent, what takes torch alone works."""
+
+import pytest
+
+from .helpers.environments import TORCH_ONLY, run, site, written
+
+MM = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+
+
+@pytest.fixture(scope='module')
+def torch_only(tmp_path_factory):
+    return site(tmp_path_factory.mktemp('torch_only'), *TORCH_ONLY)
+
+
+def test_the_environment_has_no_mm(torch_only):
+    assert not {path.name for path in torch_only.iterdir()} & {*MM}
+
+
+@pytest.mark.slow
+def test_every_room_of_plain_torch_is_there_and_the_hook_names_the_extra(
+    torch_only,
+):
+    code = f"""
+        import sys
+        import epsd_mm
+        import epsd_mm.compaction, epsd_mm.distillation, epsd_mm.pruning
+        import epsd_mm.registry, epsd_mm.structure
+        from epsd_mm.engine import EPSDHook
+        print(epsd_mm.config_path('voc_faster_rcnn_epsd'))
+        print(*{{*{MM!r}}} & {{*sys.modules}})
+        try:
+            EPSDHook(sparsity=0.9)
+        except ImportError as error:
+            print(error)
+    """
+    config, *message = written(torch_only, code)
+    assert config.endswith('configs/voc_faster_rcnn_epsd.py')
+    assert ' '.join(message) == (
+        'EPSDHook needs OpenMMLab, and mmengine and mmcv cannot be found '
+        'here: pip install "epsd_mm[mm]" for classification; `python -m '
+        'epsd_mm.check_env` has the commands for detection'
+    )
+
+
+@pytest.mark.slow
+def test_plain_torch_does_there_what_it_does_here(torch_only):
+    tests = ('tests/test_plain_torch.py', 'tests/test_channel_api.py')
+    tests += ('tests/test_docstrings.py',)
+    options = ('--noconftest', '-q', '-p', 'no:cacheprovider')
+    result = run(torch_only, '-m', 'pytest', *options, *tests)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert ' passed' in result.stdout and 'skipped' not in result.stdout
+
+
+@pytest.mark.slow
+def test_a_broken_mm_is_not_taken_for_an_absent_one(torch_only, tmp_path):
+    for name in ('mmengine', 'mmcv'):
+        (tmp_path / name).mkdir()
+        text = 'raise ImportError("libGL.so.1: no such file")'
+        (tmp_path / name / '__init__.py').write_text(text)
+    result = run(f'{torch_only}:{tmp_path}', '-c', 'import epsd_mm')
+    *_, last = result.stderr.strip().splitlines()
+    assert last.startswith('ImportError: libGL.so.1: no such file (`python -m')
+    assert 'epsd_mm.check_env' in last
+
+
+@pytest.mark.slow
+def test_a_config_without_mmcv_is_told_by_the_hook(tmp_path):
+    folder = site(tmp_path, *TORCH_ONLY, 'onedl-mmengine', 'mmengine')
+    assert not (folder / 'mmcv').exists()
+    code = """
+        import epsd_mm
+        from mmengine.registry import HOOKS
+        try:
+            HOOKS.build(dict(type='EPSDHook', sparsity=0.9))
+        except ImportError as error:
+            print(error)
+    """
+    message = ' '.join(written(folder, code))
+    assert 'EPSDHook needs OpenMMLab, and mmcv cannot be found' in message
+
+
+CLASSIFY = """
+    import torch
+    import epsd_mm
+    from mmengine.registry import MODELS, DefaultScope
+    from mmpretrain.structures import DataSample
+    from mmpretrain.utils import register_all_modules
+    register_all_modules(init_default_scope=False)
+    backbone = dict(type='ResNet', depth=18, stem_channels=4, base_channels=4,
+                    zero_init_residual=False)
+    head = dict(type='LinearClsHead', in_channels=32, num_classes=4)
+    cfg = dict(type='ImageClassifier', backbone=backbone, head=head,
+               neck=dict(type='GlobalAveragePooling'),
+               data_preprocessor=dict(num_classes=4))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg)
+    samples = [DataSample().set_gt_label(i % 2) for i in range(4)]
+    batches = [dict(inputs=torch.randn(4, 3, 16, 16), data_samples=samples)]
+    masks = epsd_mm.prune(
+        model, batches, sparsity=0.5, sd_loss='CSKDLoss', draws=1,
+        criterion=dict(type='ProsPr', steps=0))
+    print(masks.sparsity)
+"""
+
+
+@pytest.mark.slow
+def test_classification_does_without_the_operators_of_mmcv(tmp_path):
+    names = ('onedl-mmpretrain', 'onedl-mmcv', 'onedl-mmengine')
+    names += ('opencv-python-headless',)
+    folder = site(tmp_path, *TORCH_ONLY, *names)
+    mmcv = folder / 'mmcv'
+    whole = mmcv.resolve()
+    mmcv.unlink()
+    mmcv.mkdir()
+    for path in whole.iterdir():
+        if not path.name.startswith(('_ext', '__pycache__')):
+            (mmcv / path.name).symlink_to(path)
+    absent = run(folder, '-c', 'import mmcv._ext')
+    assert "No module named 'mmcv._ext'" in absent.stderr
+    assert written(folder, CLASSIFY)[-1] == '0.5'
