@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
 from epsd_mm.pruning import Masks
-from epsd_mm.pruning.layers import is_deformable, layer_weights
+from epsd_mm.structure.prices import multiplications
 from epsd_mm.tables import text_table
 
 try:
@@ -110,61 +109,15 @@ def multiply_adds(model: nn.Module, inputs: Tensor) -> dict[str, float]:
         model: The network, in evaluation mode.
         inputs: What it is called with, batch first.
     """
-    analyzer = FlopAnalyzer(model, (inputs,))
-    analyzer.unsupported_ops_warnings(False)
-    analyzer.uncalled_modules_warnings(False)
+    sizes = {name: param.numel() for name, param in model.named_parameters()}
     with _nothing_fused():
-        counts = analyzer.by_module_and_operator()
-        shifted = _deformable_products(model, inputs)
-    own = Counter()
-    for name, operators in counts.items():
-        products = operators['conv'] + operators['linear']
-        own[name] += products
-        if name:
-            # What a module counts is counted in the one around it too.
-            own[name.rpartition('.')[0]] -= products
-    names = {param: name for name, param in model.named_parameters()}
-    done = Counter()
-    for module_name, module in model.named_modules():
-        weights = layer_weights(module)
-        if isinstance(module, nn.MultiheadAttention):
-            # It multiplies by that weight without a call of its layer.
-            weights.append(module.out_proj.weight)
-        products = own[module_name] + shifted[module]
-        total = sum(weight.numel() for weight in weights)
-        for weight in weights:
-            done[names[weight]] += products * weight.numel() / total
-    return dict(done)
-
-
-def _deformable_products(model: nn.Module, inputs: Tensor) -> Counter:
-    """Multiply-adds of deformable convolutions, which no trace shows.
-
-    Where they look up their inputs is not counted, nor its interpolation.
-    """
-    done: Counter = Counter()
-
-    def count(module: nn.Module, args: tuple, output: Tensor) -> None:
-        (weight,) = layer_weights(module)
-        done[module] += output.numel() * weight[0].numel()
-
-    handles = [
-        module.register_forward_hook(count)
-        for module in model.modules()
-        if is_deformable(module) and layer_weights(module)
-    ]
-    try:
-        if handles:
-            model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return done
+        times = multiplications(model, lambda: model(inputs))
+    return {name: number * sizes[name] for name, number in times.items()}
 
 
 @contextmanager
 def _nothing_fused() -> Iterator[None]:
-    """Keep attention's products apart, which one operator would hide."""
+    """Let attention call its layers, which one operator would hide."""
     if mha is None:
         # Nothing can forbid it, but no layer is fused that gradients reach.
         with torch.enable_grad():

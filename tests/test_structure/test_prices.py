@@ -1,9 +1,9 @@
-"""How often an entry of a weight multiplies, against a trace's count."""
+"""How often an entry of a weight multiplies, against torch's counter."""
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from epsd_mm.analysis.parts import multiply_adds
 from epsd_mm.structure.prices import multiplications
 
 
@@ -28,14 +28,40 @@ class Several(nn.Module):
         return self.linear(x)
 
 
+#: The operators of torch that multiply by a weight; attention's own products
+#: of activations are others.
+BY_WEIGHTS = {'convolution', 'addmm', 'mm'}
+
+
+def counted(model, images):
+    """Multiply-adds by module, as torch's own counter has them."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.enable_grad():  # so that attention is not one operator
+        model(images)
+    return {
+        name.partition('.')[2]: sum(
+            flops // 2
+            for operator, flops in operators.items()
+            if str(operator).removeprefix('aten.') in BY_WEIGHTS
+        )
+        for name, operators in counter.get_flop_counts().items()
+    }
+
+
 def test_times_the_entries_it_is_the_multiply_adds():
     model = Several().eval()
     images = torch.randn(1, 2, 16, 16)
     got = multiplications(model, lambda: model(images))
-    sizes = {name: p.numel() for name, p in model.named_parameters()}
-    products = {name: times * sizes[name] for name, times in got.items()}
-    assert products == multiply_adds(model, images)
-    assert got['unused.weight'] == 0
+    products = {}
+    for name, param in model.named_parameters():
+        if name in got:
+            layer = name.partition('.')[0]
+            of = got[name] * param.numel()
+            products[layer] = products.get(layer, 0) + of
+    expected = counted(model, images)
+    assert products.pop('unused') == 0
+    assert products == {layer: expected[layer] for layer in products}
+    assert sum(products.values()) == expected['']
 
 
 def test_nothing_is_left_on_the_network():
