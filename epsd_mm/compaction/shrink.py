@@ -23,8 +23,15 @@ def shrink(model: nn.Module, groups: Groups, channels: Channels) -> WidthTable:
     them afterwards.
 
     Example:
-        >>> groups = find_groups(model, image)
-        >>> shrink(model, groups, channels)
+        >>> import torch
+        >>> from epsd_mm.structure import find_groups
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3))
+        >>> groups = find_groups(model, torch.rand(1, 3, 16, 16))
+        >>> every_second = torch.tensor([True, False] * 4)
+        >>> table = shrink(model, groups, Channels({'0': every_second}))
+        >>> model[1]
+        Conv2d(4, 4, kernel_size=(3, 3), stride=(1, 1))
 
     Args:
         model: The network, unwrapped, on any device.

@@ -30,6 +30,7 @@ def find_groups(
     in their place.
 
     Example:
+        >>> import torch, torchvision
         >>> groups = find_groups(torchvision.models.resnet18(),
         ...                      torch.rand(1, 3, 64, 64))
         >>> print(groups['layer1.0.conv1'])

@@ -35,9 +35,16 @@ def cs_kd_loss(
 
     Example:
         >>> import torch
-        >>> z = torch.tensor([[2.0, 0.0]])
-        >>> float(cs_kd_loss(z, z))
-        0.0
+        >>> from torch.nn.functional import cross_entropy
+        >>> model = torch.nn.Linear(8, 4)
+        >>> images, partners = torch.randn(2, 16, 8)  # of the same classes
+        >>> labels = torch.randint(4, (16,))
+        >>> logits = model(images)
+        >>> with torch.no_grad():
+        ...     partner_logits = model(partners)
+        >>> loss = cross_entropy(logits, labels)
+        >>> loss = loss + cs_kd_loss(logits, partner_logits)
+        >>> loss.backward()
     """
     divergence = softened_divergence(
         logits, partner_logits, temperature, use_sigmoid
@@ -49,6 +56,20 @@ class CSKDLoss(SelfDistillationLoss):
     """:func:`cs_kd_loss` of images or objects, times ``loss_weight``.
 
     It needs partners in the batch: ``ClassPairBatchSampler``.
+
+    Example:
+        >>> import torch
+        >>> from epsd_mm.distillation import Observation
+        >>> loss = CSKDLoss(temperature=4.0)
+        >>> partners = loss.build_teacher()
+        >>> def observed(logits, labels):  # of as many images
+        ...     images = torch.arange(len(logits))
+        ...     weights = torch.full((len(logits),), 1 / len(logits))
+        ...     return Observation(logits, labels, weights, images)
+        >>> labels = torch.tensor([0, 1, 2, 3])
+        >>> partners.remember(observed(torch.randn(4, 5), labels))
+        >>> seen = observed(torch.randn(4, 5, requires_grad=True), labels)
+        >>> term = loss(seen, *partners.recall(seen))
 
     Args:
         temperature: ``T``; the authors use 4.

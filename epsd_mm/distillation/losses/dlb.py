@@ -36,9 +36,13 @@ def dlb_loss(
 
     Example:
         >>> import torch
-        >>> now, before = torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2)
-        >>> bool(dlb_loss(now, before) > dlb_loss(now, now))
-        True
+        >>> from torch.nn.functional import cross_entropy
+        >>> model, labels = torch.nn.Linear(8, 4), torch.randint(4, (16,))
+        >>> logits = model(torch.randn(16, 8))
+        >>> before = torch.randn(8, 4)  # of the first half, one step ago
+        >>> loss = cross_entropy(logits, labels)
+        >>> loss = loss + dlb_loss(logits[:8], before)
+        >>> loss.backward()
     """
     divergence = softened_divergence(
         logits, previous_logits, temperature, use_sigmoid
@@ -53,6 +57,23 @@ class DLBLoss(SelfDistillationLoss):
     are scaled up to the sum of all weights, so that the term of a
     half-shared batch is the mean over that half, as the authors have it.
     It needs batches that overlap: ``OverlapBatchSampler``.
+
+    Example:
+        >>> import torch
+        >>> from epsd_mm.distillation import Observation
+        >>> loss = DLBLoss(temperature=3.0)
+        >>> before = loss.build_teacher()
+        >>> def observed(logits, keys):  # what identifies each image
+        ...     images = torch.arange(len(keys))
+        ...     weights = torch.full((len(keys),), 1 / len(keys))
+        ...     return Observation(logits, images, weights, images, keys)
+        >>> terms = []
+        >>> for keys in (['a', 'b'], ['b', 'c'], ['c', 'd']):
+        ...     seen = observed(torch.randn(2, 4, requires_grad=True), keys)
+        ...     terms.append(loss(seen, *before.recall(seen)))
+        ...     before.remember(seen.detach())
+        >>> [bool(term > 0) for term in terms]
+        [False, True, True]
 
     Args:
         temperature: ``T``. The authors' code has no default; 3 is ours.

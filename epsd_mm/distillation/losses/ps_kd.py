@@ -36,9 +36,13 @@ def ps_kd_loss(
 
     Example:
         >>> import torch
-        >>> z, y = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
-        >>> float(ps_kd_loss(z, y, torch.tensor([[1.0, 0.0]])))
-        0.0
+        >>> from torch.nn.functional import cross_entropy
+        >>> model, labels = torch.nn.Linear(8, 4), torch.randint(4, (16,))
+        >>> logits = model(torch.randn(16, 8))
+        >>> past = torch.rand(16, 4).softmax(dim=1)  # when last seen
+        >>> loss = cross_entropy(logits, labels)
+        >>> loss = loss + ps_kd_loss(logits, labels, past, alpha=0.8)
+        >>> loss.backward()
     """
     log_p = log_outcomes(logits)
     true = log_p.gather(1, labels[:, None])[:, 0]
@@ -70,6 +74,16 @@ def ps_kd_divergence(
 
     Returns:
         A scalar, at least 0.
+
+    Example:
+        >>> import torch
+        >>> from torch.nn.functional import multilabel_soft_margin_loss
+        >>> model = torch.nn.Linear(8, 4)
+        >>> labels = torch.randint(2, (16, 4)).float()
+        >>> logits, past = model(torch.randn(16, 8)), torch.rand(16, 4)
+        >>> loss = multilabel_soft_margin_loss(logits, labels)
+        >>> loss = loss + ps_kd_divergence(logits, past, use_sigmoid=True)
+        >>> loss.backward()
     """
     past = outcomes(past.detach(), use_sigmoid)
     log_p = log_outcomes(logits, use_sigmoid=use_sigmoid)
@@ -84,6 +98,23 @@ class PSKDLoss(SelfDistillationLoss):
     scoring. Samples that were never seen before, all of them in the first
     epoch, add nothing. Where the task's classification loss is no plain
     cross-entropy, :func:`ps_kd_divergence` takes its place.
+
+    Example:
+        >>> import torch
+        >>> from epsd_mm.distillation import Observation
+        >>> loss, keys = PSKDLoss(alpha=0.8), ['a', 'b']  # of two images
+        >>> history, images = loss.build_teacher(), torch.arange(2)
+        >>> terms = []
+        >>> for epoch in range(2):
+        ...     logits = torch.randn(2, 4, requires_grad=True)
+        ...     seen = Observation(
+        ...         logits, torch.tensor([3, 1]), torch.full((2,), 0.5),
+        ...         images, keys, cross_entropy=1.0)
+        ...     rows, found = history.recall(seen)
+        ...     terms.append(loss(seen, rows, found, (epoch + 1) / 2))
+        ...     history.remember(seen.detach())
+        >>> [bool(term != 0) for term in terms]  # nothing was seen before
+        [False, True]
 
     Args:
         alpha: ``α_T``, in (0, 1]; the authors use 0.8.
