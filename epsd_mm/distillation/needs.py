@@ -101,7 +101,7 @@ class Pairs(Need):
             raise ValueError(
                 f'a batch of {count} samples is no set of pairs: it must '
                 'hold as many partners as images, as ClassPairBatchSampler '
-                'gives them'
+                'gives them: set it as batch_sampler of the train_dataloader'
             )
         main = {name: value[: count // 2] for name, value in batch.items()}
         partners = {name: value[count // 2 :] for name, value in batch.items()}
@@ -129,7 +129,8 @@ class _PairsWatch(Watch):
             raise ValueError(
                 f'only {alike} of {len(pairs)} images of the second half of '
                 'a batch have the class of their image in the first: batches '
-                'must hold partners as those of ClassPairBatchSampler do'
+                'must hold partners as those of ClassPairBatchSampler do, '
+                'and collate must keep their order'
             )
 
 
@@ -173,7 +174,8 @@ class _OverlapWatch(Watch):
             raise ValueError(
                 f'none of the images of {len(self._overlaps)} batches were '
                 f'in the batch before, so that {self.loss} compares nothing: '
-                'batches must overlap as those of OverlapBatchSampler do'
+                'batches must overlap as those of OverlapBatchSampler do: '
+                'set it as batch_sampler of the train_dataloader'
             )
 
 

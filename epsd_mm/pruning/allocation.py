@@ -271,7 +271,7 @@ def _one_of(names: list[str], option: str, kind: str) -> list[str]:
     if not names:
         raise ValueError(
             f'{option}=True has no effect: no prunable weight is that of a '
-            f'{kind}'
+            f'{kind}; remove it'
         )
     return names
 

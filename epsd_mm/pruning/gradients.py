@@ -184,12 +184,22 @@ def _accumulate(total: Vector, update: Vector, factor: float) -> None:
             total[name] = tensor.detach() * factor
 
 
+_TOO_LARGE = (
+    ', though the loss is: an operator has no derivative at some value, such '
+    'as a root at zero, or numbers are too large; score in float32 or more'
+)
+
+
 def _check_finite_loss(step: Step) -> None:
     if not math.isfinite(step.loss):
-        raise FloatingPointError(f'the loss is {step.loss}')
+        raise FloatingPointError(
+            f'the loss is {step.loss}: look for values that are not finite '
+            'in the batch, the weights and the loss, or numbers too large '
+            'for float32'
+        )
 
 
-def _check_finite(vector: Vector, what: str, remedy: str = '') -> None:
+def _check_finite(vector: Vector, what: str, remedy: str = _TOO_LARGE) -> None:
     for name, tensor in vector.items():
         if not is_finite(tensor):
             raise FloatingPointError(
@@ -213,5 +223,7 @@ def _check_replay(loss: Tensor, step: Step) -> None:
         raise ReplayError(
             f'the replayed loss {value!r} is not the recorded '
             f'{step.loss!r}: the model keeps state from one forward pass '
-            'to the next, so its meta-gradient is undefined'
+            'to the next, so its meta-gradient is undefined: keep that '
+            'state in buffers, or take a criterion that calls it once a '
+            'batch, such as SNIP'
         )

@@ -79,7 +79,8 @@ def check_hessian_product(
         f'the Hessian product is off by {max(best.values()):.1%} in '
         f'{", ".join(map(repr, wrong))}: between these weights and the loss '
         'an operator has a backward that drops second-order terms, or a '
-        'value that depends on them is held constant'
+        'value that depends on them is held constant. Score by '
+        'first_order=True, or by a criterion that needs no second derivative'
     )
 
 

@@ -35,7 +35,11 @@ class Masks(Mapping[str, Tensor]):
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
         if not masks:
-            raise ValueError('masks are empty: nothing is prunable')
+            raise ValueError(
+                'masks are empty: nothing is prunable. Give a bool tensor '
+                'for each weight by its name, as prune() and '
+                'Masks.ones_like(prunable_parameters(model)) do'
+            )
         for name, mask in masks.items():
             if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
                 kind = getattr(mask, 'dtype', type(mask).__name__)
@@ -125,7 +129,10 @@ class Masks(Mapping[str, Tensor]):
         """
         self.check_fits(other)
         if not self.kept:
-            raise ValueError('the overlap of a mask that keeps nothing')
+            raise ValueError(
+                f'a mask that keeps nothing (0 of {self.total:,}) has no '
+                'overlap: compare masks that keep something'
+            )
         shared = sum(int((self[name] & other[name]).sum()) for name in self)
         return shared / self.kept
 
@@ -138,7 +145,10 @@ class Masks(Mapping[str, Tensor]):
         """
         either = (self | other).kept
         if not either:
-            raise ValueError('the overlap of two masks that keep nothing')
+            raise ValueError(
+                f'two masks that keep nothing (0 of {self.total:,}) have no '
+                'overlap: compare masks that keep something'
+            )
         return (self & other).kept / either
 
     def __and__(self, other: 'Masks') -> 'Masks':

@@ -108,7 +108,11 @@ class Objective(ABC):
         Raises:
             TypeError: The outputs are not one tensor, or not known.
         """
-        raise TypeError(f'{type(self).__name__} does not show its outputs')
+        raise TypeError(
+            f'SynFlow sums the outputs of a network, and '
+            f'{type(self).__name__} shows none: give it a method outputs, or '
+            'choose another criterion'
+        )
 
     def note(self, **values: Any) -> None:
         """Take a criterion's diagnostics. The default drops them."""

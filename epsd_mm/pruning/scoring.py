@@ -235,7 +235,10 @@ def _check_scores(
             )
         if not is_finite(tensor):
             raise FloatingPointError(
-                f'draw {draw}: the score of {name!r} is not finite'
+                f'draw {draw}: {int((~tensor.isfinite()).sum()):,} scores of '
+                f'{name!r} are not finite: look for numbers too large for '
+                'float32 in the criterion, or for weights and batches that '
+                'are not finite'
             )
 
 

@@ -63,10 +63,16 @@ def select(
     ranked = _comparable({n: s for n, s in scores.items() if n not in dense})
     if within is not None and not all(within[name].all() for name in dense):
         raise ValueError(
-            f'{", ".join(dense)} must stay dense, but weights are gone'
+            f'{", ".join(dense)} must stay dense by the allocation, but '
+            'earlier masks have removed weights of it: leave it out of '
+            'those masks, or let the allocation not keep it dense'
         )
     if not ranked:
-        raise ValueError('every layer is kept dense: nothing can be removed')
+        raise ValueError(
+            f'every layer is kept dense ({", ".join(dense)}), so that '
+            'nothing can be removed: prune other layers too, or set '
+            'dense_first and dense_last of the allocation to False'
+        )
     if isinstance(structure, NM):
         chosen = {
             name: _n_of_m(name, s, structure, within)
@@ -206,6 +212,7 @@ def _check_reachable(
         'the sparsities given by glob allow '
         f'{1 - (round((1 - sparsity) * total) - over) / total:.10g} at '
         + ('most' if over < 0 else 'least')
+        + ': ask for that, or change them'
     )
 
 
@@ -291,7 +298,11 @@ def _comparable(scores: Scores) -> dict[str, Tensor]:
     result = {n: s.detach().to('cpu', dtype) for n, s in scores.items()}
     for name, tensor in result.items():
         if not is_finite(tensor):
-            raise ValueError(f'the scores of {name!r} are not all finite')
+            raise ValueError(
+                f'the scores of {name!r} are not all finite: '
+                f'{int((~tensor.isfinite()).sum()):,} of {tensor.numel():,} '
+                'are not; rank finite numbers, with 0 for what may go first'
+            )
     return result
 
 

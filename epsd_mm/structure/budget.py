@@ -82,7 +82,11 @@ class Budget:
         }
         full = {name: group.units for name, group in self.groups.items()}
         if narrow == full:
-            raise ValueError(f'no channel can be removed: {self._reasons()}')
+            raise ValueError(
+                f'no channel can be removed: {self._reasons()}. Exclude '
+                'fewer layers, lower multiple_of or min_density, or prune '
+                'single weights'
+            )
         least = self.price(narrow)
         if least > self._limit:
             whole = self.price(full)
@@ -92,7 +96,8 @@ class Budget:
                 f'left is of layers whose channels stay ({self._reasons()}), '
                 'and of the narrowest widths that multiple_of='
                 f'{self.multiple_of} and min_density='
-                f'{self.allocation.min_density} allow'
+                f'{self.allocation.min_density} allow: ask for less, or lower '
+                'these'
             )
 
     def select(
@@ -321,5 +326,9 @@ def _comparable(name: str, row: Tensor) -> Tensor:
     """On the CPU, in the precision that loses nothing."""
     row = row.detach().to('cpu', torch.float64)
     if not is_finite(row):
-        raise ValueError(f'the scores of {name!r} are not all finite')
+        raise ValueError(
+            f'the scores of {name!r} are not all finite: '
+            f'{int((~row.isfinite()).sum())} of {len(row)} units have none; '
+            'rank finite numbers, with 0 for what may go first'
+        )
     return row

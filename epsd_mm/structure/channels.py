@@ -37,7 +37,8 @@ class Channels(Masks):
             if row.dim() != 1:
                 raise ValueError(
                     f'the units of {name!r} have the shape '
-                    f'{tuple(row.shape)}: they are one row, (units,)'
+                    f'{tuple(row.shape)}: they are one row, (units,), a bool '
+                    'for each; masks of weights are Masks'
                 )
 
     @classmethod
@@ -126,7 +127,10 @@ class Channels(Masks):
                 damaged.
         """
         if not isinstance(packed, Mapping) or 'channels' not in packed:
-            raise ValueError('the packed channels are damaged: there are none')
+            raise ValueError(
+                'the packed channels are damaged: there are none. Take what '
+                'Channels.pack() returned'
+            )
         version = packed.get('version')
         if version != _VERSION:
             raise ValueError(

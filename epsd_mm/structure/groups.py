@@ -59,7 +59,7 @@ class Member:
         if index.min() < 0 or len(index.unique()) < index.numel():
             raise ValueError(
                 f'the index of {self.name!r} has a position twice, or a '
-                'negative one'
+                'negative one: give each position of the axis to one unit'
             )
 
     @property
@@ -92,7 +92,8 @@ class Group:
             if len(member.index) != self.units:
                 raise ValueError(
                     f'{member.name!r} has {len(member.index)} units and its '
-                    f'group {self.name!r} {self.units}'
+                    f'group {self.name!r} {self.units}: the index of each '
+                    'member has one row a unit'
                 )
 
     def layers(self, role: Role) -> list[str]:
@@ -165,7 +166,9 @@ class Groups(Mapping[str, Group]):
         claimed: dict[tuple[str, int], list[Tensor]] = {}
         for group in groups:
             if group.name in self._groups:
-                raise ValueError(f'two groups have the name {group.name!r}')
+                raise ValueError(
+                    f'two groups have the name {group.name!r}: choose others'
+                )
             self._groups[group.name] = group
             for member in group.members:
                 key = (member.name, member.axis)
@@ -175,7 +178,7 @@ class Groups(Mapping[str, Group]):
             if len(positions.unique()) < len(positions):
                 raise ValueError(
                     f'axis {axis} of {name!r} has a position that is of '
-                    'two units'
+                    'two units: what is coupled is one unit'
                 )
 
     def __getitem__(self, name: str) -> Group:

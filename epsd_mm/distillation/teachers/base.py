@@ -66,7 +66,8 @@ class Teacher(ABC):
         if state:
             raise OtherTeacherError(
                 f'{type(self).__name__} remembers nothing, but the state has '
-                f'{", ".join(map(str, state))}'
+                f'{", ".join(map(str, state))}: it is of a run with another '
+                'sd_loss, resume with that one'
             )
 
     def news(self) -> dict:

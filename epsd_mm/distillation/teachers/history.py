@@ -243,7 +243,8 @@ class History(Teacher):
             raise ValueError(
                 f'predictions of {self.classes} classes are remembered, but '
                 f'the model predicts {classes}: they belong to another data '
-                'set'
+                'set. Resume with the classes of that run, or start anew '
+                '(load_from takes weights alone)'
             )
 
     def _find(self, digests: np.ndarray) -> np.ndarray:

@@ -27,7 +27,11 @@ class Partner(Teacher):
     def recall(self, observation: Observation) -> tuple[Tensor, Tensor]:
         partners = self._partners
         if partners is None:
-            raise RuntimeError('no partner was observed before the recall')
+            raise RuntimeError(
+                'no partner was observed before the recall: call '
+                'remember(observation) with the predictions for partners '
+                'first'
+            )
         if not len(partners) or not len(observation):
             rows = torch.zeros_like(observation.logits).detach()
             return rows, torch.zeros_like(observation.labels).bool()

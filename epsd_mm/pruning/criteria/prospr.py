@@ -70,7 +70,8 @@ class ProsPr(Sensitivity):
         unused = [name for name, value in unused.items() if value]
         if steps == 0 and unused:
             raise ValueError(
-                f'{" and ".join(unused)} has no effect with steps=0'
+                f'{" and ".join(unused)} has no effect with steps=0: remove '
+                'it, or set steps=1 or more'
             )
         self.steps = steps
         self.lr = lr
