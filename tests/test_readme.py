@@ -9,6 +9,7 @@ from mmengine.config import Config
 from epsd_mm.engine import EPSDHook
 from epsd_mm.families.observers import build_observer
 from epsd_mm.registry import CRITERIA, build_criterion, build_sd_loss
+from tests.helpers.families import tiny_rtmdet, tiny_yolox
 from tests.helpers.models import (
     tiny_atss,
     tiny_cascade,
@@ -78,6 +79,8 @@ DETECTORS = {
     'SSD': tiny_ssd,
     'FCOS': tiny_fcos,
     'ATSS': tiny_atss,
+    'RTMDet': tiny_rtmdet,
+    'YOLOX': tiny_yolox,
 }
 
 

@@ -1,5 +1,8 @@
 """Every kind of detector that self-distillation sees, and pictures for it."""
 
+import torch
+
+from .families import tiny_rtmdet, tiny_yolox
 from .models import (
     detection_batch,
     tiny_atss,
@@ -10,7 +13,7 @@ from .models import (
     tiny_ssd,
 )
 
-SIGMOID = [tiny_retinanet, tiny_fcos, tiny_atss]
+SIGMOID = [tiny_retinanet, tiny_fcos, tiny_atss, tiny_rtmdet, tiny_yolox]
 DETECTORS = [tiny_faster_rcnn, tiny_cascade, tiny_ssd, *SIGMOID]
 
 
@@ -27,6 +30,12 @@ def lively(build):
         for assigner in assigners:
             assigner.pos_iou_thr = assigner.neg_iou_thr = 0.2
             assigner.min_pos_iou = 0.2
+    head = getattr(model, 'bbox_head', None)
+    for boxes in getattr(head, 'rtm_reg', ()):
+        torch.nn.init.ones_(boxes.bias)
+    for boxes in getattr(head, 'multi_level_conv_reg', ()):
+        torch.nn.init.constant_(boxes.bias, 0.7)
+        boxes.weight.data *= 0.1
     return model
 
 

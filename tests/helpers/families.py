@@ -1,14 +1,6 @@
 """Builders of one small network a family, and a batch for each."""
 
-from contextlib import ExitStack, contextmanager
-from unittest.mock import patch
-
 import torch
-from mmdet.models.dense_heads import rtmdet_head
-from mmdet.models.task_modules.assigners import (
-    dynamic_soft_label_assigner,
-    sim_ota_assigner,
-)
 
 from .models import (
     classification_batch,
@@ -34,54 +26,19 @@ def tiny_fcos():
     return seeded_model(cfg, 0, False)
 
 
-def tiny_rtmdet():
-    return stock('RTMDet')
+def tiny_rtmdet(seed=0, strong_heads=False):
+    return stock('RTMDet', seed, strong_heads)
 
 
-def tiny_yolox():
-    return stock('YOLOX')
-
-
-@contextmanager
-def double_targets(model):
-    """Let targets be what predictions are: mmdet has single precision.
-
-    That is of the heads that assign targets by their predictions.
-    """
-    modules = (dynamic_soft_label_assigner, rtmdet_head, sim_ota_assigner)
-    head = rtmdet_head.RTMDetHead
-    with ExitStack() as patches:
-        if _assigns_by_predictions(model):
-            for module in modules:
-                patches.enter_context(patch.object(module, 'torch', _Double()))
-            for owner, name, value in (
-                (torch.Tensor, 'float', torch.Tensor.double),
-                (head, 'get_anchors', _in_double(head.get_anchors)),
-            ):
-                patches.enter_context(patch.object(owner, name, value))
-        yield
-
-
-def _assigns_by_predictions(model):
-    assigner = getattr(getattr(model, 'bbox_head', None), 'assigner', None)
-    return type(assigner).__module__.endswith(
-        ('sim_ota_assigner', 'dynamic_soft_label_assigner')
-    )
-
-
-def _in_double(get_anchors):
-    def anchors(*args, **kwargs):
-        levels, flags = get_anchors(*args, **kwargs)
-        return [[a.double() for a in image] for image in levels], flags
-
-    return anchors
-
-
-class _Double:
-    float = float32 = torch.float64
-
-    def __getattr__(self, name):
-        return getattr(torch, name)
+def tiny_yolox(seed=0, strong_heads=False):
+    model = stock('YOLOX', seed, strong_heads)
+    preprocessor = model.data_preprocessor
+    preprocessor.batch_augments = None  # asks a runner
+    # It has none, and pictures take the precision of a mean.
+    preprocessor._enable_normalize = True
+    preprocessor.register_buffer('mean', torch.zeros(3, 1, 1), False)
+    preprocessor.register_buffer('std', torch.full((3, 1, 1), 58.0), False)
+    return model
 
 
 FAMILIES = [
@@ -103,7 +60,6 @@ def double_batch(model, seed=0):
         ssd = hasattr(getattr(model, 'neck', None), 'l2_norm')
         size = 300 if ssd else 96
         batch = detection_batch(1 if ssd else 2, size, seed)
-        model.data_preprocessor.batch_augments = None  # asks a runner
     batch = model.data_preprocessor(batch, training=True)
     for sample in batch['data_samples']:
         for truth in ('gt_instances', 'ignored_instances'):

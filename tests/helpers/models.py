@@ -13,6 +13,8 @@ from mmengine.structures import InstanceData
 from mmpretrain.structures import DataSample
 from mmpretrain.utils import register_all_modules as register_mmpretrain
 
+from .double import double_targets
+
 
 def build(cfg, scope):
     """Build and initialise a model as a runner of that scope does."""
@@ -181,7 +183,22 @@ def to_float64(model):
     for kind in (FCOSHead, ATSSHead):
         if type(head) is kind:
             head.__class__ = type(kind.__name__, (_Double, kind), {})
+    if type(head).__name__ not in _ENOUGH and head is not None:
+        kind = type(head)
+        head.__class__ = type(kind.__name__, (_DoubleTargets, kind), {})
     return model.double()
+
+
+# Heads whose single precision is in both of what is compared.
+_ENOUGH = ('RetinaHead', 'SSDHead', 'FCOSHead', 'ATSSHead')
+
+
+class _DoubleTargets:
+    """A head whose targets have the precision of what it predicts."""
+
+    def loss(self, *args, **kwargs):
+        with double_targets(self):
+            return super().loss(*args, **kwargs)
 
 
 class _Double:

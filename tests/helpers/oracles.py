@@ -1,13 +1,16 @@
 """What the package computes, written out plainly from the formulas."""
 
 import copy
-from contextlib import ExitStack
+import math
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from unittest import mock
 
 import torch
 from mmengine.structures import InstanceData
 from torch.func import functional_call
+
+from .double import assigns_by_predictions, double_targets
 
 
 def unrolled_gradient(losses, params, lr, momentum=0.0):
@@ -35,6 +38,20 @@ def unrolled_gradient(losses, params, lr, momentum=0.0):
         losses[-1](theta), list(start.values()), allow_unused=True
     )
     return {n: g for n, g in zip(start, final) if g is not None}
+
+
+def by_plain_operators(model):
+    """The same model, changed in place, of what torch derives twice."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, torch.nn.Hardsigmoid):
+                setattr(parent, name, _ByRelu6())
+    return model
+
+
+class _ByRelu6(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.relu6(x + 3) / 6
 
 
 def relative_error(got, want):
@@ -211,7 +228,7 @@ def row_divergence(model, teacher, student, temperature):
 
 def independent(model):
     """Whether the classes of a detector are."""
-    return type(model).__name__ in ('RetinaNet', 'FCOS', 'ATSS')
+    return not (hasattr(model, 'roi_head') or hasattr(model.neck, 'l2_norm'))
 
 
 def named(objects, batch):
@@ -244,10 +261,13 @@ class Seen:
         rows: Logits of each proposal or anchor that is assigned to it.
         label: Its class.
         share: What one of them counts in the classification loss.
+        qualities: How much of its class each of them is to predict, where
+            that is asked.
     """
 
     def __init__(self, label, share):
         self.rows, self.label, self.share = [], label, share
+        self.qualities = []
 
     @property
     def mean(self):
@@ -256,6 +276,9 @@ class Seen:
     @property
     def weight(self):
         return self.share * len(self.rows)
+
+
+_WITH_PRIORS = ('RetinaHead', 'SSDHead', 'FCOSHead', 'ATSSHead')
 
 
 def observed(model, theta, batch):
@@ -270,7 +293,11 @@ def observed(model, theta, batch):
     data = model.data_preprocessor(copy.deepcopy(batch), True)
     if hasattr(model, 'roi_head'):
         return _observed_proposals(model, theta, data)
-    return _observed_anchors(model, theta, data)
+    if assigns_by_predictions(model.bbox_head):
+        return _observed_matches(model, theta, data)
+    if type(model.bbox_head).__name__ in _WITH_PRIORS:
+        return _observed_anchors(model, theta, data)
+    return observed_in_loss(model, theta, data)
 
 
 def _observed_proposals(model, theta, data):
@@ -312,6 +339,111 @@ def _observed_proposals(model, theta, data):
     return losses, objects, others
 
 
+def observed_in_loss(model, theta, data):
+    """Of one picture: what the head's classification loss is told.
+
+    Its objects are of different classes, which tell them apart. That loss
+    sees the final positives, whoever has chosen them.
+    """
+    head = model.bbox_head
+    if type(head).__name__ == 'FSAFHead' and not torch.is_grad_enabled():
+        # What counts is told by its gradient.
+        leaves = {n: t.detach().requires_grad_() for n, t in theta.items()}
+        with torch.enable_grad():
+            return observed_in_loss(model, leaves, data)
+    (sample,) = data['data_samples']
+    labels = sample.gt_instances.labels.tolist()
+    assert len(set(labels)) == len(labels)
+    told, raw = [], []
+    losses = [
+        getattr(head, name)
+        for name in ('loss_cls', 'initial_loss_cls', 'loss_center_heatmap')
+        if hasattr(head, name)
+    ]
+    with ExitStack() as hooks:
+        for loss in losses:
+            handle = loss.register_forward_pre_hook(
+                lambda m, args, kwargs: told.append(
+                    dict(zip(('pred', 'target', 'weight'), args), **kwargs)
+                ),
+                with_kwargs=True,
+            )
+            hooks.callback(handle.remove)
+        for name in ('tood_cls', 'heatmap_head', 'cls_score'):
+            if hasattr(head, name):
+                handle = getattr(head, name).register_forward_hook(
+                    lambda m, args, out: raw.append(out)
+                )
+                hooks.callback(handle.remove)
+        counts = {
+            name: list(value)
+            for name, value in vars(head).items()
+            if name.endswith('samples_per_level')
+        }
+        result = call(model, theta, **data, mode='loss')
+        vars(head).update(counts)  # DDOD counts from step to step
+    told = [one for one in told if not one.get('reduction_override')]
+    rows = []
+    for number, one in enumerate(told):
+        logits, classes, weights, counts = _rows_told(head, one, result)
+        if raw:
+            # Before the sigmoid, or a product with something else.
+            level = raw[number].permute(0, 2, 3, 1)
+            logits = level.reshape(-1, logits.shape[1])
+        rows += [r for r in zip(logits, classes, weights, counts) if r[-1]]
+    divisor = _divisor_told(head, told, len(rows))
+    objects = {}
+    for row, of_class, weight, _ in rows:
+        key = 0, 0, labels.index(of_class)
+        seen = objects.setdefault(key, Seen(of_class, weight / divisor))
+        seen.rows.append(row)
+    return result, objects, []
+
+
+# Their weights of single anchors are left out of an object's.
+_WEIGH_ANCHORS = ('FSAFHead', 'PISARetinaHead')
+
+
+def _rows_told(head, one, result):
+    """Logits, class, weight, and whether it is a positive, of each row."""
+    logits, target, weights = one['pred'], one['target'], one.get('weight')
+    columns = logits.shape[1 if logits.dim() == 4 else -1]
+    if isinstance(target, tuple):  # with the qualities
+        target = target[0]
+    if logits.dim() == 4:  # of heat maps, one at the very centres
+        logits, target = (x.permute(0, 2, 3, 1) for x in (logits, target))
+        target = target * (target == 1)
+    if target.dtype != torch.long:
+        target = target.reshape(-1, columns)
+        background = ~target.any(dim=1)
+        target = target.argmax(dim=1).masked_fill(background, columns)
+    if weights is None or type(head).__name__ in _WEIGH_ANCHORS:
+        weights = torch.ones(len(target))
+    weights = weights.reshape(-1)
+    counts = (target < columns) & (weights > 0)
+    if type(head).__name__ == 'FSAFHead':
+        counts = counts.clone()
+        (slope,) = torch.autograd.grad(
+            sum(result['loss_cls']), one['pred'], retain_graph=True
+        )
+        for row in counts.nonzero()[:, 0]:
+            counts[row] = slope[row, target[row]] != 0
+    parts = (target, weights, counts)
+    return logits.reshape(-1, columns), *(part.tolist() for part in parts)
+
+
+def _divisor_told(head, told, positives):
+    """What all rows are divided by, in the loss or afterwards."""
+    last = told[-1]
+    if type(head).__name__ == 'FSAFHead':
+        return positives
+    if type(head).__name__ == 'TOODHead':
+        aligned = isinstance(last['target'], tuple)
+        total = sum(one['target'][1].sum() for one in told) if aligned else 0
+        return max(float(total) if aligned else positives, 1)
+    return float(last.get('avg_factor', 1.0))
+
+
 def _observed_anchors(model, theta, data):
     head = model.bbox_head
     with mock.patch.object(
@@ -342,6 +474,82 @@ def _observed_anchors(model, theta, data):
         background = [partial(_row, head, rows, a) for a in negatives]
         others.append((background, share))
     return losses, objects, others
+
+
+def _observed_matches(model, theta, data):
+    """Of heads that match predictions with objects, as they are predicted."""
+    head = model.bbox_head
+    with mock.patch.object(
+        head, 'loss_by_feat', wraps=head.loss_by_feat
+    ) as recorder:
+        losses = call(model, theta, **data, mode='loss')
+    levels, boxes, *objectness = recorder.call_args.args[:3]
+    yolox = type(head).__name__ == 'YOLOXHead'
+    priors = [
+        (column * stride, row * stride, stride)
+        for level, (stride, _) in zip(levels, head.prior_generator.strides)
+        for row in range(level.shape[2])
+        for column in range(level.shape[3])
+    ]
+    matches = []
+    for image, sample in enumerate(data['data_samples']):
+        rows = _flat(levels, image)
+        outputs, scores = _flat(boxes, image).tolist(), rows
+        predicted = []
+        for (x, y, stride), (a, b, c, d) in zip(priors, outputs):
+            if yolox:
+                x, y = x + a * stride, y + b * stride
+                a = c = math.exp(c) * stride / 2
+                b = d = math.exp(d) * stride / 2
+            # RTMDet's are distances in pixels already.
+            predicted.append((x - a, y - b, x + c, y + d))
+        if yolox:
+            quality = _flat(objectness[0], image).sigmoid()
+            scores = (rows.sigmoid() * quality).sqrt()
+        centre = 0.5 if yolox else 0.0
+        exact = rows.dtype == torch.float64
+        with double_targets(head) if exact else nullcontext():
+            result = head.assigner.assign(
+                InstanceData(
+                    bboxes=rows.new_tensor(predicted),
+                    scores=scores.detach(),
+                    priors=rows.new_tensor(
+                        [
+                            (x + centre * s, y + centre * s, s, s)
+                            for x, y, s in priors
+                        ]
+                    ),
+                ),
+                sample.gt_instances,
+            )
+        matches.append((rows, result))
+    qualities = [
+        float(quality)
+        for _, result in matches
+        for quality, index in zip(result.max_overlaps, result.gt_inds)
+        if index > 0
+    ]
+    share = 1 / max(len(qualities) if yolox else sum(qualities), 1)
+    objects, others = {}, []
+    for image, (rows, result) in enumerate(matches):
+        labels = data['data_samples'][image].gt_instances.labels
+        background = []
+        for number, index in enumerate(result.gt_inds.tolist()):
+            if index > 0:
+                key = 0, image, index - 1
+                label = int(labels[index - 1])
+                seen = objects.setdefault(key, Seen(label, share))
+                seen.rows.append(rows[number])
+                seen.qualities.append(float(result.max_overlaps[number]))
+            elif not yolox:
+                background.append(lambda row=rows[number]: row)
+        others.append((background, share))
+    return losses, objects, others
+
+
+def _flat(levels, image):
+    """Of the cells of all levels, row by row, shape (N, C)."""
+    return torch.cat([level[image].flatten(1).t() for level in levels])
 
 
 def _assigned(head, anchors, sizes, sample):

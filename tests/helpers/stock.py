@@ -37,15 +37,33 @@ PLAIN = {
 }
 
 
-def stock(name, seed=0, strong_heads=False):
+#: One-stage detectors whose objects are seen, see helpers/dense.py.
+DENSE = {
+    'FoveaBox': ('foveabox/fovea_r50_fpn_4xb4-1x_coco.py', _DENSE),
+    'FSAF': ('fsaf/fsaf_r50_fpn_1x_coco.py', _DENSE),
+    'PAA': ('paa/paa_r50_fpn_1x_coco.py', _DENSE),
+    'SABL': ('sabl/sabl-retinanet_r50_fpn_1x_coco.py', _DENSE),
+    'PISA': ('pisa/retinanet-r50_fpn_pisa_1x_coco.py', _DENSE),
+    'GHM': ('ghm/retinanet_r50_fpn_ghm-1x_coco.py', _DENSE),
+    'YOLOF': ('yolof/yolof_r50-c5_8xb8-1x_coco.py', dict(in_channels=32)),
+}
+
+
+def stock(name, seed=0, strong_heads=False, **changes):
     """The detector of this name, for pictures of 96 pixels or more."""
-    config, head = (STOCK | PLAIN)[name]
+    return seeded_model(stock_config(name, **changes), seed, strong_heads)
+
+
+def stock_config(name, **changes):
+    """Its config; ``changes`` are of its head."""
+    config, head = (STOCK | PLAIN | DENSE)[name]
+    head = dict(head, **changes)
     cfg = shipped(config)
     if name in ('RTMDet', 'YOLOX'):
-        _narrow_csp(cfg)
+        _narrow_csp(cfg, head)
     else:
         _narrow(cfg, head)
-    return seeded_model(cfg, seed, strong_heads)
+    return cfg
 
 
 def _narrow(cfg: Config, head: dict) -> None:
@@ -58,7 +76,10 @@ def _narrow(cfg: Config, head: dict) -> None:
         zero_init_residual=False,
     )
     necks = cfg.neck if isinstance(cfg.neck, list) else [cfg.neck]
-    necks[0].update(in_channels=[16, 32, 64, 128], out_channels=32)
+    widths = [16, 32, 64, 128]
+    if cfg.type == 'YOLOF':
+        widths, cfg.neck.block_mid_channels = 128, 8
+    necks[0].update(in_channels=widths, out_channels=32)
     if len(necks) > 1:
         necks[1].in_channels = 32
     for part in (cfg.backbone, necks[0]):
@@ -69,7 +90,7 @@ def _narrow(cfg: Config, head: dict) -> None:
         necks[0].num_outs = 3
         cfg.bbox_head.anchor_generator.strides = [8, 16, 32]
     if 'bbox_head' in cfg:
-        cfg.bbox_head.update(head, num_classes=4)
+        cfg.bbox_head.update(dict(num_classes=4) | head)
         return
     cfg.rpn_head.update(in_channels=32, feat_channels=8)
     cfg.rpn_head.anchor_generator.scales = [2]
@@ -85,7 +106,7 @@ def _narrow(cfg: Config, head: dict) -> None:
     cfg.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=40)
 
 
-def _narrow_csp(cfg: Config) -> None:
+def _narrow_csp(cfg: Config, head: dict) -> None:
     _without_pretrained(cfg)
     norm = dict(type='BN')
     cfg.backbone.update(widen_factor=0.125, norm_cfg=norm)
@@ -93,6 +114,7 @@ def _narrow_csp(cfg: Config) -> None:
     cfg.bbox_head.update(
         in_channels=16, feat_channels=16, num_classes=4, norm_cfg=norm
     )
+    cfg.bbox_head.update(head)
 
 
 def _without_pretrained(cfg: ConfigDict) -> None:

@@ -9,11 +9,7 @@ from epsd_mm.compaction import shrink
 from epsd_mm.families import channel_groups
 from epsd_mm.structure import Channels
 
-from ..helpers.families import (
-    FAMILIES,
-    double_batch,
-    double_targets,
-)
+from ..helpers.families import FAMILIES, double_batch
 from ..helpers.models import tiny_classifier, to_float64
 from ..helpers.narrowing import liven, random_units, with_zeros
 
@@ -41,8 +37,7 @@ def pair(request):
 
 def losses(model, batch):
     torch.manual_seed(0)
-    with double_targets(model):
-        found = model(**copy.deepcopy(batch), mode='loss')
+    found = model(**copy.deepcopy(batch), mode='loss')
     return model.parse_losses(found)[0]
 
 

@@ -38,11 +38,13 @@ from tests.helpers.models import (
     trainable,
 )
 from tests.helpers.oracles import (
+    by_plain_operators,
     call,
     relative_error,
     total,
     unrolled_gradient,
 )
+from tests.helpers.stock import stock
 
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason='needs a GPU'
@@ -72,7 +74,7 @@ def walk(model, batches, steps, lr, **options):
 
 
 def unrolled(model, batches, lr):
-    model = copy.deepcopy(model)
+    model = by_plain_operators(copy.deepcopy(model))
 
     def at_step(t, batch):
         def loss(theta):
@@ -206,6 +208,13 @@ def test_operators_of_ones_own_heads_are_named(built, operator):
     model, build = built()
     with pytest.raises(SecondOrderError, match=f'^{operator}'):
         one_step(scoring_copy(model), build)
+
+
+def test_a_product_of_sigmoids_that_is_wrong_twice_is_named():
+    """Its backward saves what its forward computed, and looks exact."""
+    model = stock('RTMDet', with_objectness=True)
+    with pytest.raises(SecondOrderError, match='^SigmoidGeometricMean'):
+        one_step(scoring_copy(model), tiny_retinanet)
 
 
 @needs_gpu

@@ -24,8 +24,8 @@ from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import meta_gradient
 from tests.helpers.detectors import DETECTORS, SIGMOID, lively, pictures
+from tests.helpers.families import tiny_rtmdet, tiny_yolox
 from tests.helpers.models import (
-    tiny_atss,
     tiny_cascade,
     tiny_faster_rcnn,
     tiny_fcos,
@@ -35,6 +35,7 @@ from tests.helpers.models import (
     trainable,
 )
 from tests.helpers.oracles import (
+    by_plain_operators,
     detector_dlb_losses,
     detector_loss,
     detector_ps_kd_losses,
@@ -50,6 +51,7 @@ from tests.helpers.runners import (
     runner_of,
     tiny_detector_cfg,
 )
+from tests.helpers.stock import stock_config
 from tests.helpers.taps import answers_of, attached
 
 LR = 1e-3
@@ -110,7 +112,8 @@ def test_walk_is_the_unrolled_graph(build, method, detectors):
     batches = steps_of(build, method)
     seeds = range(len(batches))
     start = {n: p.detach().clone() for n, p in trainable(model).items()}
-    losses = ORACLES[method](model, batches, start, seeds)
+    oracle = by_plain_operators(copy.deepcopy(model))
+    losses = ORACLES[method](oracle, batches, start, seeds)
     want = unrolled_gradient(losses, start, LR)
     objective = ModelObjective(model, SelfDistillation(model, method()))
     steps = objective.begin(seeded(batches, seeds))
@@ -175,7 +178,8 @@ def emptied(batch):
 
 @pytest.mark.parametrize('method', ORACLES)
 @pytest.mark.parametrize(
-    'build', [tiny_cascade, tiny_retinanet, tiny_fcos, tiny_atss]
+    'build',
+    [tiny_cascade, tiny_retinanet, tiny_fcos, tiny_rtmdet, tiny_yolox],
 )
 def test_without_any_object_the_term_is_exactly_zero_and_says_so_once(
     build, method, warnings
@@ -191,7 +195,7 @@ def test_without_any_object_the_term_is_exactly_zero_and_says_so_once(
     assert not any(
         p.grad.any() for p in model.parameters() if p.grad is not None
     )
-    (said,) = [text for text in warnings if 'loss_sd' in text]
+    (said,) = [text for text in warnings if 'no object' in text]
     assert 'no object of this batch has a positive' in said
     batch = pictures(build, ('0.jpg', '1.jpg'), labels=(0, 1, 2))
     for _ in range(2):
@@ -389,6 +393,41 @@ def test_objects_in_training_and_after_a_resume(
         assert {k for k, f in zip(keys, found) if f} == seen
     if method is PSKDLoss:
         assert len(teachers[0]) == len(seen) == len(teachers[1])
+
+
+@pytest.mark.parametrize('name', ['RTMDet', 'YOLOX'])
+def test_a_dense_head_goes_on_with_what_it_remembers(
+    name, data_root, tmp_path
+):
+    def run(folder, **changes):
+        epsd = dict(EPSD, sd_loss=dict(type='PSKDLoss'))
+        epsd.update(exclude=['bbox_head.*'])  # no object is of the last level
+        cfg = tiny_detector_cfg(data_root, folder, epsd, epochs=2)
+        cfg.model = stock_config(name)
+        # Its sizes are drawn every ten steps, and not saved.
+        cfg.model.data_preprocessor.batch_augments = None
+        cfg.train_dataloader.batch_sampler = ASPECT
+        cfg.update(changes)
+        return runner_of(cfg)
+
+    whole = run(tmp_path / 'whole')
+    whole.train()
+    logged, _ = whole.message_hub.get_scalar('train/loss_sd').data
+    first, second = logged[: len(logged) // 2], logged[len(logged) // 2 :]
+    assert not first.any() and second.any()
+    resumed = run(
+        tmp_path / 'resumed',
+        load_from=str(tmp_path / 'whole' / 'epoch_1.pth'),
+        resume=True,
+    )
+    resumed.train()
+    trained, again = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(trained[n], again[n]) for n in trained)
+    rows, again = (
+        hook_of(run)._distillation.teacher.state_dict()['values']
+        for run in (whole, resumed)
+    )
+    assert len(rows) and torch.equal(rows, again)
 
 
 def annotated(dataset):

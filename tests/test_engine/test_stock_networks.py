@@ -18,6 +18,7 @@ from epsd_mm.pruning import (
 from epsd_mm.pruning.second_order import SecondOrderError
 from tests.helpers.models import detection_batch, to_float64, trainable
 from tests.helpers.oracles import (
+    by_plain_operators,
     call,
     relative_error,
     total,
@@ -69,18 +70,8 @@ def test_the_walk_through_hard_sigmoids_is_the_unrolled_graph():
     """In the channel attention of RTMDet's backbone."""
     lr = 1e-3
     model = to_float64(scoring_copy(stock('RTMDet', strong_heads=True)))
-    head = model.bbox_head
-    head.assigner = SinglePrecision(head.assigner)
-    priors = head.prior_generator.grid_priors
-    head.prior_generator.grid_priors = lambda *args, **kwargs: [
-        level.double() for level in priors(*args, **kwargs)
-    ]
     batches = [batch(t, torch.float64) for t in range(2)]
-    oracle = copy.deepcopy(model)
-    for parent in list(oracle.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, torch.nn.Hardsigmoid):
-                setattr(parent, name, ByRelu6())
+    oracle = by_plain_operators(copy.deepcopy(model))
 
     def at_step(t):
         def loss(theta):
@@ -104,25 +95,3 @@ def test_the_walk_through_hard_sigmoids_is_the_unrolled_graph():
         objective, params, seeded(), **options, first_order=True
     ).gradient
     assert relative_error(plain, want) > 0.1
-
-
-class SinglePrecision:
-    """mmdet's assigner mixes precisions where it is given doubles."""
-
-    def __init__(self, assigner):
-        self.assigner = assigner
-
-    def assign(self, *instances, **kwargs):
-        singles = []
-        for each in instances:
-            single = each.clone()
-            for name, value in each.items():
-                if value.dtype == torch.float64:
-                    setattr(single, name, value.float())
-            singles.append(single)
-        return self.assigner.assign(*singles, **kwargs)
-
-
-class ByRelu6(torch.nn.Module):
-    def forward(self, x):
-        return torch.nn.functional.relu6(x + 3) / 6

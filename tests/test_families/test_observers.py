@@ -1,6 +1,7 @@
 """What a model predicts for its images or objects, seen from outside."""
 
 import copy
+import sys
 from collections import Counter
 from importlib.resources import files
 
@@ -11,6 +12,7 @@ from mmdet.models.roi_heads import TridentRoIHead
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
 
 from epsd_mm.families.observers import (
     AnchorObserver,
@@ -19,9 +21,11 @@ from epsd_mm.families.observers import (
     build_observer,
 )
 from tests.helpers.detectors import DETECTORS, SIGMOID, lively, pictures
+from tests.helpers.families import tiny_rtmdet, tiny_yolox
 from tests.helpers.models import (
     classification_batch,
     detection_batch,
+    tiny_atss,
     tiny_cascade,
     tiny_classifier,
     tiny_faster_rcnn,
@@ -30,7 +34,7 @@ from tests.helpers.models import (
     tiny_ssd,
     trainable,
 )
-from tests.helpers.oracles import call, independent, observed
+from tests.helpers.oracles import call, independent, log_yes, observed
 
 
 def watch(model, batch):
@@ -134,11 +138,20 @@ def test_a_cascade_has_a_row_for_each_object_and_stage(detectors):
 def classification_loss(model, objects, others):
     """What a detector's head sums up, row by row."""
     sigmoid = independent(model)
+    kind = type(model).__name__
 
-    def loss(logits, label):
+    def loss(logits, label, quality=1.0):
         if not sigmoid:
             return -torch.log(logits.softmax(dim=0))[label]
         p = logits.sigmoid()
+        if kind in ('RTMDet', 'YOLOX'):
+            target = torch.zeros_like(p)
+            target[label:][:1] = quality
+            entropy = target * log_yes(logits)
+            entropy = -(entropy + (1 - target) * log_yes(-logits))
+            if kind == 'RTMDet':
+                entropy = entropy * (target - p) ** 2
+            return entropy.sum()
         focal = -0.75 * p**2 * torch.log(1 - p)
         if label < len(p):
             own = p[label]
@@ -147,8 +160,9 @@ def classification_loss(model, objects, others):
 
     total = 0.0
     for seen in objects.values():
-        for row in seen.rows:
-            total += seen.share * float(loss(row.detach(), seen.label))
+        for row, *quality in zip(*filter(None, (seen.rows, seen.qualities))):
+            value = loss(row.detach(), seen.label, *quality)
+            total += seen.share * float(value)
     mined = hasattr(model, 'bbox_head') and not sigmoid
     for image, (rows, share) in enumerate(others):
         losses = [float(loss(row().detach(), 4)) for row in rows]
@@ -224,6 +238,23 @@ def test_objects_of_fcos_that_lie_in_one_another_are_told_apart():
     observation, _, objects, _ = seen_twice(model, batch)
     agree(observation, objects, batch)
     assert len(observation) == 3
+
+
+@pytest.mark.parametrize('build', [tiny_rtmdet, tiny_yolox])
+def test_shares_are_those_of_all_processes(build, detectors, monkeypatch):
+    """The head divides by a mean over them, which only it has asked for."""
+    model = detectors[build]
+    batch = pictures(build, seed=1)
+    alone, _ = watch(model, batch)
+    module = sys.modules[_owner(model.bbox_head).__module__]
+    monkeypatch.setattr(module, 'reduce_mean', lambda x: 3 * x)
+    among, _ = watch(model, batch)
+    assert torch.allclose(3 * among.weights, alone.weights)
+
+
+def _owner(head):
+    """The class that sums up the losses of a head."""
+    return next(c for c in type(head).__mro__ if 'loss_by_feat' in vars(c))
 
 
 def test_objects_without_numbers_have_no_keys(detectors):
@@ -358,17 +389,29 @@ def classifier_with(head, **loss):
         ),
         (sigmoid_faster_rcnn, 'FasterRCNN with head StandardRoIHead'),
         (torch.nn.Sequential, 'Sequential with head NoneType'),
-        ('tood/tood_r50_fpn_1x_coco', 'TOOD with head TOODHead'),
-        ('paa/paa_r50_fpn_1x_coco', 'PAA with head PAAHead'),
-        ('vfnet/vfnet_r50_fpn_1x_coco', 'VFNet with head VFNetHead'),
-        ('gfl/gfl_r50_fpn_1x_coco', 'GFL with head GFLHead'),
         (
             'free_anchor/freeanchor_r50_fpn_1x_coco',
-            'RetinaNet with head FreeAnchorRetinaHead',
+            'RetinaNet with head FreeAnchorRetinaHead.*it weighs a bag',
         ),
         (
-            'pisa/retinanet-r50_fpn_pisa_1x_coco',
-            'RetinaNet with head PISARetinaHead',
+            'autoassign/autoassign_r50-caffe_fpn_1x_coco',
+            'AutoAssign with head AutoAssignHead.*weighs all points',
+        ),
+        (
+            'reppoints/reppoints-moment_r50_fpn_1x_coco',
+            'RepPointsDetector with head RepPointsHead.*assigned twice',
+        ),
+        (
+            'centernet/centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco',
+            'CenterNet with head CenterNetUpdateHead.*heat maps of whole',
+        ),
+        (
+            'guided_anchoring/ga-retinanet_r50_fpn_1x_coco',
+            'RetinaNet with head GARetinaHead.*anchors are predicted',
+        ),
+        (
+            'yolact/yolact_r50_1xb8-55e_coco',
+            'YOLACT with head YOLACTHead.*for masks',
         ),
         (
             'pisa/faster-rcnn_r50_fpn_pisa_1x_coco',
@@ -379,7 +422,6 @@ def classifier_with(head, **loss):
             'CrowdDet with head MultiInstanceRoIHead',
         ),
         (trident_faster_rcnn, 'FasterRCNN with head TridentRoIHead'),
-        ('ghm/retinanet_r50_fpn_ghm-1x_coco', 'RetinaNet with head RetinaHea'),
         ('detr/detr_r50_8xb2-150e_coco', 'DETR with head DETRHead'),
     ],
 )
@@ -399,8 +441,48 @@ def test_heads_that_cannot_be_seen_are_refused_by_name(build_model, named):
         'SSDHead',
         'FCOSHead',
         'ATSSHead',
+        'RTMDetHead',
+        'YOLOXHead',
     ):
         assert supported in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['aux_head', 'roi_head'])
+def test_a_detector_with_several_heads_is_told_so(name):
+    """One of them would be distilled, and nobody knows which."""
+    model = tiny_retinanet()
+    build_observer(model)
+    other = tiny_faster_rcnn().roi_head if name == 'roi_head' else None
+    model.add_module(name, other or copy.deepcopy(model.bbox_head))
+    message = rf'RetinaNet has several heads .*\(bbox_head, {name}\)'
+    with pytest.raises(TypeError, match=message):
+        build_observer(model)
+
+
+def test_heads_in_a_list_are_refused():
+    model = tiny_retinanet()
+    model.bbox_head = torch.nn.ModuleList([model.bbox_head])
+    with pytest.raises(TypeError, match='head ModuleList.*they are several'):
+        build_observer(model)
+
+
+@pytest.mark.parametrize('build', [tiny_retinanet, tiny_atss])
+def test_what_lies_in_an_ignored_region_belongs_to_nothing(build, detectors):
+    model = copy.deepcopy(detectors[build])
+    batch = pictures(build, seed=1)
+    for sample in batch['data_samples']:
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.tensor([[0.0, 0.0, 40.0, 40.0]]),
+            labels=torch.tensor([0]),
+        )
+    before = seen_twice(model, batch)[2]
+    model.bbox_head.assigner.ignore_iof_thr = 0.5
+    observation, _, objects, _ = seen_twice(model, batch)
+    agree(observation, objects, batch)
+    positives = [
+        sum(len(seen.rows) for seen in x.values()) for x in (before, objects)
+    ]
+    assert 0 < positives[1] < positives[0]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ is how the answer is read.
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,12 +30,16 @@ class TargetCall:
     """What a head was asked for one image, and what it answered.
 
     Attributes:
+        image: Position of the image in the batch.
+        ask: The method that was asked; has no memory.
         arguments: By name, defaults left out.
         targets: What it returned.
         sampled: mmdet's ``SamplingResult``, of what its assigner said; None
             where the head asked neither.
     """
 
+    image: int
+    ask: Callable[..., tuple]
     arguments: Mapping[str, Any]
     targets: tuple
     sampled: Any
@@ -79,6 +84,25 @@ class Assigned:
             weights[priors],
         )
 
+    @classmethod
+    def by_samples(cls, sampled: Any, device: torch.device) -> 'Assigned':
+        """Of a head that asks for all predictions, and weighs them alike.
+
+        Args:
+            sampled: mmdet's ``SamplingResult``; None where the head did not
+                ask, because there is no object.
+            device: Of the predictions.
+        """
+        if sampled is None:
+            none = torch.zeros(0, dtype=torch.long, device=device)
+            return cls(none, none, none, none)
+        return cls(
+            sampled.pos_inds,
+            sampled.pos_assigned_gt_inds,
+            sampled.pos_gt_labels,
+            torch.ones_like(sampled.pos_inds),
+        )
+
 
 class AssignedObserver(Observer):
     """The sample is an annotated object.
@@ -96,6 +120,7 @@ class AssignedObserver(Observer):
 
     Attributes:
         head: Name of the class of heads.
+        asked: The method that is asked for each image.
         owners: Names of the classes whose ``methods`` it may have.
         methods: What decides how targets become losses.
         losses: Names of the classification losses it may have.
@@ -103,6 +128,7 @@ class AssignedObserver(Observer):
 
     of_objects = True
     head: str
+    asked: str = '_get_targets_single'
     owners: frozenset[str]
     methods: tuple[str, ...] = (
         'get_targets',
@@ -113,8 +139,8 @@ class AssignedObserver(Observer):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self.use_sigmoid = model.bbox_head.use_sigmoid_cls
-        self._cls_scores: Sequence[Tensor] = ()
+        self.use_sigmoid = getattr(model.bbox_head, 'use_sigmoid_cls', True)
+        self._cls_scores: Sequence[Tensor] = []
         self._calls: list[TargetCall] = []
         self._removals: list[Callable[[], Any]] = []
 
@@ -132,20 +158,37 @@ class AssignedObserver(Observer):
     def read(self, call: TargetCall) -> Assigned:
         """What is assigned to the objects of an image."""
 
+    def classifiers(self) -> Iterable[nn.Module]:
+        """Modules that give the logits of the levels, one after the other.
+
+        None where the head itself returns them first of all.
+        """
+        return ()
+
     @abstractmethod
     def divisor(self, calls: Sequence[TargetCall]) -> float:
         """What the head divides its classification loss by."""
 
     def start(self) -> None:
-        head = self.model.bbox_head
-        self._cls_scores, self._calls = (), []
-        hook = head.register_forward_hook(self._tap_outputs)
-        # On the instance, where it hides the method of the class.
-        head._get_targets_single = self._tapped(head._get_targets_single)
-        self._removals = [
-            hook.remove,
-            lambda: delattr(head, '_get_targets_single'),
-        ]
+        self._cls_scores, self._calls, self._removals = [], [], []
+        classifiers = list(self.classifiers())
+        for module in classifiers:
+            self.hook(module, self._tap_level)
+        if not classifiers:
+            self.hook(self.model.bbox_head, self._tap_outputs)
+        self.tap_targets()
+
+    def logits(self, levels: Sequence[Tensor]) -> Tensor:
+        """Of the classes, of all predictions of each image: (B, N, C).
+
+        Args:
+            levels: What was seen of each level.
+        """
+        return of_images(levels, self.model.bbox_head.cls_out_channels)
+
+    def tap_targets(self) -> None:
+        """Note what the head answers for each image."""
+        self.hide(self.asked, self._tapped)
 
     def stop(self) -> None:
         for remove in self._removals:
@@ -155,17 +198,17 @@ class AssignedObserver(Observer):
     def observe(self, data_samples: Sequence) -> Observation:
         head = self.model.bbox_head
         calls, self._calls = self._calls, []
-        cls_scores, self._cls_scores = self._cls_scores, ()
+        cls_scores, self._cls_scores = self._cls_scores, []
         if not calls:
             raise TypeError(
                 f'{type(head).__name__} computes its losses without '
-                '_get_targets_single: self-distillation cannot use this head'
+                f'{self.asked}: self-distillation cannot use this head'
             )
-        logits = of_images(cls_scores, head.cls_out_channels)
+        logits = self.logits(cls_scores)
         divisor = self.divisor(calls)
         parts = [
-            _positives(image, logits[image], self.read(call), divisor)
-            for image, call in enumerate(calls)
+            _positives(call.image, logits, self.read(call), divisor)
+            for call in calls
         ]
         loss = getattr(head, 'loss_cls', None)
         return observe_objects(
@@ -177,64 +220,79 @@ class AssignedObserver(Observer):
             cross_entropy=1.0 if loss is None else plain_cross_entropy(loss),
         )
 
+    def hook(self, module: nn.Module, tap: Callable) -> None:
+        """See what a module returns, until the stop."""
+        self._removals.append(module.register_forward_hook(tap).remove)
+
+    def hide(self, name: str, tapped: Callable[[Callable], Callable]) -> None:
+        """Put something before a method of the head, until the stop.
+
+        On the instance, where it hides the method of the class.
+        """
+        head = self.model.bbox_head
+        setattr(head, name, tapped(getattr(head, name)))
+        self._removals.append(partial(delattr, head, name))
+
     def _tap_outputs(self, head: nn.Module, args: tuple, out: tuple) -> None:
         self._cls_scores = out[0]
 
-    def _tapped(self, targets_of_image: Callable) -> Callable:
-        signature = inspect.signature(targets_of_image)
+    def _tap_level(self, module: nn.Module, args: tuple, out: Tensor) -> None:
+        self._cls_scores.append(out)
+
+    def _tapped(self, ask: Callable) -> Callable:
+        signature = inspect.signature(ask)
 
         def tap(*args: Any, **kwargs: Any) -> tuple:
-            sampler = getattr(self.model.bbox_head, 'sampler', None)
-            with _listening(sampler) as sampled:
-                targets = targets_of_image(*args, **kwargs)
+            with self.listening() as sampled:
+                targets = ask(*args, **kwargs)
             arguments = signature.bind(*args, **kwargs).arguments
-            last = sampled[-1] if sampled else None
-            self._calls.append(TargetCall(arguments, targets, last))
+            if self.counts(arguments):
+                self.note(ask, arguments, targets, sampled)
             return targets
 
         return tap
 
+    def counts(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether an answer is about classes."""
+        return True
 
-class DividedLossMixin:
-    """Of a head that tells its loss what to divide by, ``avg_factor``.
-
-    In a distributed job that is the mean over the processes, which only the
-    head has asked for.
-    """
-
-    def start(self) -> None:
-        super().start()
-        self._divisor = None
-        hook = self.model.bbox_head.loss_cls.register_forward_pre_hook(
-            self._tap_loss, with_kwargs=True
+    def note(
+        self,
+        ask: Callable,
+        arguments: Mapping[str, Any],
+        targets: tuple,
+        sampled: Sequence,
+    ) -> None:
+        """One more image, in their order."""
+        self._calls.append(
+            TargetCall(
+                len(self._calls),
+                ask,
+                arguments,
+                targets,
+                sampled[-1] if sampled else None,
+            )
         )
-        self._removals.append(hook.remove)
 
-    def divisor(self, calls: Sequence[TargetCall]) -> float:
-        return self._divisor
+    @contextmanager
+    def listening(self):
+        """A list of what the head's sampler gives meanwhile."""
+        results: list = []
+        sampler = getattr(self.model.bbox_head, 'sampler', None)
+        if sampler is None:
+            yield results
+            return
+        sample = sampler.sample
 
-    def _tap_loss(self, loss: nn.Module, args: tuple, kwargs: dict) -> None:
-        self._divisor = float(kwargs['avg_factor'])
+        def tap(*args: Any, **kwargs: Any) -> Any:
+            results.append(sample(*args, **kwargs))
+            return results[-1]
 
-
-@contextmanager
-def _listening(sampler: Any):
-    """A list of what a sampler of mmdet gives meanwhile."""
-    results: list = []
-    if sampler is None:
-        yield results
-        return
-    sample = sampler.sample
-
-    def tap(*args: Any, **kwargs: Any) -> Any:
-        results.append(sample(*args, **kwargs))
-        return results[-1]
-
-    sampler.sample = tap
-    try:
-        yield results
-    finally:
-        del sampler.sample
+        sampler.sample = tap
+        try:
+            yield results
+        finally:
+            del sampler.sample
 
 
 def of_images(cls_scores: Sequence[Tensor], columns: int) -> Tensor:
@@ -251,7 +309,7 @@ def of_images(cls_scores: Sequence[Tensor], columns: int) -> Tensor:
 def _positives(
     image: int, logits: Tensor, assigned: Assigned, divisor: float
 ) -> Positives:
-    rows = at_least_float32(logits[assigned.priors])
+    rows = at_least_float32(logits[image, assigned.priors])
     return Positives(
         logits=rows,
         labels=assigned.labels,

@@ -2,18 +2,44 @@
 
 from torch import nn
 
-from .anchors import AnchorObserver
-from .atss import ATSSObserver
+from ..kinds import class_names
+from .anchors import AnchorObserver, SABLObserver
+from .assigned import AssignedObserver
+from .atss import ATSSObserver, DDODObserver, GFLObserver, VFNetObserver
 from .base import Observer
+from .centernet import CenterNetObserver
 from .classifier import ClassifierObserver
 from .fcos import FCOSObserver
+from .foveabox import FoveaBoxObserver
+from .fsaf import FSAFObserver
+from .paa import PAAObserver
+from .refused import reason
+from .rtmdet import RTMDetObserver
+from .tood import TOODObserver
 from .two_stage import TwoStageObserver
+from .yolo import YOLOFObserver, YOLOv3Observer, YOLOXObserver
 
-_FAMILIES = (
+_DENSE: tuple[type[AssignedObserver], ...] = (
+    ATSSObserver,
+    DDODObserver,
+    FCOSObserver,
+    FSAFObserver,
+    FoveaBoxObserver,
+    GFLObserver,
+    PAAObserver,
+    RTMDetObserver,
+    SABLObserver,
+    TOODObserver,
+    VFNetObserver,
+    YOLOFObserver,
+    YOLOv3Observer,
+    YOLOXObserver,
+)
+_FAMILIES: tuple[type[Observer], ...] = (
     TwoStageObserver,
     AnchorObserver,
-    FCOSObserver,
-    ATSSObserver,
+    *_DENSE,
+    CenterNetObserver,
     ClassifierObserver,
 )
 
@@ -22,8 +48,10 @@ def build_observer(model: nn.Module) -> Observer:
     """The observer of the model's family.
 
     Raises:
-        TypeError: No family fits; names those that are supported.
+        TypeError: No family fits; names those that are supported. Or the
+            model has several heads, of which one would be seen.
     """
+    _refuse_several(model)
     for observer in _FAMILIES:
         if observer.accepts(model):
             return observer(model)
@@ -33,14 +61,31 @@ def build_observer(model: nn.Module) -> Observer:
     raise TypeError(
         f'self-distillation cannot see the predictions of '
         f'{type(model).__name__} with head {type(head).__name__}'
-        f'{_losses(head)}. Supported '
+        f'{_losses(head)}{reason(head)}. Supported '
         'are classifiers with a ClsHead; detectors with a StandardRoIHead '
         '(Faster R-CNN) or CascadeRoIHead (Cascade R-CNN) and a softmax '
         'cross-entropy; detectors with a RetinaHead, an SSDHead, or another '
         'AnchorHead that assigns anchors and sums its losses as these do; '
-        'detectors with an FCOSHead or an ATSSHead. '
+        'detectors with one of the heads CenterNetHead, '
+        f'{", ".join(dense.head for dense in _DENSE)}, as mmdet has them. '
         'For pruning without self-distillation set sd_loss=None'
     )
+
+
+def _refuse_several(model: nn.Module) -> None:
+    heads = [
+        name
+        for name, child in model.named_children()
+        if class_names(child) & {'BaseDenseHead', 'BaseRoIHead'}
+        and name != 'rpn_head'  # it proposes, and tells no classes
+    ]
+    if len(heads) > 1:
+        raise TypeError(
+            f'{type(model).__name__} has several heads that classify objects '
+            f'({", ".join(heads)}), and self-distillation compares the '
+            'predictions of one: leave the others out of the model, or set '
+            'sd_loss=None for pruning without self-distillation'
+        )
 
 
 def _losses(head: nn.Module | None) -> str:
