@@ -8,6 +8,7 @@ from torch import nn
 
 from epsd_mm.distillation import Observation
 
+from .pulse import Pulse
 from .self_distillation import Recall, SelfDistillation
 
 
@@ -38,6 +39,7 @@ class TrainingTap:
         self.observed: Observation | None = None
         self._watching = False
         self._looking = False
+        self._pulse = Pulse(distillation.criterion)
         self._handles: list = []
 
     def attach(self) -> None:
@@ -130,10 +132,25 @@ class TrainingTap:
             for name, value in losses.items()
         }
         recall = Recall.of(self.teacher, observation)
+        self._take_pulse(model, losses, observation, recall)
         losses['loss_sd'] = self.distillation.loss(
             observation, recall, self.progress
         )
         return losses
+
+    @torch.no_grad()
+    def _take_pulse(
+        self,
+        model: nn.Module,
+        losses: dict,
+        observation: Observation,
+        recall: Recall,
+    ) -> None:
+        """A loss that grows in training is taken as it is in the end."""
+        if not self._pulse.settled:
+            term = self.distillation.loss(observation, recall)
+            task, _ = model.parse_losses(losses)
+            self._pulse.see(term, task, recall.found)
 
 
 def _preprocessor_arguments(data: dict, training: bool = False) -> tuple:

@@ -1,0 +1,120 @@
+"""A term that is too small to matter is told of, once."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+from epsd_mm.distillation import CSKDLoss, PSKDLoss
+from epsd_mm.engine import pulse
+from epsd_mm.engine.pulse import Pulse
+from tests.helpers.detectors import lively, pictures
+from tests.helpers.models import tiny_retinanet
+from tests.helpers.taps import attached
+
+SOME, NONE = torch.tensor([False, True]), torch.tensor([False, False])
+TASK = torch.tensor(2.0)
+
+
+@pytest.fixture
+def warnings():
+    """What is warned of, as text."""
+    said = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield said
+    logger.removeHandler(handler)
+
+
+def see(shares, found=SOME, loss=None):
+    watched = Pulse(loss or CSKDLoss(loss_weight=2.0))
+    for share in shares:
+        watched.see(share * TASK, TASK, found)
+    return watched
+
+
+def test_fifty_steps_below_a_thousandth_are_told_once(warnings):
+    watched = see([1e-6] * 49)
+    assert not warnings and not watched.settled
+    watched.see(4e-6 * TASK, TASK, SOME)
+    watched.see(1e-6 * TASK, TASK, SOME)
+    (said,) = warnings
+    assert watched.settled
+    assert 'CSKDLoss is dead so far: in 50 steps' in said
+    assert '4.0e-06 of the other losses' in said
+    # A factor of 1e-3 / 4e-6 on a weight of 2.
+    assert 'loss_weight=2 (to 5e+02' in said
+
+
+@pytest.mark.parametrize('share', [1e-3, -0.5, float('nan')])
+def test_one_step_that_is_large_enough_settles_it(share, warnings):
+    assert see([1e-9] * 20 + [1.01 * share]).settled
+    assert not warnings
+
+
+def test_steps_without_another_prediction_do_not_count(warnings):
+    assert not see([0.0] * 200, NONE).settled
+    assert not warnings
+
+
+def test_a_term_that_stays_zero_cannot_be_weighted_up(warnings):
+    see([0.0] * 50)
+    (said,) = warnings
+    assert 'whether the predictions can differ' in said
+    assert 'loss_weight' not in said
+
+
+def test_a_task_without_a_loss_is_no_reason_to_speak(warnings):
+    watched = Pulse(CSKDLoss())
+    watched.see(torch.tensor(0.1), torch.tensor(0.0), SOME)
+    assert watched.settled and not warnings
+
+
+def train(model, tap, batch, steps):
+    for _ in range(steps):
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        model(**data, mode='loss')
+        tap.learn()
+
+
+PAIRS = tuple(f'{i}.jpg' for i in range(4))
+
+
+def test_cs_kd_of_a_retinanet_that_knows_nothing_is_dead(
+    monkeypatch, warnings
+):
+    """Its predictions are alike, whatever they are of."""
+    monkeypatch.setattr(pulse, 'STEPS', 3)
+    model = tiny_retinanet()
+    batch = pictures(tiny_retinanet, PAIRS, labels=(0, 1, 2))
+    train(model, attached(model, CSKDLoss()), batch, 5)
+    (said,) = warnings
+    assert 'CSKDLoss is dead so far: in 3 steps' in said
+    assert 'loss_sd in the log' in said
+
+
+def test_cs_kd_of_one_that_tells_its_classes_apart_is_alive(
+    monkeypatch, warnings
+):
+    monkeypatch.setattr(pulse, 'STEPS', 3)
+    model = lively(tiny_retinanet)
+    batch = pictures(tiny_retinanet, PAIRS, labels=(0, 1, 2))
+    train(model, attached(model, CSKDLoss()), batch, 5)
+    assert not warnings
+
+
+def test_ps_kd_is_judged_by_what_it_grows_to(monkeypatch, warnings):
+    """In the second of 300 epochs α is a hundredth of its last value."""
+    monkeypatch.setattr(pulse, 'STEPS', 2)
+    model = lively(tiny_retinanet)
+    tap = attached(model, PSKDLoss())
+    tap.progress = 1e-9
+    batch = pictures(tiny_retinanet)
+    train(model, tap, batch, 1)
+    torch.nn.init.normal_(model.backbone.conv1.weight)
+    train(model, tap, batch, 3)
+    assert not warnings
