@@ -11,6 +11,7 @@ from torch import nn
 import epsd_mm
 from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.variants import VARIANTS, apply_variant
+from epsd_mm.families.observers import build_observer
 from epsd_mm.pruning import Prunability, prunable_parameters
 
 FOLDER = Path(epsd_mm.config_path('voc_faster_rcnn_epsd')).parent
@@ -108,6 +109,59 @@ def test_the_stages_of_the_cascade_are_those_of_mmdet():
     assert unscoped(ours.train_cfg.rcnn) == theirs.train_cfg.rcnn
     assert ours.train_cfg.rpn_proposal == theirs.train_cfg.rpn_proposal
     assert ours.test_cfg == theirs.test_cfg
+
+
+BCCD = [
+    FOLDER / f'benchmarks/bccd_{name}.py'
+    for name in ('faster_rcnn', 'fcos', 'rtmdet_tiny', 'yolox_tiny')
+]
+
+
+@pytest.mark.parametrize('path', BCCD, ids=ids(BCCD))
+def test_a_detector_of_blood_cells_is_built_and_shows_its_objects(path):
+    cfg = Config.fromfile(str(path))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        hook = HOOKS.build(cfg.default_hooks.epsd)
+    prunability = Prunability(model, None, hook.settings.exclude)
+    assert len(prunability.prunable()) >= 10
+    assert prunability.unpruned() == []
+    assert getattr(model, 'roi_head', model).bbox_head.num_classes == 3
+    assert build_observer(model).of_objects
+    # From scratch, for as many epochs as the learning rate falls.
+    assert not cfg.model.backbone.get('init_cfg')
+    assert cfg.param_scheduler.total_steps == cfg.train_cfg.max_epochs
+    assert cfg.train_cfg.val_interval == cfg.train_cfg.max_epochs
+    assert hook.settings.bad_boxes == 'drop'
+
+
+@pytest.mark.parametrize(
+    'name, theirs, ours',
+    [
+        (
+            'rtmdet_tiny',
+            'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+            ['data_preprocessor', 'init_cfg', 'norm_cfg'],
+        ),
+        (
+            'yolox_tiny',
+            'yolox/yolox_tiny_8xb8-300e_coco.py',
+            ['data_preprocessor'],
+        ),
+    ],
+)
+def test_a_model_of_ours_is_that_of_mmdet(name, theirs, ours):
+    base = files('mmdet') / '.mim/configs' / theirs
+    own = Config.fromfile(str(FOLDER / f'_base_/models/{name}.py')).model
+    shipped = Config.fromfile(str(base)).model
+    assert without(own, ours) == without(shipped, ours)
+
+
+def without(config, names):
+    if not isinstance(config, dict):
+        return config
+    kept = {k: v for k, v in config.items() if k not in names}
+    return {k: without(v, names) for k, v in kept.items()}
 
 
 def unscoped(config):

@@ -106,9 +106,14 @@ def narrow(cfg):
         model.neck.update(in_channels=channels[:2], out_channels=channels)
         model.bbox_head.in_channels = channels
         return
+    if model.type == 'RTMDet':
+        model.backbone.update(widen_factor=0.125, init_cfg=None)
+        model.neck.update(in_channels=[32, 64, 128], out_channels=16)
+        model.bbox_head.update(in_channels=16, feat_channels=16)
+        return
     model.backbone.update(slim)
     model.neck.update(in_channels=[32, 64, 128, 256], out_channels=32)
-    if model.type == 'RetinaNet':
+    if model.type in ('RetinaNet', 'FCOS'):
         model.bbox_head.update(in_channels=32, feat_channels=32)
         return
     model.rpn_head.update(in_channels=32, feat_channels=32)
@@ -116,11 +121,19 @@ def narrow(cfg):
     model.roi_head.bbox_head.update(in_channels=32, fc_out_channels=64)
 
 
+# What of a pipeline says how large images are.
+SIZES = dict(
+    Resize='scale', RandomResize='scale', RandomCrop='crop_size', Pad='size'
+)
+
+
 @pytest.mark.parametrize(
     'name, sd_loss',
     [
         ('voc_retinanet_epsd', 'PSKDLoss'),
         ('voc_ssd300_epsd', 'DLBLoss'),
+        ('voc_fcos_epsd', 'DLBLoss'),
+        ('voc_rtmdet_tiny_epsd', 'CSKDLoss'),
         ('voc_cocofmt_faster_rcnn_epsd', 'CSKDLoss'),
     ],
 )
@@ -136,8 +149,8 @@ def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
         # It shrinks the objects until SSD's coarse levels see none.
         leaf.pipeline = [s for s in leaf.pipeline if s['type'] != 'Expand']
         for step in leaf.pipeline:
-            if step['type'] == 'Resize' and step['keep_ratio']:
-                step['scale'] = (128, 128)
+            if step['type'] in SIZES and step.get('keep_ratio', True):
+                step[SIZES[step['type']]] = (128, 128)
     cfg.train_dataloader.update(
         batch_size=2, num_workers=0, persistent_workers=False
     )
