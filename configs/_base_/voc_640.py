@@ -62,6 +62,8 @@ default_hooks = dict(
         # Few objects reach these, or they start with a standard deviation of
         # 0.01: a global ranking would leave next to nothing of them.
         exclude=['neck.out_convs.*', 'bbox_head.*'],
+        # Nor of the way to the last level, where the floor is what is kept.
+        allocation=dict(type='global', min_density=0.001),
         # One draw of the data gives a mask that is mostly noise.
         draws=8,
     ),

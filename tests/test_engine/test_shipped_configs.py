@@ -115,6 +115,9 @@ def narrow(cfg):
     model.neck.update(in_channels=[32, 64, 128, 256], out_channels=32)
     if model.type in ('RetinaNet', 'FCOS'):
         model.bbox_head.update(in_channels=32, feat_channels=32)
+        if model.type == 'FCOS':
+            # A group of one value, as on the last level, has no variance.
+            model.bbox_head.norm_cfg = dict(type='GN', num_groups=4)
         return
     model.rpn_head.update(in_channels=32, feat_channels=32)
     model.roi_head.bbox_roi_extractor.out_channels = 32
@@ -132,7 +135,7 @@ SIZES = dict(
     [
         ('voc_retinanet_epsd', 'PSKDLoss'),
         ('voc_ssd300_epsd', 'DLBLoss'),
-        ('voc_fcos_epsd', 'DLBLoss'),
+        ('voc_fcos_epsd', 'CSKDLoss'),
         ('voc_rtmdet_tiny_epsd', 'CSKDLoss'),
         ('voc_cocofmt_faster_rcnn_epsd', 'CSKDLoss'),
     ],
