@@ -332,8 +332,13 @@ def _absent(package: str, file: Path) -> str:
 
 
 def _unreadable(file: Path, runtime: str, error: Exception) -> str:
+    return f'{file}: {runtime} cannot read it: {last_line(error)}'
+
+
+def last_line(error: Exception) -> str:
+    """Of what a runtime says: the cause, behind places in its own code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f'{file}: {runtime} cannot read it: {lines[-1] if lines else error}'
+    return lines[-1] if lines else type(error).__name__
 
 
 class Network:
@@ -445,7 +450,7 @@ def open_image(file: str | Path) -> Image.Image:
     """An image file in RGB, the right way up.
 
     Grey, palette and 16-bit images are converted; what is transparent is
-    shown as it is stored, as cv2 does.
+    shown as it is stored, as cv2 does. Of an animation it is the first one.
 
     Raises:
         OSError: There is no such file.
@@ -476,19 +481,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: Its pixels have no known range.
     """
+    # Pillow makes 32 bits of the 16 in a PPM, and older ones in a PNG.
+    wide = image.mode == 'I' and image.format not in ('PNG', 'PPM')
     image = ImageOps.exif_transpose(image)
-    if image.mode == 'F':
+    if image.mode == 'F' or wide:
         raise ValueError(
-            'its pixels are floating-point numbers, of which nobody knows '
-            'what is white: save it with 8 or 16 bits'
+            'its pixels have 32 bits, of which nobody knows what is white: '
+            'save it with 8 or 16'
         )
     if image.mode.startswith('I'):
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(
-                f'its pixels are from {values.min()} to {values.max()}: save '
-                'it with 8 or 16 bits'
-            )
         return Image.fromarray((values >> 8).astype(np.uint8)).convert('RGB')
     if image.mode in ('LA', 'La'):
         return image.convert('LA').getchannel('L').convert('RGB')
@@ -758,7 +760,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(args: argparse.Namespace) -> None:
+    if args.threads is not None and args.threads < 1:
+        raise ValueError(f'--threads {args.threads} must be at least 1')
+    threshold = args.score_thr
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f'--score-thr {threshold} is not between 0 and 1')
+
+
 def _run(args: argparse.Namespace) -> None:
+    _check(args)
     picture = open_image(args.image)
     network = load(args.file or _beside(), args.threads)
     metadata = network.metadata
@@ -792,7 +803,8 @@ def _beside() -> Path:
 
 
 def _check_out(out: Path, image: str) -> None:
-    if out.suffix.lower() not in Image.registered_extensions():
+    kind = Image.registered_extensions().get(out.suffix.lower())
+    if kind not in Image.SAVE:
         raise ValueError(f'--out {out}: end it in .png or .jpg')
     if not out.parent.is_dir():
         raise FileNotFoundError(f'there is no folder {out.parent} for --out')

@@ -165,6 +165,22 @@ class TestColours:
         ours = np.asarray(run.open_image(path))
         assert np.array_equal(ours, read_as_mm(path))
 
+    @pytest.mark.parametrize('ending', ['pgm', 'png', 'tiff'])
+    def test_of_16_bits_are_read_as_cv2_reads_them(self, ending, tmp_path):
+        path = tmp_path / f'image.{ending}'
+        deep = np.random.default_rng(0).integers(0, 65536, (20, 30))
+        cv2.imwrite(str(path), deep.astype(np.uint16))
+        ours = np.asarray(run.open_image(path))
+        assert np.array_equal(ours, read_as_mm(path))
+
+    def test_of_an_animation_are_those_of_the_first_picture(self, tmp_path):
+        path = tmp_path / 'image.gif'
+        first, other = (
+            Image.new('RGB', (30, 20), c) for c in ('#203040', 'white')
+        )
+        first.save(path, save_all=True, append_images=[other], duration=9)
+        assert run.open_image(path).getpixel((3, 3)) == (0x20, 0x30, 0x40)
+
     @pytest.mark.parametrize('orientation', range(1, 9))
     def test_turn_as_exif_says(self, orientation, tmp_path):
         path = tmp_path / 'image.jpg'
@@ -178,9 +194,10 @@ class TestColours:
         # Decoders of JPEG differ by a rounding.
         assert np.abs(ours.astype(int) - theirs).mean() < 2
 
-    def test_without_a_range_are_refused(self, tmp_path):
+    @pytest.mark.parametrize('kind', [np.float32, np.int32])
+    def test_without_a_range_are_refused(self, kind, tmp_path):
         path = tmp_path / 'image.tiff'
-        Image.fromarray(np.ones((4, 4), np.float32)).save(path)
+        Image.fromarray(np.full((4, 4), 200, kind)).save(path)
         with pytest.raises(ValueError, match=r'image\.tiff: .*save it with 8'):
             run.open_image(path)
 
@@ -339,6 +356,10 @@ class TestCommand:
             (['broken.png'], 'broken.png is damaged'),
             (['image.png', '--out', 'image.png'], 'is the image itself'),
             (['image.png', '--out', 'a.txt'], 'end it in .png or .jpg'),
+            (['image.png', '--out', 'a.psd'], 'end it in .png or .jpg'),
+            (['image.png', '--threads', '0'], 'must be at least 1'),
+            (['image.png', '--score-thr', 'nan'], 'nan is not between 0'),
+            (['image.png', '--score-thr', '2'], 'is not between 0 and 1'),
             (['image.png', '--out', 'no/a.png'], 'there is no folder no'),
             (['image.png', '--file', 'x.onnx'], 'there is no file x.onnx'),
         ],
