@@ -22,6 +22,7 @@ from torch import nn
 
 from .compaction import WidthTable, check_training, compare, shrink
 from .config_types import type_name
+from .engine.fitting_state import fitting_state
 from .engine.hooks import EPSDHook
 from .engine.pretrained import without_pretrained
 from .engine.safe_loading import CheckpointError, load_values
@@ -102,8 +103,7 @@ def compact_trained(cfg: Config, folder: Path, checkpoint: str) -> None:
         raise CheckpointError(f'{checkpoint} has no channels to remove')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = MODELS.build(without_pretrained(cfg.model))
-    _check_state(model, content.get('state_dict'), checkpoint)
-    model.load_state_dict(content['state_dict'])
+    model.load_state_dict(fitting_state(model, content, checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     classes = content.get('meta', {}).get('dataset_meta')
     _write_compact(folder, _without_run(cfg), model, channels, classes)
@@ -137,8 +137,7 @@ class _StopBeforeFirstStep(Hook):
         if self._checkpoint is not None:
             model = runner.model
             model = model.module if is_model_wrapper(model) else model
-            state = checkpoint.get('state_dict')
-            _check_state(model, state, self._checkpoint)
+            fitting_state(model, checkpoint, self._checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         runner.train_loop.stop_training = True
@@ -276,21 +275,6 @@ def _without_run(cfg: Config) -> Config:
     for name in _OF_ONE_RUN:
         told.pop(name, None)
     return told
-
-
-def _check_state(model: nn.Module, state: Any, path: str) -> None:
-    """Raise unless a checkpoint has all weights of a network."""
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f'{path} has no state_dict: name a checkpoint')
-    for name, tensor in model.state_dict().items():
-        saved = state.get(name)
-        if saved is None or saved.shape != tensor.shape:
-            there = 'is not' if saved is None else f'{tuple(saved.shape)}'
-            raise CheckpointError(
-                f'{path} is not of the network of the config: {name}, '
-                f'{tuple(tensor.shape)} here, {there} there; take the config '
-                'it was trained with'
-            )
 
 
 def _refuse_outcome(folder: Path) -> None:

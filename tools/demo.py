@@ -2,8 +2,8 @@
 
 import argparse
 import json
+import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -14,13 +14,11 @@ from pathlib import Path
 import epsd_mm  # noqa: F401
 
 # isort: split
-import numpy as np
 from rich.console import Console
 
 from epsd_mm.analysis import read_report
 from epsd_mm.datasets.drawn_voc import generate_voc
-from epsd_mm.deploy.pictures import of_paths
-from epsd_mm.deploy.run import load, prepare
+from epsd_mm.deploy.latency import measure
 from epsd_mm.files import write_text
 from epsd_mm.results import Log, read_result
 from epsd_mm.tables import text_table
@@ -122,32 +120,13 @@ def count(network: Network) -> dict:
 
 
 def milliseconds() -> list[float]:
-    """An image's time in each file, the median of rounds in turns.
-
-    In turns, so that other work on this machine is in the way of all alike.
-    """
-    files = [load(network.exported / 'model.onnx') for network in NETWORKS]
-    (picture,) = of_paths([str(first_test_image())])
-    inputs = []
-    for file in files:
-        prepared = prepare(picture, file)
-        size = np.array([prepared.size], np.float32)
-        inputs.append((file.on_canvas([prepared.image]), size))
-    times = [[] for _ in files]
-    for number in range(ROUNDS + 2):
-        for file, given, taken in zip(files, inputs, times, strict=True):
-            started = time.perf_counter()
-            file(*given)
-            if number >= 2:  # the first ones warm up
-                taken.append(time.perf_counter() - started)
-    return [1e3 * statistics.median(taken) for taken in times]
-
-
-def first_test_image() -> Path:
-    """A picture that no network was trained on."""
-    devkit = ROOT / 'data' / 'VOCdevkit' / 'VOC2007'
-    name = (devkit / 'ImageSets/Main/test.txt').read_text().split()[0]
-    return devkit / 'JPEGImages' / f'{name}.jpg'
+    """An image's time in each file, as tools/latency.py takes it."""
+    files = [str(network.exported / 'model.onnx') for network in NETWORKS]
+    cores = os.cpu_count() or 1
+    found = measure(
+        files, ['onnxruntime'], batches=[1], threads=cores, rounds=ROUNDS
+    )
+    return [1e3 * each.median for each in found]
 
 
 def result_table(results: dict[str, dict]) -> str:

@@ -2,10 +2,9 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 
 
 @pytest.fixture
@@ -51,30 +50,20 @@ def test_the_table_has_a_column_for_each_network(demo):
     assert ['seconds of scoring, once', '0.0', '9.5', '0.0'] in cells
 
 
-def test_files_are_timed_in_turns_and_alike(demo, monkeypatch, tmp_path):
-    calls = []
+def test_files_are_timed_as_tools_latency_times_them(demo, monkeypatch):
+    asked = {}
 
-    class File:
-        def __init__(self, name):
-            self.name = name
+    def measure(targets, runtimes, **options):
+        asked.update(options, targets=targets, runtimes=runtimes)
+        return [SimpleNamespace(median=0.012 * n) for n in (3, 2, 1)]
 
-        def on_canvas(self, images):
-            return np.stack(images)
-
-        def __call__(self, image, size):
-            calls.append((self.name, image.shape))
-
-    class Prepared:
-        image, size = np.zeros((3, 8, 8), np.float32), (8, 8)
-
-    picture = tmp_path / 'picture.png'
-    Image.new('RGB', (8, 8)).save(picture)
-    monkeypatch.setattr(demo, 'load', lambda path: File(path.parts[-3]))
-    monkeypatch.setattr(demo, 'prepare', lambda picture, file: Prepared)
-    monkeypatch.setattr(demo, 'first_test_image', lambda: picture)
-    assert len(demo.milliseconds()) == 3
-    names = [network.folder.name for network in demo.NETWORKS]
-    assert [name for name, _ in calls] == names * (demo.ROUNDS + 2)
+    monkeypatch.setattr(demo, 'measure', measure)
+    assert demo.milliseconds() == pytest.approx([36, 24, 12])
+    assert asked['targets'] == [
+        str(network.exported / 'model.onnx') for network in demo.NETWORKS
+    ]
+    assert asked['runtimes'] == ['onnxruntime']
+    assert asked['batches'] == [1]
 
 
 def test_weights_and_multiply_adds_are_those_of_the_checkpoint(
