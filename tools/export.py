@@ -25,7 +25,7 @@ from common import (
     run_of,
 )
 from epsd_mm.deploy.exporting import RUNTIMES, export
-from epsd_mm.deploy.pictures import of_paths, of_test_set
+from epsd_mm.deploy.pictures import of_data_set, of_paths
 
 _COMPARED = 8
 _CALIBRATED = 128
@@ -93,7 +93,7 @@ def pictures(args: argparse.Namespace, cfg: Config) -> list[Image.Image]:
     """Real images to compare on."""
     if args.num_images < 1:
         raise ValueError(f'--num-images {args.num_images} must be at least 1')
-    found = of_paths(args.images) if args.images else of_test_set(cfg)
+    found = of_paths(args.images) if args.images else of_data_set(cfg)
     return list(islice(found, args.num_images))
 
 
@@ -111,7 +111,7 @@ def calibration(
         raise ValueError(
             f'--calibration-images {count}: the calibration set is empty'
         )
-    return list(of_test_set(cfg, 'train_dataloader', spread=count))
+    return list(of_data_set(cfg, 'train_dataloader', spread=count))
 
 
 def main() -> None:

@@ -1,15 +1,16 @@
 """Whether a file computes what the network computes."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
-from .run import Network, prepare
+from .run import Network
 
 #: Boxes of the reference with a lower score need no partner.
 LOWEST_SCORE = 0.05
@@ -20,6 +21,9 @@ SCORE_LIMIT = 1e-4
 NEAR = 0.5
 #: Below so many pixels, errors are those of single precision.
 BOX_FLOOR = 0.01
+
+#: Takes and returns what a deployable module does.
+Predict = Callable[..., Any]
 
 
 @dataclass
@@ -42,61 +46,85 @@ class Error:
         """Take in another image."""
         self.objects += other.objects
         self.unmatched += other.unmatched
-        self.score = max(self.score, other.score)
-        self.box = max(self.box, other.box)
+        self._raise(other.score, other.box)
+
+    def _raise(self, score: float, box: float) -> None:
+        # What is no number stays, which max() would lose.
+        self.score = float(np.maximum(self.score, score))
+        self.box = float(np.maximum(self.box, box))
 
 
 @dataclass
 class Comparison:
-    """A file and torch in single precision, beside double precision.
+    """A file, torch and mm in single precision, beside double precision.
+
+    What is exported is mm's network with a traceable end of ours; that this
+    end finds what mm finds is compared as well.
 
     Attributes:
+        detects: Whether boxes were compared, or else probabilities.
         images: That were compared.
         file: Error of the file.
-        torch: Error of torch, in single precision.
+        torch: Error of what was exported, in single precision.
+        mm: Difference of what mm itself predicts.
     """
 
+    detects: bool
     images: int
     file: Error
     torch: Error
+    mm: Error
 
     def faults(self) -> list[str]:
-        """In what the file is worse than single precision explains."""
+        """In what one is further off than single precision explains."""
+        own = self._faults_of(self.mm)
+        if own:
+            return [f'mm itself predicts something else: {own[0]}', *own[1:]]
+        return self._faults_of(self.file)
+
+    def _faults_of(self, error: Error) -> list[str]:
         found = []
         allowed = max(2 * self.torch.score, SCORE_LIMIT)
-        if self.file.score > allowed:
+        if not error.score <= allowed:
             found.append(
-                f'a score differs by {self.file.score:.1e} (torch: '
+                f'a score differs by {error.score:.1e} (torch: '
                 f'{self.torch.score:.1e}), and {allowed:.0e} is allowed'
             )
         allowed = max(2 * self.torch.box, BOX_FLOOR)
-        if self.file.box > allowed:
+        if not error.box <= allowed:
             found.append(
-                f'a corner differs by {self.file.box:.3g} pixels (torch: '
+                f'a corner differs by {error.box:.3g} pixels (torch: '
                 f'{self.torch.box:.3g}), and {allowed:.3g} are allowed'
             )
-        if self.file.unmatched > 2 * self.torch.unmatched:
+        if error.unmatched > 2 * self.torch.unmatched:
             found.append(
-                f'{self.file.unmatched} boxes have no partner (torch: '
+                f'{error.unmatched} boxes have no partner (torch: '
                 f'{self.torch.unmatched})'
             )
         return found
 
     def summary(self) -> str:
         """One line, in words."""
-        file, own = self.file, self.torch
-        if not file.box and not own.box and not file.unmatched:
+        file, own, mm = self.file, self.torch, self.mm
+        if not self.detects:
             return (
                 f'{self.images} images beside double precision: scores to '
                 f'{file.score:.1e} (torch in single precision: '
-                f'{own.score:.1e})'
+                f'{own.score:.1e}, mm itself: {mm.score:.1e})'
+            )
+        if not file.objects:
+            return (
+                f'{self.images} images without a box above {LOWEST_SCORE} in '
+                'double precision or in the file: no box was compared; name '
+                'images with objects by --images'
             )
         return (
             f'{self.images} images, {file.objects} boxes beside double '
             f'precision: scores to {file.score:.1e}, corners to '
             f'{file.box:.1e} pixels, {file.unmatched} without a partner '
             f'(torch in single precision: {own.score:.1e}, {own.box:.1e}, '
-            f'{own.unmatched})'
+            f'{own.unmatched}; mm itself: {mm.score:.1e}, {mm.box:.1e}, '
+            f'{mm.unmatched})'
         )
 
     def figures(self) -> dict:
@@ -105,7 +133,10 @@ class Comparison:
 
 
 def compare(
-    module: nn.Module, network: Network, pictures: Sequence[Image.Image]
+    module: nn.Module,
+    network: Network,
+    pictures: Sequence[Image.Image],
+    predict: Predict,
 ) -> Comparison:
     """Run a file, and what it was made from, on the same pictures.
 
@@ -113,28 +144,29 @@ def compare(
         module: That was exported, in single precision.
         network: The file.
         pictures: Real ones: random pixels show little.
+        predict: What mm itself finds, of the arguments of the module.
     """
     double = copy.deepcopy(module).double()
-    result = Comparison(len(pictures), Error(), Error())
+    detects = network.metadata.task == 'detection'
+    result = Comparison(detects, len(pictures), Error(), Error(), Error())
     for picture in pictures:
-        prepared = prepare(picture, network)
-        batch = network.on_canvas([prepared.image])
-        size = np.array([prepared.size], np.float32)
-        reference = _call(double, batch, size, torch.float64)
-        result.file.add(_error(reference, network(batch, size)))
-        single = _call(module, batch, size, torch.float32)
-        result.torch.add(_error(reference, single))
+        feed = network.feed_of(picture)
+        reference = _call(double, feed, torch.float64)
+        result.file.add(_error(reference, network(**feed)))
+        for call, error in ((module, result.torch), (predict, result.mm)):
+            single = _call(call, feed, torch.float32)
+            error.add(_error(reference, single))
     return result
 
 
 def _call(
-    module: nn.Module, batch: np.ndarray, size: np.ndarray, dtype: torch.dtype
+    call: Predict, feed: dict[str, np.ndarray], dtype: torch.dtype
 ) -> dict[str, np.ndarray]:
-    inputs = [torch.from_numpy(a).to(dtype) for a in (batch, size)]
+    inputs = [torch.from_numpy(value).to(dtype) for value in feed.values()]
     with torch.no_grad():
-        if not hasattr(module, 'count'):
-            return dict(probabilities=module(inputs[0]).numpy())
-        found = module(*inputs)
+        found = call(*inputs)
+    if isinstance(found, Tensor):
+        return dict(probabilities=found.numpy())
     return {name: value.numpy() for name, value in found._asdict().items()}
 
 
@@ -164,11 +196,9 @@ def _box_error(reference: tuple, found: tuple) -> Error:
                 error.unmatched += 1
                 continue
             taken.add(partner)
-            error.score = max(
-                error.score, abs(float(score - other[1][partner]))
-            )
-            error.box = max(
-                error.box, float(np.abs(box - other[0][partner]).max())
+            error._raise(
+                abs(score - other[1][partner]),
+                np.abs(box - other[0][partner]).max(),
             )
     return error
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,20 +19,22 @@ from epsd_mm.check_env import require
 from epsd_mm.config_types import type_name
 from epsd_mm.datasets.class_names import configured_classes
 from epsd_mm.early_pruning import channels_of
+from epsd_mm.engine.fitting_state import fitting_state
 from epsd_mm.engine.pretrained import without_pretrained
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.evaluation.sparsity import network_sparsity
-from epsd_mm.families.deployable import as_deployed
+from epsd_mm.families.deployable import as_deployed, as_predicted
 from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.files import write_text
 from epsd_mm.version import __version__
 
 from . import run
 from .canvas import Canvas, canvas_of
-from .equivalence import compare
+from .equivalence import Comparison, compare
 from .onnx_file import write_onnx
+from .openvino_operators import extensions
 from .quantize import check_calibration, quantize
-from .run import Metadata
+from .run import Metadata, last_line
 
 RUNTIMES = ('onnx', 'openvino')
 REPORT = 'report.json'
@@ -86,24 +89,16 @@ def export(
         )
     _refuse_foreign(folder)
     model, content = build_model(cfg, checkpoint, keep_zeros)
-    canvas = canvas_of(cfg, size, _divisor(model))
-    _refuse_operators(model)
-    module = as_deployed(model, canvas.order)
-    metadata = _metadata(cfg, model, module, content, canvas)
+    module, metadata = deployable(cfg, model, _classes(cfg, content), size)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=f'.{folder.name}.', dir=folder.parent
     ) as draft:
         new = Path(draft) / 'new'
         new.mkdir()
-        file = _write(module, metadata, new, to, dynamic)
-        comparison = compare(module, run.load(file), pictures)
-        faults = comparison.faults()
-        if faults:
-            raise ValueError(
-                f'the file does not compute what the network does: '
-                f'{"; ".join(faults)}. Nothing was written'
-            )
+        file, comparison = write_compared(
+            model, module, metadata, new, pictures, to, dynamic
+        )
         logger = MMLogger.get_current_instance()
         logger.info(comparison.summary())
         if calibration is not None:
@@ -138,6 +133,49 @@ def export(
     return metadata
 
 
+def deployable(
+    cfg: Config,
+    model: nn.Module,
+    classes: Sequence[str],
+    size: tuple[int, int] | None = None,
+) -> tuple[nn.Module, Metadata]:
+    """What is exported of a model, and what its file will say of itself.
+
+    Raises:
+        ValueError: The network, or what its config does to images, has no
+            form in a file.
+    """
+    canvas = canvas_of(cfg, size, _divisor(model))
+    module = as_deployed(model, canvas.order)
+    return module, _metadata(cfg, model, module, classes, canvas)
+
+
+def write_compared(
+    model: nn.Module,
+    module: nn.Module,
+    metadata: Metadata,
+    folder: Path,
+    pictures: Sequence[Image.Image],
+    to: str = 'onnx',
+    dynamic: bool = False,
+) -> tuple[Path, Comparison]:
+    """Write the file of a model, and compare it on pictures.
+
+    Raises:
+        ValueError: It cannot be written, or computes something else.
+    """
+    file = _write(module, metadata, folder, to, dynamic)
+    predict = partial(as_predicted, model, module)
+    comparison = compare(module, run.load(file), pictures, predict)
+    faults = comparison.faults()
+    if faults:
+        raise ValueError(
+            f'the file does not compute what the network does: '
+            f'{"; ".join(faults)}. Nothing was written'
+        )
+    return file, comparison
+
+
 def build_model(
     cfg: Config, checkpoint: str, keep_zeros: bool = False
 ) -> tuple[nn.Module, Mapping]:
@@ -155,26 +193,8 @@ def build_model(
             f'{checkpoint} --out DIR, and export DIR/config.py with '
             'DIR/init.pth; or export it as it is with --keep-zeros'
         )
-    state = content.get('state_dict', content)
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f'{checkpoint} has no state_dict')
     model = initial_model(cfg)
-    own = model.state_dict()
-    state = {k.removeprefix('module.'): v for k, v in state.items()}
-    wrong = [
-        f'{name} is of shape {tuple(state[name].shape)} there and '
-        f'{tuple(value.shape)} here'
-        if name in state
-        else f'{name} is not there'
-        for name, value in own.items()
-        if name not in state or state[name].shape != value.shape
-    ]
-    if wrong:
-        raise CheckpointError(
-            f'{checkpoint} does not fit the config: {wrong[0]}'
-            + (f', and {len(wrong) - 1} more' if len(wrong) > 1 else '')
-        )
-    model.load_state_dict({name: state[name] for name in own})
+    model.load_state_dict(fitting_state(model, content, checkpoint))
     return model, content
 
 
@@ -187,38 +207,18 @@ def initial_model(cfg: Config) -> nn.Module:
     return model.eval()
 
 
-def _refuse_operators(model: nn.Module) -> None:
-    """Name mmcv's compiled layers, which stop torch in mid-export."""
-    layers = {
-        type(layer).__name__: name
-        for name, layer in model.named_modules()
-        if _is_compiled(layer) and type(layer).__name__ != 'RoIAlign'
-    }
-    if layers:
-        kind, name = next(iter(layers.items()))
-        raise ValueError(
-            f'{type(model).__name__} cannot be exported: {name} is a {kind}, '
-            'an operator of mmcv that an exported file has no form of'
-        )
-
-
-def _is_compiled(layer: nn.Module) -> bool:
-    kinds = type(layer).__mro__
-    return any(kind.__module__.startswith('mmcv.ops') for kind in kinds)
-
-
 def _metadata(
     cfg: Config,
     model: nn.Module,
     module: nn.Module,
-    content: Mapping,
+    classes: Sequence[str],
     canvas: Canvas,
 ) -> Metadata:
     detects = hasattr(module, 'count')
     padded = module.pixels.padding_pixel()
     return Metadata(
         task='detection' if detects else 'classification',
-        classes=list(_classes(cfg, content)),
+        classes=list(classes),
         resize=canvas.resize,
         width=canvas.width,
         height=canvas.height,
@@ -280,7 +280,12 @@ def _write(
 def _as_openvino(path: Path, metadata: Metadata) -> Path:
     import openvino
 
-    network = openvino.convert_model(path)
+    try:
+        network = openvino.convert_model(path, extension=extensions())
+    except RuntimeError as error:
+        raise ValueError(
+            f'OpenVINO lacks an operator of the network: {last_line(error)}'
+        ) from error
     network.set_rt_info(metadata.to_json(), [run.KEY])
     openvino.save_model(
         network, path.with_suffix('.xml'), compress_to_fp16=False

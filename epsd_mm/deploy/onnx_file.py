@@ -1,16 +1,14 @@
 """A deployable module as an ONNX file."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .onnx_operators import OPSET, translations
+from .quiet import quiet
 from .run import KEY, Metadata
 
 #: Sides that vary are at least so many pixels long.
@@ -49,7 +47,7 @@ def write_onnx(
             shapes[0][axis] = cells if divisor == 1 else divisor * cells
     # The second image: one alone would be taken for a constant.
     example = tuple(torch.cat([value, value]) for value in inputs)
-    with _quiet():
+    with quiet('torch.onnx', 'onnxscript', 'onnx_ir'):
         program = _trace(module, example, tuple(shapes))
         written = _translate(program, *names)
     written.model.metadata_props[KEY] = metadata.to_json()
@@ -64,9 +62,17 @@ def _trace(module: nn.Module, example: tuple, shapes: tuple) -> object:
             )
     except Exception as error:  # whatever torch says of what it cannot trace
         raise ValueError(
-            f'{_model_name(module)} cannot be exported: '
-            f'{type(error).__name__}: {_first_lines(error)}'
+            f'{_model_name(module)} cannot be exported: {_cause(error)}'
         ) from error
+
+
+def _cause(error: Exception) -> str:
+    fixed = re.search(r'Constraints violated \((.*?)\)', str(error))
+    if fixed is None:
+        return f'{type(error).__name__}: {_first_lines(error)}'
+    if 'batch' in fixed[1]:
+        return 'its code is for batches of one size, which a file leaves open'
+    return 'its code is for images of one size: leave out --dynamic'
 
 
 def _translate(
@@ -96,20 +102,3 @@ def _model_name(module: nn.Module) -> str:
 def _first_lines(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ' '.join(lines[:3])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter prints of its steps."""
-    root = logging.getLogger('torch.onnx')
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        root.setLevel(level)

@@ -1,17 +1,17 @@
-"""What :mod:`epsd_mm.ops.exportable` is in ONNX, from operator set 18 on."""
+"""What :mod:`epsd_mm.ops.exportable` is in ONNX, from operator set 19 on."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-OPSET = 18
+OPSET = 19
 _INT64 = 7  # onnx.TensorProto
 
 
 def translations() -> dict[Any, Callable]:
     """For ``custom_translation_table`` of ``torch.onnx.export``."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset19 as op
 
     def one(value: int) -> Any:
         return op.Constant(value_int=value)
@@ -88,9 +88,34 @@ def translations() -> dict[Any, Callable]:
             aligned = op.ScatterND(aligned, at, found)
         return aligned
 
+    def deform_conv(
+        features: Any,
+        offset: Any,
+        mask: Any,
+        weight: Any,
+        bias: Any,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+        offset_groups: int,
+    ) -> Any:
+        inputs = [features, weight, offset]
+        if mask is not None:  # which has its place behind that of a bias
+            inputs += [bias, mask]
+        return op.DeformConv(
+            *inputs,
+            strides=stride,
+            pads=[*padding, *padding],
+            dilations=dilation,
+            group=groups,
+            offset_group=offset_groups,
+        )
+
     own = torch.ops.epsd_mm
     return {
         own.select.default: select,
         own.join.default: join,
         own.roi_align_levels.default: roi_align_levels,
+        own.deform_conv.default: deform_conv,
     }

@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
+from epsd_mm.datasets.leaves import leaf_configs
+
 from .run import open_image
 
 _ENDINGS = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'}
@@ -30,32 +32,42 @@ def of_paths(paths: Iterable[str]) -> Iterator[Image.Image]:
         yield from map(open_image, files)
 
 
-def of_test_set(
+def of_data_set(
     cfg: Config, loader: str = 'test_dataloader', spread: int | None = None
 ) -> Iterator[Image.Image]:
     """The images of a config's data set, before any transform.
 
     Args:
         cfg: Complete.
-        loader: Whose data set.
+        loader: Whose data set; of wrappers, as those that mix images or
+            repeat them, it is what is inside.
         spread: So many, evenly over all, since a set may be sorted by class;
             all of them by default.
 
     Raises:
         OSError: The data set is not in its place.
+        ValueError: The config has none.
     """
-    config = cfg[loader]['dataset'].copy()
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        dataset = DATASETS.build(config)
-    indices = range(len(dataset))
-    if spread is not None and spread < len(dataset):
-        indices = [i * len(dataset) // spread for i in range(spread)]
-    for index in indices:
+    datasets = _build(cfg, loader)
+    places = [(d, index) for d in datasets for index in range(len(d))]
+    if spread is not None and spread < len(places):
+        places = [places[i * len(places) // spread] for i in range(spread)]
+    for dataset, index in places:
         info = dataset.get_data_info(index)
         if 'img' in info:  # an array, as CIFAR's: RGB
             yield Image.fromarray(np.asarray(info['img'], np.uint8))
         else:
             yield open_image(info['img_path'])
+
+
+def _build(cfg: Config, loader: str) -> list:
+    configs = list(leaf_configs((cfg.get(loader) or {}).get('dataset')))
+    if not configs:
+        raise ValueError(
+            f'{cfg.filename} has no {loader}, of which images are needed'
+        )
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return [DATASETS.build({**leaf, 'pipeline': []}) for leaf in configs]
 
 
 def _is_image(path: Path) -> bool:

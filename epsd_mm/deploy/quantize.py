@@ -1,8 +1,6 @@
 """Post-training quantization of an exported file to int8, by NNCF."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,21 @@ from PIL import Image
 from epsd_mm.check_env import require
 
 from . import run
+from .quiet import quiet
 
 _CONVOLVE = {'Conv', 'ConvTranspose'}
 _MULTIPLY = {*_CONVOLVE, 'Gemm', 'MatMul'}
 #: Of a level that has no region in all of the calibration set the range is
-#: not known, but that of the regions of all levels is.
-_ALWAYS_FLOAT = {'RoiAlign', 'ScatterND'}
+#: not known, but that of the regions of all levels is. No runtime has a
+#: deformable convolution in int8.
+_ALWAYS_FLOAT = {'RoiAlign', 'ScatterND', 'DeformConv'}
 #: Which inputs of an operator say where and how, and are not features.
 _PLACES = dict(
     Gather={1},
     GatherND={1},
     GatherElements={1},
     RoiAlign={1, 2},
+    DeformConv={2, 4},
     ScatterND={1},
     Where={0},
     Reshape={1},
@@ -74,7 +75,7 @@ def quantize(
     if not any(node.kind in _MULTIPLY for node in nodes):
         raise ValueError(f'{file} has no layer that can be quantized')
     ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
-    with _quiet():
+    with quiet('nncf'):
         graph = nncf.quantize(
             graph,
             nncf.Dataset(feeds),
@@ -132,18 +133,6 @@ def float_nodes(nodes: Sequence[_Node]) -> set[str]:
         if node.kind not in _CONVOLVE and node.name not in features
     }
     return kept | {n.name for n in nodes if n.kind in _ALWAYS_FLOAT}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a line of NNCF for each node that stays float."""
-    logger = logging.getLogger('nncf')
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _read(file: Path) -> tuple[Any, list[_Node]]:

@@ -116,3 +116,59 @@ def roi_align_levels(
 def _(features, rois, levels, scales, height, width, sampling_ratio):
     shape = (rois.shape[0], features[0].shape[1], height, width)
     return features[0].new_empty(shape)
+
+
+@torch.library.custom_op(f'{_NAMESPACE}::deform_conv', mutates_args=())
+def deform_conv(
+    features: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    offset_groups: int,
+) -> Tensor:
+    """Deformable convolution of the first (no mask) or second version.
+
+    Args:
+        features: Of shape (N, C, H, W).
+        offset: Down and to the right of each point of the kernel, of shape
+            (N, offset_groups · 2 · points, H', W').
+        mask: By which each point is multiplied, of shape
+            (N, offset_groups · points, H', W').
+        weight: Of shape (C', C / groups, kernel height, kernel width).
+        bias: Of shape (C',); there where there is a mask, and only there.
+        stride: Along height and width, as is what follows.
+        padding: At both ends.
+        dilation: Of the kernel.
+        groups: Of channels.
+        offset_groups: Of channels, each with offsets of its own.
+
+    Returns:
+        Of shape (N, C', H', W').
+    """
+    from mmcv.ops import modulated_deform_conv2d
+
+    if mask is None:
+        mask = torch.ones_like(offset[:, ::2])
+    return modulated_deform_conv2d(
+        features.contiguous(),
+        offset.contiguous(),
+        mask.contiguous(),
+        weight.contiguous(),
+        bias,
+        stride,
+        padding,
+        dilation,
+        groups,
+        offset_groups,
+    )
+
+
+@deform_conv.register_fake
+def _(features, offset, mask, weight, bias, *args):
+    shape = (features.shape[0], weight.shape[0], *offset.shape[2:])
+    return features.new_empty(shape)

@@ -34,6 +34,8 @@ PLAIN = {
     'FCOS': ('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', _DENSE),
     'ATSS': ('atss/atss_r50_fpn_1x_coco.py', _DENSE),
     'GFL': ('gfl/gfl_r50_fpn_1x_coco.py', _DENSE),
+    'DETR': ('detr/detr_r18_8xb2-500e_coco.py', {}),
+    'YOLOv3': ('yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py', {}),
 }
 
 
@@ -61,6 +63,11 @@ def stock_config(name, **changes):
     cfg = shipped(config)
     if name in ('RTMDet', 'YOLOX'):
         _narrow_csp(cfg, head)
+    elif name == 'DETR':
+        _narrow_queries(cfg)
+    elif name == 'YOLOv3':
+        _without_pretrained(cfg)
+        cfg.bbox_head.num_classes = 4
     else:
         _narrow(cfg, head)
     return cfg
@@ -115,6 +122,21 @@ def _narrow_csp(cfg: Config, head: dict) -> None:
         in_channels=16, feat_channels=16, num_classes=4, norm_cfg=norm
     )
     cfg.bbox_head.update(head)
+
+
+def _narrow_queries(cfg: Config) -> None:
+    _without_pretrained(cfg)
+    cfg.backbone.update(base_channels=4, stem_channels=4, frozen_stages=-1)
+    cfg.neck.update(in_channels=[32], out_channels=32)
+    cfg.num_queries = cfg.test_cfg.max_per_img = 20
+    cfg.positional_encoding.num_feats = 16
+    for part in (cfg.encoder, cfg.decoder):
+        part.num_layers = 1
+        for attention in ('self_attn_cfg', 'cross_attn_cfg'):
+            if attention in part.layer_cfg:
+                part.layer_cfg[attention].embed_dims = 32
+        part.layer_cfg.ffn_cfg.update(embed_dims=32, feedforward_channels=32)
+    cfg.bbox_head.update(embed_dims=32, num_classes=4)
 
 
 def _without_pretrained(cfg: ConfigDict) -> None:

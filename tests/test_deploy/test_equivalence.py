@@ -42,9 +42,14 @@ def network(boxes=BOXES, scores=SCORES, labels=LABELS):
     )
 
 
-def faults(**outputs):
+def comparison(predict=None, **outputs):
     picture = Image.new('RGB', (40, 40))
-    return compare(Fixed(), network(**outputs), [picture]).faults()
+    fixed = Fixed()
+    return compare(fixed, network(**outputs), [picture], predict or fixed)
+
+
+def faults(**outputs):
+    return comparison(**outputs).faults()
 
 
 def test_equal_outputs_have_no_fault():
@@ -83,6 +88,35 @@ def test_a_lost_box_and_an_invented_one_are_found():
         labels=invented, scores=np.array([[0.9, 0.4, 0.3]]), boxes=BOXES + 0
     )
     assert '1 boxes have no partner' in found[0]
+
+
+@pytest.mark.parametrize('place', ['boxes', 'scores'])
+def test_what_is_no_number_is_found(place):
+    values = dict(boxes=BOXES, scores=SCORES)
+    assert faults(**{place: values[place] * np.nan})
+
+
+def test_what_mm_itself_finds_is_compared_too():
+    def votes(image, size):  # as PAA does, once boxes are suppressed
+        found = Fixed()(image, size)
+        return found._replace(boxes=found.boxes + 0.2)
+
+    (fault,) = comparison(votes).faults()
+    assert 'mm itself predicts something else: a corner differs' in fault
+
+
+def test_nothing_to_compare_is_said():
+    class Blind(Fixed):
+        def forward(self, image, size):
+            found = super().forward(image, size)
+            return found._replace(scores=found.scores * 0.01)
+
+    picture = Image.new('RGB', (40, 40))
+    blind = Blind()
+    found = compare(blind, network(scores=SCORES * 0.01), [picture], blind)
+    assert found.faults() == []
+    assert 'no box was compared; name images' in found.summary()
+    assert '2 boxes beside double' in comparison().summary()
 
 
 def test_another_class_is_no_partner():

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from mmcv.ops import MaskedConv2d
 from mmengine.config import Config
 
 from epsd_mm.families.deployable import as_deployed
@@ -30,12 +31,15 @@ DETECTORS = {
         'FCOS',
         'ATSS',
         'GFL',
+        'FSAF',
+        'SABL',
         'VFNet',
-        'TOOD',
         'RepPoints',
         'RTMDet',
         'YOLOX',
         'Dynamic R-CNN',
+        'DCN',
+        'DETR',
     )
 }
 
@@ -135,6 +139,36 @@ def test_a_head_that_cannot_be_exported_is_named():
     model, _ = detector('Faster R-CNN')
     model.roi_head.__class__ = type('GridRoIHead', (type(model.roi_head),), {})
     with pytest.raises(ValueError, match='GridRoIHead cannot be exported'):
+        as_deployed(model)
+
+
+@pytest.mark.parametrize(
+    ('name', 'reason'),
+    [
+        ('PAA', 'PAAHead cannot be exported: boxes vote'),
+        ('TOOD', 'TOODHead cannot be exported: it repeats its anchors'),
+    ],
+)
+def test_what_a_file_would_do_otherwise_is_refused_with_the_reason(
+    name, reason
+):
+    with pytest.raises(ValueError, match=reason):
+        as_deployed(stock(name).eval())
+
+
+def test_an_end_of_its_own_that_nobody_knows_is_refused():
+    model, _ = detector('RetinaNet')
+    kind = type(model.bbox_head)
+    own = dict(_bbox_post_process=lambda *args, **kwargs: None)
+    model.bbox_head.__class__ = type('VotingHead', (kind,), own)
+    with pytest.raises(ValueError, match='VotingHead cannot .* is its own'):
+        as_deployed(model)
+
+
+def test_an_operator_that_a_file_lacks_is_named():
+    model, _ = detector('RetinaNet')
+    model.neck.extra = MaskedConv2d(8, 8, 3)
+    with pytest.raises(ValueError, match='neck.extra is a MaskedConv2d, an'):
         as_deployed(model)
 
 

@@ -10,11 +10,11 @@ from mmengine.registry import MODELS, DefaultScope
 
 from epsd_mm.deploy import exporting
 from epsd_mm.deploy import run as runtime
+from epsd_mm.deploy.pictures import of_data_set
 from epsd_mm.families.deployable import as_deployed
 
 from ..helpers.runners import CLASSES, tiny_detector_cfg
 from ..helpers.scores import in_order, spread
-from ..helpers.stock import stock
 
 
 @pytest.fixture(scope='module')
@@ -135,12 +135,6 @@ def test_a_file_that_computes_something_else_is_not_written(
     assert [path.name for path in tmp_path.iterdir()] == ['other.pth']
 
 
-def test_layers_without_a_form_in_a_file_are_named():
-    model = stock('VFNet').eval()
-    with pytest.raises(ValueError, match='vfnet_.*is a DeformConv2d,'):
-        exporting._refuse_operators(model)
-
-
 def refused(run, *args):
     with pytest.raises(SystemExit) as error:
         run('export', *args)
@@ -167,13 +161,14 @@ def test_bad_input_is_told_in_a_sentence(trained, run, tmp_path, drawn):
     content['state_dict'][name] = torch.zeros(7, 3, 7, 7)
     torch.save(content, tmp_path / 'other.pth')
     told = refused(run, config, tmp_path / 'other.pth', *out)
-    assert f'does not fit the config: {name} is of shape (7, 3, 7, 7)' in told
+    assert f'network of the config: {name}, ' in told
+    assert '(7, 3, 7, 7) there' in told
     assert not (tmp_path / 'new').exists()
     assert Config.fromfile(config).test_dataloader  # as the fixture has it
 
 
 def test_quantize_writes_int8_by_images_of_the_training_data(
-    trained, run, at_once, tmp_path
+    trained, run, at_once, tmp_path, capsys
 ):
     config, checkpoint, _ = trained
     few = ('--quantize', '--calibration-images', 3)
@@ -183,6 +178,7 @@ def test_quantize_writes_int8_by_images_of_the_training_data(
     report = json.loads((tmp_path / 'int8' / 'report.json').read_text())
     assert report['metadata']['precision'] == 'int8'
     assert report['calibrated_by'] == 3
+    assert '━' not in capsys.readouterr().out  # of a bar of NNCF's
 
 
 def test_calibration_is_spread_over_a_set_that_may_be_sorted(
@@ -203,6 +199,27 @@ def test_calibration_is_spread_over_a_set_that_may_be_sorted(
     for picture, index in zip(found, (0, 2, 5), strict=True):
         path = folder / 'JPEGImages' / f'{names[index]}.jpg'
         assert picture == runtime.open_image(path)
+
+
+def test_what_mixes_images_is_calibrated_by_those_inside(trained):
+    cfg = Config.fromfile(trained[0])
+    cfg.default_scope = 'mmdet'
+    plain = cfg.train_dataloader.dataset
+    mixed = dict(type='MultiImageMixDataset', dataset=plain, pipeline=[])
+    twice = dict(type='RepeatDataset', times=2, dataset=mixed)
+    found = {}
+    for name, dataset in dict(plain=plain, twice=twice).items():
+        cfg.train_dataloader.dataset = dataset
+        found[name] = list(of_data_set(cfg, 'train_dataloader', spread=3))
+    assert found['plain'] == found['twice'] and len(found['twice']) == 3
+
+
+def test_a_config_without_images_to_compare_on_is_told(trained, run, tmp_path):
+    cfg = Config.fromfile(trained[0])
+    cfg.pop('test_dataloader')
+    cfg.dump(tmp_path / 'config.py')
+    told = refused(run, tmp_path / 'config.py', trained[1], '--out', 'x')
+    assert 'has no test_dataloader, of which images are needed' in told
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """mm models as plain modules from pixels to final boxes or probabilities."""
 
+from .as_predicted import as_predicted
 from .whole_model import as_deployed
 
-__all__ = ['as_deployed']
+__all__ = ['as_deployed', 'as_predicted']

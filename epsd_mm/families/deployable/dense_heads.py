@@ -10,6 +10,8 @@ from epsd_mm.families.kinds import class_names
 from .candidates import Candidates, drop_small
 from .per_image import for_each_image, with_globals
 
+_Canvas = tuple[int, int]
+
 
 class DenseHead:
     """A head that ends with candidates, in place of suppressed boxes.
@@ -22,11 +24,7 @@ class DenseHead:
     """
 
     def __init__(self, head: nn.Module) -> None:
-        if not hasattr(head, 'predict_by_feat'):
-            raise ValueError(
-                f'{type(head).__name__} has no predict_by_feat: it cannot be '
-                'exported'
-            )
+        _refuse(head)
         self._head = head
         kinds = class_names(head)
         self._own = next((_OWN[k] for k in _OWN if k in kinds), None)
@@ -37,13 +35,14 @@ class DenseHead:
             )
 
     def __call__(
-        self, features: Any, sizes: Tensor, test_cfg: Any
+        self, features: Any, sizes: Tensor, canvas: _Canvas, test_cfg: Any
     ) -> Candidates:
         """Candidates of all images.
 
         Args:
             features: Of the neck.
             sizes: Height and width of each image, of shape (N, 2).
+            canvas: Height and width of all, padding included.
             test_cfg: Of the head.
         """
         head = self._head
@@ -52,16 +51,47 @@ class DenseHead:
             return self._own(head, outputs, sizes, test_cfg)
 
         def of_image(outputs: Any, size: Tensor) -> tuple:
-            meta = dict(img_shape=(size[0], size[1]))
+            meta = dict(img_shape=(size[0], size[1]), pad_shape=canvas)
             (found,) = head.predict_by_feat(
                 *_alone(outputs),
                 batch_img_metas=[meta],
                 cfg=test_cfg,
                 rescale=False,
             )
+            if not isinstance(found, Candidates):
+                raise ValueError(
+                    f'{type(head).__name__} ends without the suppression '
+                    'that dense heads of mmdet share'
+                )
             return tuple(found)
 
         return Candidates(*for_each_image(of_image, list(outputs), sizes))
+
+
+def _refuse(head: nn.Module) -> None:
+    """Name what would be exported as something else, or not at all."""
+    name = type(head).__name__
+    if not hasattr(head, 'predict_by_feat'):
+        raise ValueError(
+            f'{name} has no predict_by_feat: it cannot be exported'
+        )
+    for kind in type(head).__mro__:
+        if kind.__name__ in _REFUSED:
+            why = _REFUSED[kind.__name__]
+            raise ValueError(f'{name} cannot be exported: {why}')
+        if kind.__name__ in _OWN:
+            return
+        if '_bbox_post_process' in vars(kind):
+            if kind.__name__ == 'BaseDenseHead':
+                return
+            raise ValueError(
+                f'{name} cannot be exported: what it does to boxes once they '
+                'are decoded is its own'
+            )
+    raise ValueError(
+        f'{name} cannot be exported: its boxes end in no suppression of '
+        'mmdet that could become that of a file'
+    )
 
 
 def _alone(outputs: Any) -> Any:
@@ -184,4 +214,49 @@ def _of_yolox(
     return Candidates(boxes, drop_small(boxes, scores, test_cfg), labels)
 
 
-_OWN = {'RPNHead': _of_proposals, 'YOLOXHead': _of_yolox}
+def _of_yolov3(
+    head: nn.Module, outputs: Any, sizes: Tensor, test_cfg: Any
+) -> Candidates:
+    """The best classes of anchors that are likely to be of an object."""
+    (levels,) = outputs
+    anchors = head.prior_generator.grid_priors(
+        [level.shape[2:] for level in levels],
+        dtype=levels[0].dtype,
+        device=levels[0].device,
+    )
+    decoded = []
+    for level, priors, stride in zip(
+        levels, anchors, head.featmap_strides, strict=True
+    ):
+        values = level.permute(0, 2, 3, 1)
+        values = values.reshape(values.shape[0], -1, head.num_attrib)
+        place = torch.cat([values[..., :2].sigmoid(), values[..., 2:4]], 2)
+        boxes = head.bbox_coder.decode(priors, place, stride)
+        decoded.append(torch.cat([boxes, values[..., 4:].sigmoid()], 2))
+    boxes, likely, scores = torch.cat(decoded, 1).split(
+        [4, 1, head.num_classes], dim=2
+    )
+    scores = torch.where(likely >= test_cfg.get('conf_thr', -1), scores, -1.0)
+    best, at = _top(scores.flatten(1), test_cfg.get('nms_pre', -1))
+    where = torch.div(at, head.num_classes, rounding_mode='floor')[..., None]
+    likely = likely.gather(1, where)[..., 0]
+    kept = best > test_cfg.get('score_thr', 0)
+    best = torch.where(kept, best * likely, -1.0)
+    boxes = boxes.gather(1, where.expand(-1, -1, 4))
+    scores = drop_small(boxes, best, test_cfg)
+    return Candidates(boxes, scores, at % head.num_classes)
+
+
+_OWN = {
+    'RPNHead': _of_proposals,
+    'YOLOXHead': _of_yolox,
+    'YOLOV3Head': _of_yolov3,
+}
+_REFUSED = {
+    'PAAHead': 'boxes vote on each other after suppression (score voting)',
+    'YOLACTHead': 'it suppresses boxes by Fast NMS, which ONNX lacks',
+    'TOODHead': 'it repeats its anchors for each image of a batch, whose '
+    'size a file leaves open',
+    'CenterNetHead': 'it moves boxes by the border that its test pipeline '
+    'pads images with, of which a file knows nothing',
+}

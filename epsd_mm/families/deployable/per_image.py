@@ -1,6 +1,7 @@
 """mm's code for one image, run for a batch in one traceable piece."""
 
 from collections.abc import Callable, Mapping
+from inspect import unwrap
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -44,6 +45,9 @@ class _Traceable(TorchFunctionMode):
                 limited = _clamp(value, low, high)
                 in_place = func is Tensor.clamp_
                 return value.copy_(limited) if in_place else limited
+        if func is Tensor.new_tensor and isinstance(args[1], (list, tuple)):
+            if any(isinstance(each, Tensor) for each in args[1]):
+                return torch.stack([torch.as_tensor(e) for e in args[1]])
         if func is linear and args[1].dim() == 1:
             # The exporter loses the name of a vector that is transposed.
             return args[0] @ args[1]
@@ -74,7 +78,7 @@ def with_globals(owner: Any, method: str, **names: Any) -> None:
     The class and its module stay as they are. Names that its module does
     not have are left out.
     """
-    function = getattr(owner, method).__func__
+    function = _function(owner, method)
     known = function.__globals__
     copied = FunctionType(
         function.__code__,
@@ -85,3 +89,15 @@ def with_globals(owner: Any, method: str, **names: Any) -> None:
     )
     copied.__kwdefaults__ = function.__kwdefaults__
     owner.__dict__[method] = MethodType(copied, owner)
+
+
+def global_names(owner: Any, method: str) -> Mapping[str, Any]:
+    """What a method of an object sees as global; nothing without one."""
+    if not hasattr(getattr(owner, method, None), '__func__'):
+        return {}
+    return _function(owner, method).__globals__
+
+
+def _function(owner: Any, method: str) -> FunctionType:
+    """Without decorators, as those of mmcv that rename old arguments."""
+    return unwrap(getattr(owner, method).__func__)

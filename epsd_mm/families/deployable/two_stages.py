@@ -50,9 +50,14 @@ class TwoStages:
         )
 
     def __call__(
-        self, features: Any, sizes: Tensor, test_cfg: Any
+        self,
+        features: Any,
+        sizes: Tensor,
+        canvas: tuple[int, int],
+        test_cfg: Any,
     ) -> Candidates:
-        proposals, there = self._propose(features, sizes)
+        """Candidates of all images, see :class:`DenseHead`."""
+        proposals, there = self._propose(features, sizes, canvas)
         images, count, _ = proposals.shape
         number = torch.arange(images, device=proposals.device)
         number = number[:, None, None].expand(-1, count, 1).to(proposals)
@@ -84,9 +89,11 @@ class TwoStages:
         taken = there.repeat_interleave(classes, dim=1)
         return Candidates(boxes, torch.where(taken, scores, -1.0), labels)
 
-    def _propose(self, features: Any, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def _propose(
+        self, features: Any, sizes: Tensor, canvas: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         cfg = self._rpn_cfg
-        candidates = self._proposals(features, sizes, cfg)
+        candidates = self._proposals(features, sizes, canvas, cfg)
         selected = suppress(candidates, cfg.nms, cfg.max_per_img)
         return selected.boxes, selected.labels >= 0
 

@@ -9,7 +9,9 @@ from epsd_mm.families.kinds import class_names
 
 from .candidates import UNLIMITED, Selected, iou_threshold, suppress
 from .dense_heads import DenseHead
+from .operators import make_exportable, refuse_operators
 from .pixels import Normalise
+from .queries import Queries
 from .two_stages import TwoStages
 
 
@@ -34,7 +36,9 @@ def as_deployed(model: nn.Module, order: str = 'bgr') -> nn.Module:
             f'{type(model).__name__} is in training mode: call eval() before '
             'it is exported'
         )
+    refuse_operators(model)
     model = copy.deepcopy(model).requires_grad_(False)
+    make_exportable(model)
     if hasattr(model, 'roi_head') or hasattr(model, 'bbox_head'):
         return DeployedDetector(model, order).eval()
     if hasattr(model, 'head') and hasattr(model, 'backbone'):
@@ -72,6 +76,12 @@ class DeployedDetector(nn.Module):
         super().__init__()
         self.pixels = Normalise(model.data_preprocessor, order)
         self.model = model
+        self._queries = self._candidates = None
+        if hasattr(model, 'query_embedding') or hasattr(model, 'decoder'):
+            self._queries = Queries(model)
+            self.score_threshold = 0.0
+            self.count = self._queries.count
+            return
         if hasattr(model, 'roi_head'):
             self._candidates: Any = TwoStages(model)
             self._test_cfg = model.test_cfg.rcnn
@@ -86,5 +96,8 @@ class DeployedDetector(nn.Module):
 
     def forward(self, image: Tensor, size: Tensor) -> Selected:
         features = self.model.extract_feat(self.pixels(image))
-        candidates = self._candidates(features, size.to(image), self._test_cfg)
+        size, canvas = size.to(image), image.shape[2:]
+        if self._queries is not None:
+            return self._queries(features, size, canvas)
+        candidates = self._candidates(features, size, canvas, self._test_cfg)
         return suppress(candidates, self.nms, self.count)

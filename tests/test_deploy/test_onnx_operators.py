@@ -1,0 +1,61 @@
+"""Operators of ours in a file: beside mmcv's, in both runtimes."""
+
+import numpy as np
+import pytest
+import torch
+from mmcv.ops import DeformConv2dPack, ModulatedDeformConv2dPack
+from torch import nn
+
+from epsd_mm.deploy import run
+from epsd_mm.deploy.exporting import _as_openvino
+from epsd_mm.deploy.onnx_file import write_onnx
+from epsd_mm.deploy.run import Resize
+from epsd_mm.families.deployable.operators import make_exportable
+from tests.helpers.exported import metadata_of
+
+
+class Deformable(nn.Module):
+    """Both versions, with groups of channels and of offsets."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = DeformConv2dPack(
+            3, 8, 3, stride=2, padding=1, deform_groups=1
+        )
+        self.second = ModulatedDeformConv2dPack(
+            8, 6, 3, padding=2, dilation=2, groups=2, deform_groups=4
+        )
+        self.third = ModulatedDeformConv2dPack(6, 2, 1, bias=False)
+        for layer in (self.first, self.second, self.third):
+            nn.init.normal_(layer.conv_offset.weight, std=0.2)
+            nn.init.normal_(layer.conv_offset.bias)
+
+    def forward(self, image):
+        seen = self.third(self.second(self.first(image / 100)).relu())
+        return seen.mean((2, 3))
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    file = tmp_path_factory.mktemp('operators') / 'model.onnx'
+    module = Deformable().eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    image = 100 * torch.randn(3, 3, 48, 64, generator=generator)
+    expected = module(image)  # by mmcv
+    make_exportable(module)
+    torch.testing.assert_close(module(image), expected)
+    metadata = metadata_of('classification', resize=Resize('stretch'))
+    names = (['image'], ['probabilities'])
+    write_onnx(module, [image[:1]], names, metadata, file)
+    return file, metadata, image.numpy(), expected.numpy()
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_deformable_convolutions_are_those_of_mmcv(written, runtime):
+    file, metadata, image, expected = written
+    if runtime == 'openvino':
+        file = _as_openvino(file, metadata)
+    found = run.load(file)(image)['probabilities']
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    assert expected.std() > 1e-3
