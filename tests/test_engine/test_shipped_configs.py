@@ -163,7 +163,8 @@ def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
     assert masks.kept == round(0.1 * masks.total)
     report = json.loads((tmp_path / 'epsd' / 'report.json').read_text())
     assert np.isfinite(report['steps'][0]['losses']).all()
-    assert report['terms'][-1]['sd'] != 0
+    # A picture may have nothing but difficult objects.
+    assert any(term['sd'] for term in report['terms'])
 
 
 @pytest.fixture(scope='module')
