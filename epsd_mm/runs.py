@@ -4,7 +4,8 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ _HARMLESS = (
     'experiment_name',
 )
 _HARMLESS_HOOKS = ('timer', 'logger', 'checkpoint', 'visualization')
+#: Parts of a run that may stand in its config already.
+PARTS = ('criterion', 'sd_loss', 'score_weights')
 # What decides masks, and nothing else.
 _OF_MASKS = ('criterion', 'score_weights', 'sparsity')
 
@@ -124,8 +127,35 @@ class Run:
             borrow_masks(cfg, lender, decisive(lender), self.shuffled)
         return cfg
 
+    def unneeded(self, base: Config | None = None) -> dict[str, Any]:
+        """Parts and options without which the config is the same, by name.
+
+        Args:
+            base: As of :meth:`resolve`.
+        """
+        base = base or Config.fromfile(self.config)
+        content = self.resolve(base).to_dict()
+        found = {}
+        for name, value, without in self._without_each():
+            # An option that something else stands on has an effect.
+            with suppress(KeyError, TypeError, ValueError):
+                if without.resolve(base).to_dict() == content:
+                    found[name] = value
+        return found
+
+    def _without_each(self) -> Iterator[tuple[str, Any, 'Run']]:
+        for name in PARTS:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value, replace(self, **{name: None})
+        for name, value in self.options.items():
+            others = {k: v for k, v in self.options.items() if k != name}
+            yield name, value, replace(self, options=others)
+
     def check_effects(self, base: Config | None = None) -> None:
         """Refuse a loss and options without which the config is the same.
+
+        Options may say again what the config has.
 
         Args:
             base: As of :meth:`resolve`.
@@ -135,22 +165,15 @@ class Run:
         """
         base = base or Config.fromfile(self.config)
         cfg = self.resolve(base)
-        if self.sd_loss is not None:
-            without = replace(self, sd_loss=None).resolve(base)
-            if without.to_dict() == cfg.to_dict():
+        for name, value in self.unneeded(base).items():
+            if name in PARTS:
                 raise ValueError(
-                    f'sd_loss={self.sd_loss!r} changes nothing of this run: '
-                    'leave it out'
+                    f'{name}={value!r} changes nothing of this run: leave it '
+                    'out'
                 )
-        for name, asked in self.options.items():
-            found = setting(cfg, name)
-            if found == asked:
-                continue
-            others = {k: v for k, v in self.options.items() if k != name}
-            without = replace(self, options=others).resolve(base)
-            if found == setting(without, name):
+            if setting(cfg, name) != value:
                 raise ValueError(
-                    f'the option {name}={asked} has no effect beside '
+                    f'the option {name}={value} has no effect beside '
                     f'variant={self.variant!r}: leave it out'
                 )
 
