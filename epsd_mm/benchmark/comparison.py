@@ -95,11 +95,13 @@ class Comparison:
             if cell.key in entries and entries[cell.key].state == 'finished'
         ]
         _refuse_mixtures(entry for _, entry in self.finished)
+        self._planned = _by_arm((cell, None) for cell in suite.cells)
+        self._finished = _by_arm(self.finished)
 
     @property
     def arms(self) -> list[Arm]:
         """All that the suite compares, finished or not, in its order."""
-        return list(dict.fromkeys(map(_arm, self.suite.cells)))
+        return list(self._planned)
 
     def arms_of(self, setup: str) -> list[Arm]:
         """Those of a set-up."""
@@ -107,12 +109,12 @@ class Comparison:
 
     def cells(self, arm: Arm) -> list[Cell]:
         """The finished cells of an arm."""
-        return [cell for cell, _ in self.finished if _arm(cell) == arm]
+        return [cell for cell, _ in self._finished.get(arm, ())]
 
     def config(self, arm: Arm) -> Config:
         """The resolved config of an arm, but for its seed."""
         if arm not in self._configs:
-            cell = next(c for c in self.suite.cells if _arm(c) == arm)
+            cell, _ = self._planned[arm][0]
             self._configs[arm] = cell.run.resolve(cell.setup.base)
         return self._configs[arm]
 
@@ -134,17 +136,16 @@ class Comparison:
         """
         return {
             cell.seed: entry.metrics[metric][0]
-            for cell, entry in self.finished
-            if _arm(cell) == arm and _has_number(entry, metric)
+            for cell, entry in self._finished.get(arm, ())
+            if _has_number(entry, metric)
         }
 
     def lost(self, arm: Arm, metric: str) -> list[str]:
         """Cells of an arm that failed, or ended without a finite number."""
         return [
             entry.name
-            for cell in self.suite.cells
-            if _arm(cell) == arm
-            and (entry := self.entries.get(cell.key)) is not None
+            for cell, _ in self._planned.get(arm, ())
+            if (entry := self.entries.get(cell.key)) is not None
             and (
                 entry.state == 'failed'
                 or entry.state == 'finished'
@@ -297,6 +298,15 @@ def _has_number(entry: Entry, metric: str) -> bool:
 
 def _arm(cell: Cell) -> Arm:
     return Arm(cell.setup.name, cell.method.name, cell.sparsity)
+
+
+def _by_arm(
+    cells: Iterable[tuple[Cell, Entry | None]],
+) -> dict[Arm, list[tuple[Cell, Entry | None]]]:
+    found: dict[Arm, list] = {}
+    for cell, entry in cells:
+        found.setdefault(_arm(cell), []).append((cell, entry))
+    return found
 
 
 def _refuse_mixtures(entries: Iterable[Entry]) -> None:

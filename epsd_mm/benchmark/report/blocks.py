@@ -34,7 +34,18 @@ class Figure:
     caption: str
 
 
-Block = Table | Figure
+@dataclass(frozen=True)
+class Note:
+    """A paragraph that belongs below what it explains.
+
+    Attributes:
+        text: In plain words.
+    """
+
+    text: str
+
+
+Block = Table | Figure | Note
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Section:
     Attributes:
         title: Its heading.
         text: Paragraphs.
-        blocks: Tables and figures, in order.
+        blocks: Tables, figures and notes, in order.
     """
 
     title: str

@@ -10,7 +10,7 @@ from epsd_mm.tables import markdown_table
 
 from ..comparison import Comparison
 from ..folders import Folders
-from .blocks import Figure, Section, Table
+from .blocks import Block, Figure, Note, Section, Table
 from .from_folders import folder_sections
 from .sections import sections
 
@@ -57,6 +57,13 @@ figure { margin: .8rem 0; }
 figure svg { background: #fff; color: #222; width: 100%; max-width: 46rem;
   min-width: 32rem; height: auto; }
 figcaption { font-size: .85rem; color: var(--soft); max-width: 46rem; }
+.note { font-size: .88rem; color: var(--soft); }
+@media (max-width: 40rem) { table.prose thead { display: none; }
+  table.prose tr { display: block; padding: .4rem 0;
+    border-bottom: 1px solid var(--line); }
+  table.prose td { display: block; border: 0; padding: .1rem .2rem; }
+  table.prose td.number { text-align: left; }
+  table.prose td:empty { display: none; } }
 summary { cursor: pointer; color: var(--link); }
 nav { font-size: .88rem; line-height: 1.8; }
 nav a { margin-right: .9rem; }
@@ -147,7 +154,9 @@ def _html_section(index: int, part: Section) -> str:
     )
 
 
-def _html_block(block: Table | Figure) -> str:
+def _html_block(block: Block) -> str:
+    if isinstance(block, Note):
+        return f'<p class="note">{html.escape(block.text)}</p>'
     if isinstance(block, Figure):
         caption = html.escape(block.caption)
         return (
@@ -158,8 +167,11 @@ def _html_block(block: Table | Figure) -> str:
     rows = ''.join(
         f'<tr>{"".join(map(_html_cell, row))}</tr>' for row in block.rows
     )
+    # Sentences in columns are read one below the other on a narrow screen.
+    prose = any(len(text) > _LONG for row in block.rows for text in row[1:])
+    kind = ' class="prose"' if prose else ''
     table = (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead>'
         f'<tbody>{rows}</tbody></table></div>'
     )
     if block.folded:
@@ -195,7 +207,10 @@ def _markdown(
     return '\n'.join(lines)
 
 
-def _markdown_block(block: Table | Figure) -> Iterable[str]:
+def _markdown_block(block: Block) -> Iterable[str]:
+    if isinstance(block, Note):
+        yield block.text
+        return
     if isinstance(block, Figure):
         yield f'![{block.caption}]({_file_of(block)})'
         return

@@ -31,10 +31,11 @@ _FEW_ROWS = 12
 def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
     """The parts of a report but for masks and first steps."""
     yield in_short(comparison)
-    yield one_by_one(comparison, folders)
     for setup in comparison.suite.setups:
         yield _results(comparison, setup)
         yield _differences(comparison, setup)
+    yield one_by_one(comparison, folders)
+    for setup in comparison.suite.setups:
         yield expenses(comparison, setup)
         smaller = trade_offs(comparison, setup)
         if smaller is not None:

@@ -7,9 +7,9 @@ from epsd_mm.engine.variants import VARIANTS
 from ..comparison import Comparison, Verdict
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS
-from .blocks import Block, Section, Table
+from .blocks import Block, Note, Section, Table
 from .claims import CLAIMS
-from .evidence import Evidence, Finding, by_weight, overall
+from .evidence import NOT_TESTED, Evidence, Finding, by_weight, overall
 from .text import interval, pairs
 
 # So many findings are beside a claim; all of them are in the table below.
@@ -29,22 +29,27 @@ def in_short(comparison: Comparison) -> Section:
         for setup in comparison.suite.setups
         for line in _regime(comparison, setup)
     ]
-    text.append(
-        f'{_named(comparison.finished_before)} They are tested once, by an '
-        'exact sign-flip test over paired seeds; p is two-sided and adjusted '
-        'for the number of claims (Holm). A verdict is that of the test, '
-        'whatever the interval beside it. Nothing else in this report was '
-        'tested.'
-        if rows
-        else 'This suite claims nothing: all below are descriptions.'
-    )
-    headings = ('claim', 'verdict', 'difference, 95 % interval', 'why')
+    blocks: list[Block] = []
+    if rows:
+        headings = ('claim', 'verdict', 'difference, 95 % interval', 'why')
+        blocks += [
+            Table(headings, rows),
+            Note(
+                f'{_named(comparison.finished_before)} They are tested once, '
+                'by an exact sign-flip test over paired seeds; p is '
+                'two-sided and adjusted for the number of claims (Holm). A '
+                'verdict is that of the test, whatever the interval beside '
+                'it. Nothing else in this report was tested.'
+            ),
+        ]
+    else:
+        text.append('This suite claims nothing: all below are descriptions.')
     if differing := comparison.differing():
         shown = '; '.join(f'{n} {", ".join(v)}' for n, v in differing.items())
-        text.append(f'Mind that cells did not all run with the same: {shown}.')
-    blocks: list[Block] = [Table(headings, rows)] if rows else []
-    blocks.append(_methods(comparison))
-    return Section('In short', text, blocks)
+        blocks.append(
+            Note(f'Mind that cells did not all run with the same: {shown}.')
+        )
+    return Section('In short', text, [*blocks, _methods(comparison)])
 
 
 def _named(finished_before: int | None) -> str:
@@ -133,17 +138,17 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
 def one_by_one(comparison: Comparison, folders: Folders) -> Section:
     """What the cells say of each claim of the catalogue."""
     evidence = Evidence(comparison, folders)
-    rows, details = [], []
+    rows, details, missing = [], [], []
     for claim in CLAIMS:
+        title = f'{claim.name}. {claim.says}'
         found = by_weight(list(claim.find(evidence)))
-        shown = [f'{each.what}: {each.figures}' for each in found[:_SHOWN]]
         if not found:
-            shown = [f'It takes {claim.needs}.']
-        elif len(found) > _SHOWN:
+            missing.append([title, f'It takes {claim.needs}.'])
+            continue
+        shown = [f'{each.what}: {each.figures}' for each in found[:_SHOWN]]
+        if len(found) > _SHOWN:
             shown.append(f'and {len(found) - _SHOWN} more below')
-        rows.append(
-            [f'{claim.name}. {claim.says}', overall(found), ';\n'.join(shown)]
-        )
+        rows.append([title, overall(found), ';\n'.join(shown)])
         details += [[claim.name, *_detail(comparison, f)] for f in found]
     text = [
         'Where a comparison is one of those above, its verdict is that of '
@@ -151,11 +156,25 @@ def one_by_one(comparison: Comparison, folders: Folders) -> Section:
         'of the paired difference, and with so many of them some intervals '
         'miss zero by chance.'
     ]
-    blocks = [Table(('claim', 'verdict', 'figures'), rows)]
-    if details:
-        headings = ('claim', 'compared', 'figures', 'verdict', 'cells')
+    blocks = []
+    if rows:
+        headings = ('compared', 'figures', 'verdict', 'cells')
+        blocks = [
+            Table(('claim', 'verdict', 'figures'), rows),
+            Table(
+                ('claim', *headings),
+                details,
+                folded='Every comparison and its cells',
+            ),
+        ]
+    if missing:
+        count = f'{len(missing)} of the {len(CLAIMS)} claims'
         blocks.append(
-            Table(headings, details, folded='Every comparison and its cells')
+            Table(
+                ('claim', 'what it takes'),
+                missing,
+                folded=f'{NOT_TESTED[0].upper()}{NOT_TESTED[1:]}: {count}',
+            )
         )
     return Section('Claims, one by one', text, blocks)
 

@@ -6,6 +6,7 @@ import pytest
 
 from epsd_mm.benchmark.comparison import Comparison
 from epsd_mm.benchmark.folders import Folders
+from epsd_mm.benchmark.report.blocks import Note
 from epsd_mm.benchmark.report.sections import sections
 from tests.helpers.suites import METRIC, compared, suite_of
 
@@ -22,6 +23,13 @@ def parts(comparison):
     return {section.title: section for section in found}
 
 
+def in_short(comparison):
+    """All that is said there, in tables or not."""
+    section = parts(comparison)['In short']
+    notes = [b.text for b in section.blocks if isinstance(b, Note)]
+    return ' '.join([*section.text, *notes])
+
+
 def regime(suite, gain, noise, seeds):
     def metrics(cell):
         own = gain + noise * (-1) ** cell.seed
@@ -33,7 +41,7 @@ def regime(suite, gain, noise, seeds):
         for cell in suite.cells
         if cell.seed in range(seeds)
     }
-    return ' '.join(parts(Comparison(suite, some))['In short'].text)
+    return in_short(Comparison(suite, some))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +75,7 @@ def test_when_claims_were_named_is_said(finished_before, said, tmp_path):
     at = dict(setup='a', first='EPSD', second='combination', sparsity=0.9)
     suite = suite_of(tmp_path, METHODS, claims=[dict(name='C', **at)])
     found = Comparison(suite, {}, finished_before)
-    assert said in ' '.join(parts(found)['In short'].text)
+    assert said in in_short(found)
 
 
 def test_without_dense_networks_nobody_knows(tmp_path):
@@ -116,14 +124,14 @@ def test_a_gain_is_what_is_better(better, tmp_path):
 def test_what_cells_did_not_all_run_with_is_said_at_the_top(tmp_path):
     suite = suite_of(tmp_path, METHODS, seeds=2)
     comparison = compared(suite, lambda cell: {METRIC: 1.0})
-    assert 'Mind that' not in ' '.join(parts(comparison)['In short'].text)
+    assert 'Mind that' not in in_short(comparison)
     entries = {
         key: replace(entry, environment=dict(recipe_version=1, torch=version))
         for (key, entry), version in zip(
             comparison.entries.items(), ['2.12'] + ['2.13'] * 99
         )
     }
-    text = ' '.join(parts(Comparison(suite, entries))['In short'].text)
+    text = in_short(Comparison(suite, entries))
     assert 'not all run with the same: torch 2.12, 2.13.' in text
 
 
@@ -136,3 +144,16 @@ def test_several_setups_have_sections_of_their_own(tmp_path):
     titles = list(parts(compared(suite, lambda cell: {METRIC: 1.0})))
     assert len(titles) == 8 and len(set(titles)) == 8
     assert {'What it costs (a)', 'What it costs (b)'} <= set(titles)
+
+
+def test_results_come_first_and_claims_without_evidence_are_folded(tmp_path):
+    suite = suite_of(tmp_path, METHODS)
+    found = parts(compared(suite, lambda cell: {METRIC: 1.0 + cell.seed}))
+    titles = list(found)
+    first = ['In short', 'accuracy/top1', 'Paired differences']
+    assert titles[:4] == [*first, 'Claims, one by one']
+    asked, _, missing = found['Claims, one by one'].blocks
+    assert [row[0][:3] for row in asked.rows] == ['C1.']
+    assert missing.folded == 'Not tested here: 13 of the 14 claims'
+    needs = {row[0].partition('.')[0]: row[1] for row in missing.rows}
+    assert needs['C13'].startswith('It takes EPSD, and a method under its')
