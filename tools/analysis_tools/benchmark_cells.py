@@ -1,7 +1,8 @@
 """What a cell of a suite costs over the same run by tools/train.py.
 
-Both run in turns, each in a process of its own from its start to its end. On
-a machine that others use, look at the processor's time.
+Both run in pairs, each in a process of its own from its start to its end, and
+the other one first in every second pair. Differences are medians over pairs.
+On a machine that others use, look at the time of the processor.
 
     python tools/analysis_tools/benchmark_cells.py SUITE --cells 0 4
 """
@@ -9,18 +10,18 @@ a machine that others use, look at the processor's time.
 import argparse  # noqa: I001  (epsd_mm repairs broken environments)
 import json
 import resource
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import epsd_mm
 
-from epsd_mm.benchmark.cell import LOG, SPEC
-from epsd_mm.benchmark.executors import Job, run_job
+from epsd_mm.benchmark.jobs import Job, run_job
 from epsd_mm.benchmark.suite import Cell, Suite
+from epsd_mm.benchmark.suite_folder import LOG, SPEC
 from epsd_mm.tables import text_table
 
 TRAIN = epsd_mm.shipped('tools') / 'train.py'
@@ -46,22 +47,30 @@ def main() -> None:
     for index in args.cells:
         with tempfile.TemporaryDirectory() as folder:
             found = measured(cells[index], Path(folder), args.repeat)
-        for kind, (train, cell) in found.items():
-            ratio = f'{100 * (cell / train - 1):+.1f} %'
-            row = [cells[index].name, kind, f'{train:.2f} s', f'{cell:.2f} s']
-            rows.append([*row, ratio])
-    headings = ['cell', 'time', 'tools/train.py', 'cell', 'difference']
-    title = f'Medians of {args.repeat}'
-    print(text_table(title, headings, rows, align='llrrr'))
+        for kind, pairs in found.items():
+            trains, as_cells = zip(*pairs)
+            rows.append(
+                [
+                    cells[index].name,
+                    kind,
+                    f'{median(trains):.2f} s',
+                    f'{median(as_cells):.2f} s',
+                    f'{median(c - t for t, c in pairs):+.2f} s',
+                    f'{100 * median(c / t - 1 for t, c in pairs):+.1f} %',
+                ]
+            )
+    headings = ['cell', 'time', 'tools/train.py', 'cell', 'more', 'a share']
+    title = f'Medians of {args.repeat} pairs'
+    print(text_table(title, headings, rows, align='llrrrr'))
 
 
 def measured(
     cell: Cell, folder: Path, repeat: int
-) -> dict[str, tuple[float, float]]:
-    """Median seconds of both, on the clock and of the processor."""
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of both in each pair, on the clock and of the processor."""
     config = folder / 'config.py'
     cell.config.dump(config)
-    times: list[tuple[tuple[float, float], ...]] = []
+    pairs: list[list[tuple[float, float]]] = []
     for number in range(repeat):
         by_tool, as_cell = folder / f'tool{number}', folder / f'cell{number}'
         for each in (by_tool, as_cell):
@@ -74,13 +83,12 @@ def measured(
             Job([sys.executable, *words], where / LOG)
             for words, where in ((train, by_tool), (run, as_cell))
         ]
-        sides = [timed(lambda job=job: run_job(job)) for job in jobs]
-        times.append(tuple(sides))
+        # What a machine does beside this grows and shrinks while it runs.
+        turn = slice(None, None, -1 if number % 2 else 1)
+        sides = [timed(lambda job=job: run_job(job)) for job in jobs[turn]]
+        pairs.append(sides[turn])
     return {
-        kind: tuple(
-            statistics.median(each[side][index] for each in times)
-            for side in (0, 1)
-        )
+        kind: [(train[index], cell[index]) for train, cell in pairs]
         for index, kind in enumerate(('clock', 'processor'))
     }
 
