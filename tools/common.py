@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from mmengine.config import Config, DictAction
 
+from endings import one_sentence
 from epsd_mm.engine.runner import complete
 from epsd_mm.engine.safe_loading import (
     CheckpointError,
@@ -66,14 +67,3 @@ def careful_loading(args: argparse.Namespace) -> Iterator[None]:
     with one_sentence(CheckpointError):
         with code_refused(unless=args.trust_checkpoint):
             yield
-
-
-@contextmanager
-def one_sentence(
-    errors: type | tuple[type, ...] = (OSError, ValueError),
-) -> Iterator[None]:
-    """End the tool on what a user can put right, without a traceback."""
-    try:
-        yield
-    except errors as error:
-        raise SystemExit(f'error: {error}') from None

@@ -36,7 +36,6 @@ from epsd_mm.engine.safe_loading import (
     load_values,
 )
 from epsd_mm.engine.saved_state import saved_masks
-from epsd_mm.files import write_text
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
 from epsd_mm.quantities import Quantity
 from epsd_mm.results import Log, read_result, scoring_of
@@ -44,11 +43,12 @@ from epsd_mm.runs import RECIPE_VERSION, Run, key_of
 from epsd_mm.training import StartError, train
 
 from .compact_cell import figures_of, made_compact, removes_channels
-from .executors import BUSY, end_with_parent
+from .jobs import BUSY, end_with_parent
 from .predictions_hook import PredictionsHook
+from .result_file import read_result_file, write_result
 from .scored_apart import LENDER, lent_masks
+from .suite_folder import RESULT, SPEC
 
-SPEC, RESULT, LOG = 'cell.json', 'result.json', 'log.txt'
 #: Seconds that a process waits for another one at the same cell.
 _PATIENCE = 60.0
 _PACKAGES = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet')
@@ -124,27 +124,6 @@ def is_done(work_dir: Path) -> bool:
     return True
 
 
-def read_result_file(work_dir: Path) -> tuple[dict, dict]:
-    """Metrics, value and unit by name, and environment of a finished cell.
-
-    Raises:
-        FileNotFoundError: It has none.
-        ValueError: The file is damaged.
-    """
-    path = work_dir / RESULT
-    try:
-        content = json.loads(path.read_text())
-        metrics = {
-            str(name): (float(value), str(unit))
-            for name, (value, unit) in content['metrics'].items()
-        }
-        return metrics, dict(content['environment'])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{path} is damaged ({type(error).__name__}: {error})'
-        ) from error
-
-
 def config_of(spec: dict[str, Any]) -> Config:
     """The config of a cell.
 
@@ -190,17 +169,6 @@ def environment() -> dict[str, Any]:
         else 'cpu',
         **{name: _version(name) for name in _PACKAGES},
     )
-
-
-def write_result(
-    work_dir: Path, result: dict[str, Quantity], environment: dict
-) -> None:
-    """Write ``result.json``, whole or not at all."""
-    content = dict(
-        metrics={name: [q.value, q.unit] for name, q in result.items()},
-        environment=environment,
-    )
-    write_text(work_dir / RESULT, json.dumps(content, indent=2))
 
 
 def peak_memory() -> int:

@@ -4,9 +4,8 @@ import json
 import shutil
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -14,21 +13,22 @@ from pathlib import Path
 
 from epsd_mm.files import write_text
 
-from .cell import LOG, RESULT, SPEC, read_result_file
 from .claimed import note_claims
-from .executors import Executor, InterruptedJobError, Job, PlaceError
-from .store import (
-    Entry,
-    Store,
-    StoreError,
-    TakenError,
-    dead_owners,
-    still_running,
-    this_process,
-)
+from .executors import Executor
+from .jobs import InterruptedJobError, Job, PlaceError
+from .listing import write_listing
+from .result_file import read_result_file, take_result
+from .store import Store, StoreError, TakenError, dead_owners, this_process
 from .suite import Cell, Suite
+from .suite_folder import (
+    ERROR,
+    LOG,
+    SPEC,
+    STORE,
+    SuiteError,
+    SuiteFolder,
+)
 
-STORE, ERROR = 'store.sqlite', 'error.txt'
 #: A cell that is killed so often while one driver runs it has failed.
 MOST_KILLS = 3
 #: Bytes that must be free where a cell begins.
@@ -38,11 +38,7 @@ _HEARTBEAT = 20.0  # seconds
 _LOOK = 1.0
 
 
-class SuiteError(RuntimeError):
-    """A suite cannot go on; says what to do. What has finished is kept."""
-
-
-class Driver:
+class Driver(SuiteFolder):
     """One process that runs cells; several may share a suite.
 
     Cells are claimed one by one as there is room, so that drivers on
@@ -54,8 +50,7 @@ class Driver:
     """
 
     def __init__(self, suite: Suite, folder: str | Path) -> None:
-        self.suite = suite
-        self.folder = Path(folder)
+        super().__init__(suite, folder)
         self.owner = this_process()
         self._running: dict[Future, Cell] = {}
         self._kills: Counter[str] = Counter()
@@ -94,6 +89,7 @@ class Driver:
             e.state for k, e in self.store.entries().items() if k in cells
         ]
         note_claims(self.suite, self.folder, states.count('finished'))
+        write_listing(self.suite, self.folder)
         if retry:
             self.store.retry(cells)
         with self._beating():
@@ -217,10 +213,6 @@ class Driver:
                 'and go on'
             )
 
-    def work_dir(self, key: str) -> Path:
-        """Where a cell runs."""
-        return self.folder / 'cells' / key
-
     @contextmanager
     def _beating(self):
         stop = threading.Event()
@@ -238,52 +230,3 @@ class Driver:
         finally:
             stop.set()
             thread.join()
-
-
-def take_result(store: Store, key: str, work_dir: Path) -> bool:
-    """Let a store know of a result that lies in a work dir, if one does."""
-    try:
-        metrics, environment = read_result_file(work_dir)
-        started = (work_dir / SPEC).stat().st_mtime
-        ended = (work_dir / RESULT).stat().st_mtime
-    except (OSError, ValueError):  # the cell itself sets a damaged one aside
-        return False
-    return store.take(key, metrics, environment, started, ended)
-
-
-def stale(suite: Suite, entries: Iterable[Entry]) -> list[Entry]:
-    """Cells of the store that the suite, as it is now, does not have."""
-    keys = {cell.key for cell in suite.cells}
-    return [entry for entry in entries if entry.key not in keys]
-
-
-def clean(driver: Driver) -> list[Entry]:
-    """Delete stale cells, results and work dirs; returns them."""
-    old = stale(driver.suite, driver.store.entries().values())
-    runs = {entry.key for entry in still_running(old)}
-    gone = [entry for entry in old if entry.key not in runs]
-    for entry in gone:
-        shutil.rmtree(driver.work_dir(entry.key), ignore_errors=True)
-    driver.store.remove(entry.key for entry in gone)
-    return gone
-
-
-def seconds_left(entries: Iterable[Entry], jobs: int) -> float | None:
-    """A guess at the time that is left, from finished cells; None if none."""
-    entries = list(entries)
-    spent = [
-        e.ended - e.started
-        for e in entries
-        if e.state == 'finished' and e.started and e.ended
-    ]
-    if not spent:
-        return None
-    mean = sum(spent) / len(spent)
-    now = time.time()
-    left = sum(mean for e in entries if e.state == 'waiting')
-    left += sum(
-        max(0.0, mean - (now - e.started))
-        for e in entries
-        if e.state == 'running'
-    )
-    return left / max(1, jobs)

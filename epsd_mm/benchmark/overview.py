@@ -3,6 +3,7 @@
 import math
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from rich.console import Group
@@ -11,22 +12,20 @@ from rich.text import Text
 
 from epsd_mm.progress import duration
 
-from .cell import LOG
-from .driver import Driver, seconds_left, stale
 from .store import Entry, still_running
-from .suite import Cell
+from .suite_folder import LOG, SuiteFolder
 
 _MARKS = dict(finished='green', running='cyan', failed='red')
 
 
-def sentence(driver: Driver, jobs: int | None = None) -> str:
+def sentence(folder: SuiteFolder, jobs: int | None = None) -> str:
     """One line for a log.
 
     Args:
-        driver: Of the suite.
+        folder: Of the suite.
         jobs: Cells at a time; by default as many as run now.
     """
-    entries = _of_suite(driver)
+    entries = _of_suite(folder)
     counts = Counter(entry.state for entry in entries)
     parts = [f'{counts["finished"]} of {len(entries)} cells finished']
     for state in ('running', 'failed', 'waiting'):
@@ -39,12 +38,12 @@ def sentence(driver: Driver, jobs: int | None = None) -> str:
     return f'{time.strftime("%H:%M:%S")} ' + ', '.join(parts)
 
 
-def failures(driver: Driver) -> list[str]:
+def failures(folder: SuiteFolder) -> list[str]:
     """Why cells have failed, and what to do about it."""
     lines = [
         f'failed: {entry.name}: {entry.error} '
-        f'({driver.work_dir(entry.key) / LOG})'
-        for entry in _of_suite(driver)
+        f'({folder.work_dir(entry.key) / LOG})'
+        for entry in _of_suite(folder)
         if entry.state == 'failed'
     ]
     if lines:
@@ -52,16 +51,16 @@ def failures(driver: Driver) -> list[str]:
     return lines
 
 
-def overview(driver: Driver, jobs: int | None = None) -> Group:
+def overview(folder: SuiteFolder, jobs: int | None = None) -> Group:
     """A table of methods by sparsity, and the cells that run or failed.
 
     Args:
-        driver: Of the suite.
+        folder: Of the suite.
         jobs: As of :func:`sentence`.
     """
-    entries = _of_suite(driver)
+    entries = _of_suite(folder)
     # As Text, since a name is neither markup nor an emoji.
-    table = Table(title=Text(driver.suite.title, 'table.title'))
+    table = Table(title=Text(folder.suite.title, 'table.title'))
     for header in ('set-up', 'method', 'sparsity', 'done', 'last result'):
         table.add_column(header, justify='right' if header == 'done' else None)
     rows: dict[tuple, list[Entry]] = {}
@@ -75,13 +74,13 @@ def overview(driver: Driver, jobs: int | None = None) -> Group:
         share = f'{len(done)}/{len(cells)}'
         row = setup, method, shown, share, _last(done)
         table.add_row(*map(Text, row))
-    lines = [Text(sentence(driver, jobs))]
+    lines = [Text(sentence(folder, jobs))]
     for entry in entries:
         if entry.state == 'running' and entry.started:
             since = duration(time.time() - entry.started)
             lines.append(Text(f'running {since}: {entry.name}', 'cyan'))
-    lines += [Text(line, 'red') for line in failures(driver)]
-    old = stale(driver.suite, driver.store.entries().values())
+    lines += [Text(line, 'red') for line in failures(folder)]
+    old = folder.stale()
     if old:
         lines.append(
             Text(
@@ -92,6 +91,27 @@ def overview(driver: Driver, jobs: int | None = None) -> Group:
         )
         lines += [Text(f'  {entry.key} {entry.name}') for entry in old]
     return Group(table, *lines)
+
+
+def seconds_left(entries: Iterable[Entry], jobs: int) -> float | None:
+    """A guess at the time that is left, from finished cells; None if none."""
+    entries = list(entries)
+    spent = [
+        e.ended - e.started
+        for e in entries
+        if e.state == 'finished' and e.started and e.ended
+    ]
+    if not spent:
+        return None
+    mean = sum(spent) / len(spent)
+    now = time.time()
+    left = sum(mean for e in entries if e.state == 'waiting')
+    left += sum(
+        max(0.0, mean - (now - e.started))
+        for e in entries
+        if e.state == 'running'
+    )
+    return left / max(1, jobs)
 
 
 def _last(cells: list[Entry]) -> str:
@@ -105,15 +125,15 @@ def _last(cells: list[Entry]) -> str:
     return f'{value:.4g} {unit if unit != "1" else ""}'.strip()
 
 
-def _of_suite(driver: Driver) -> list[Entry]:
+def _of_suite(folder: SuiteFolder) -> list[Entry]:
     """All of its cells, those too that the store does not know yet.
 
     What a killed process has left behind waits for the next one.
     """
-    entries = driver.store.entries()
+    entries = folder.store.entries()
     runs = {entry.key for entry in still_running(entries.values())}
     found = [
-        entries.get(cell.key) or _unknown(cell) for cell in driver.suite.cells
+        entries.get(cell.key) or _unknown(cell) for cell in folder.suite.cells
     ]
     return [
         replace(entry, state='waiting')
@@ -123,7 +143,7 @@ def _of_suite(driver: Driver) -> list[Entry]:
     ]
 
 
-def _unknown(cell: Cell) -> Entry:
+def _unknown(cell) -> Entry:
     return Entry(
         *(cell.key, cell.name, cell.spec(), 'waiting', None, 0),
         *(None, None, None, None, {}),

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cell import SPEC
-from .driver import ERROR, STORE, take_result
+from .result_file import take_result
 from .store import Store, StoreError, still_running, this_process
+from .suite_folder import ERROR, SPEC, STORE
 
 
 @dataclass(frozen=True)

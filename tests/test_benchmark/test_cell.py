@@ -12,14 +12,14 @@ from mmengine.config import Config
 
 from epsd_mm.benchmark import cell as module
 from epsd_mm.benchmark.cell import (
-    RESULT,
     _forget_unevaluated_end,
     _remove_earlier_checkpoints,
     is_done,
     main,
-    read_result_file,
 )
-from epsd_mm.benchmark.executors import BUSY, PARENT
+from epsd_mm.benchmark.jobs import BUSY, PARENT
+from epsd_mm.benchmark.result_file import read_result_file
+from epsd_mm.benchmark.suite_folder import RESULT
 from epsd_mm.locks import FileLock
 
 GOOD = dict(metrics={'accuracy': [61.5, '%']}, environment=dict(torch='2'))

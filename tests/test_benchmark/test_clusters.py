@@ -6,13 +6,12 @@ import time
 
 import pytest
 
-from epsd_mm.benchmark.executors import (
+from epsd_mm.benchmark.executors import RayExecutor, SlurmExecutor
+from epsd_mm.benchmark.jobs import (
     InterruptedJobError,
     Job,
     JobError,
     PlaceError,
-    RayExecutor,
-    SlurmExecutor,
 )
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,10 @@ import torch
 from mmengine.config import Config
 
 from epsd_mm.benchmark import cell as module
-from epsd_mm.benchmark.cell import SPEC, UnfairError, read_result_file, run
+from epsd_mm.benchmark.cell import UnfairError, run
 from epsd_mm.benchmark.compact_cell import figures_of, removes_channels
+from epsd_mm.benchmark.result_file import read_result_file
+from epsd_mm.benchmark.suite_folder import SPEC
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.early_pruning import WORK
 

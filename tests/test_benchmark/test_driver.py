@@ -13,24 +13,14 @@ from pathlib import Path
 import pytest
 
 import epsd_mm
-from epsd_mm.benchmark.cell import RESULT, SPEC
-from epsd_mm.benchmark.driver import (
-    MOST_KILLS,
-    Driver,
-    SuiteError,
-    clean,
-    seconds_left,
-    stale,
-)
-from epsd_mm.benchmark.executors import (
-    Executor,
-    InterruptedJobError,
-    JobError,
-    PlaceError,
-)
-from epsd_mm.benchmark.overview import overview, sentence
+from epsd_mm.benchmark.driver import MOST_KILLS, Driver
+from epsd_mm.benchmark.executors import Executor
+from epsd_mm.benchmark.jobs import InterruptedJobError, JobError, PlaceError
+from epsd_mm.benchmark.listing import LISTING, read_listing
+from epsd_mm.benchmark.overview import overview, seconds_left, sentence
 from epsd_mm.benchmark.store import StoreError
 from epsd_mm.benchmark.suite import Suite
+from epsd_mm.benchmark.suite_folder import RESULT, SPEC, SuiteError
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
 CONTENT = f"""
@@ -165,12 +155,12 @@ def test_an_interrupted_driver_leaves_its_cells_to_the_next(driver):
 def test_cells_of_an_edited_suite_are_stale_and_can_be_deleted(driver):
     driver().run(Fake(), jobs=1)
     edited = driver(CONTENT.replace('[0.9]', '[0.8]'))
-    old = stale(edited.suite, edited.store.entries().values())
+    old = edited.stale()
     assert [e.name for e in old] == [f'a/epsd/0.9/seed {i}' for i in range(3)]
     ran = Fake()
     edited.run(ran, jobs=1)
     assert ran.ran == [f'a/epsd/0.8/seed {i}' for i in range(3)]
-    assert clean(edited) == old
+    assert edited.clean() == old
     assert not edited.work_dir(old[0].key).exists()
     assert len(edited.store.entries()) == 6
 
@@ -197,6 +187,57 @@ def test_progress_counts_cells_that_were_added_since(driver):
     assert '6 of 8 cells finished, 2 waiting' in sentence(edited)
 
 
+class TestListing:
+    """What those who only look at a suite are told of it."""
+
+    @pytest.fixture
+    def made(self, driver):
+        made = driver()
+        made.run(Fake(), jobs=1)
+        return made
+
+    def test_it_has_the_cells_of_the_suite(self, made):
+        listing = read_listing(made.suite.path, made.folder)
+        assert listing.title == made.suite.title
+        ours, theirs = (
+            [(c.key, c.name, json.loads(json.dumps(c.spec()))) for c in cells]
+            for cells in (listing.cells, made.suite.cells)
+        )
+        assert ours == theirs
+
+    def test_it_is_not_that_of_an_edited_suite(self, made, driver):
+        edited = driver(CONTENT.replace('[0, 1, 2]', '[0, 1]'))
+        assert read_listing(edited.suite.path, made.folder) is None
+
+    def test_it_is_not_that_of_an_edited_config(self, driver, tmp_path):
+        config = tmp_path / 'config.py'
+        config.write_text(f'_base_ = {CONFIG!r}')
+        made = driver(CONTENT.replace(repr(CONFIG), repr(str(config))))
+        made.run(Fake(), jobs=1)
+        assert read_listing(made.suite.path, made.folder)
+        config.write_text(f'_base_ = {CONFIG!r}\ntrain_cfg.max_epochs = 3')
+        assert read_listing(made.suite.path, made.folder) is None
+
+    def test_it_is_not_that_of_another_package(self, made, monkeypatch):
+        monkeypatch.setattr('epsd_mm.benchmark.listing.__version__', '9')
+        assert read_listing(made.suite.path, made.folder) is None
+
+    def test_code_of_others_may_change_keys_unseen(self, driver, tmp_path):
+        config = tmp_path / 'config.py'
+        config.write_text(
+            f'_base_ = {CONFIG!r}\n'
+            "custom_imports = dict(imports=['epsd_mm', 'json'])"
+        )
+        made = driver(CONTENT.replace(repr(CONFIG), repr(str(config))))
+        made.run(Fake(), jobs=1)
+        assert not (made.folder / LISTING).exists()
+
+    @pytest.mark.parametrize('text', ['', '[]', '{}', '{"digest": 1}'])
+    def test_a_damaged_one_is_none(self, text, made):
+        (made.folder / LISTING).write_text(text)
+        assert read_listing(made.suite.path, made.folder) is None
+
+
 def test_what_a_killed_driver_has_left_is_not_said_to_run(driver):
     made = driver()
     made.store.add((c.key, c.name, c.spec()) for c in made.suite.cells)
@@ -210,7 +251,7 @@ def test_what_a_killed_driver_has_left_is_not_said_to_run(driver):
 
     edited = driver(CONTENT.replace('[0, 1, 2]', '[7]'))
     kept = {key for key in edited.store.entries()} - {
-        entry.key for entry in clean(edited)
+        entry.key for entry in edited.clean()
     }
     assert kept == {second}
 

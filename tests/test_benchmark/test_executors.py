@@ -1,6 +1,7 @@
 """Jobs run apart, share what there is, and end when they are told."""
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -8,14 +9,15 @@ import time
 import pytest
 
 from epsd_mm.benchmark import executors
-from epsd_mm.benchmark.executors import (
+from epsd_mm.benchmark.executors import LocalExecutor
+from epsd_mm.benchmark.jobs import (
     BUSY,
     PARENT,
     InterruptedJobError,
     Job,
     JobError,
-    LocalExecutor,
     PlaceError,
+    outcome,
     run_job,
 )
 from tests.helpers.processes import gone
@@ -186,3 +188,31 @@ def test_a_machine_without_the_files_says_so_and_makes_none(
     with pytest.raises(PlaceError, match=said):
         run_job(wrong)
     assert not (tmp_path / 'absent').exists()
+
+
+# A worker of a cluster: what it is sent, and the name of what came of it.
+WORKER = """
+import pickle, sys
+sys.modules['epsd_mm'] = None
+task, job = pickle.load(sys.stdin.buffer)
+sys.stdout.buffer.write(pickle.dumps(repr(task(job))))
+assert not {'torch', 'mmengine', 'numpy'} & sys.modules.keys()
+"""
+
+
+@pytest.mark.parametrize(
+    'code, said',
+    [('', 'None'), ("raise ValueError('lr=-1')", "JobError('ended with st")],
+)
+def test_a_worker_runs_jobs_without_this_package(code, said, tmp_path):
+    cloudpickle = pytest.importorskip('cloudpickle')
+    executors._send_whole(cloudpickle)
+    try:
+        sent = cloudpickle.dumps((outcome, job(tmp_path, code)))
+    finally:
+        cloudpickle.unregister_pickle_by_value(executors.jobs)
+    worker = subprocess.run(
+        [sys.executable, '-c', WORKER], input=sent, stdout=subprocess.PIPE
+    )
+    assert worker.returncode == 0
+    assert pickle.loads(worker.stdout).startswith(said)

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from epsd_mm.benchmark.cell import RESULT, SPEC
-from epsd_mm.benchmark.driver import ERROR, STORE
 from epsd_mm.benchmark.rebuild import rebuild
 from epsd_mm.benchmark.store import Store, StoreError
+from epsd_mm.benchmark.suite_folder import ERROR, RESULT, SPEC, STORE
 
 RESULTS = dict(metrics={'accuracy': [61.5, '%']}, environment=dict(torch='2'))
 

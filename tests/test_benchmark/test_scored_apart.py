@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from epsd_mm.benchmark.cell import SPEC, read_result_file, run
+from epsd_mm.benchmark.cell import run
+from epsd_mm.benchmark.result_file import read_result_file
 from epsd_mm.benchmark.scored_apart import LENDER
 from epsd_mm.benchmark.suite import Suite
+from epsd_mm.benchmark.suite_folder import SPEC
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.pruning import Masks
 

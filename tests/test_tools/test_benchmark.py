@@ -243,6 +243,31 @@ def test_a_damaged_store_is_named_and_rebuilt(
     assert aside.stat().st_size == 5000
 
 
+SEEN = """
+import os, runpy, sys
+tool = sys.argv.pop(1)
+sys.path.insert(0, os.path.dirname(tool))
+try:
+    runpy.run_path(tool, run_name='__main__')
+finally:
+    print('torch' in sys.modules)
+"""
+
+
+@pytest.mark.parametrize('command', ['status', 'export', '--help'])
+def test_to_look_at_a_suite_takes_no_torch(command, finished, where):
+    tool = str(ROOT / 'tools' / 'benchmark.py')
+    words = [command] if command == '--help' else [command, *where]
+    with imported_from_here():
+        said = subprocess.run(
+            [sys.executable, '-c', SEEN, tool, *words],
+            capture_output=True,
+            text=True,
+        )
+    assert said.stdout.split()[-1] == 'False', said.stdout + said.stderr
+    assert said.returncode == 0
+
+
 def test_stale_cells_are_listed_by_key_and_deleted_when_asked(
     finished, run, capsys, tmp_path
 ):

@@ -10,9 +10,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from epsd_mm.benchmark.driver import STORE
 from epsd_mm.benchmark.export import export_csv
 from epsd_mm.benchmark.store import Store
+from epsd_mm.benchmark.suite_folder import STORE
 
 TOOL = Path(__file__).parents[2] / 'benchmark.py'
 # What a run costs is another thing each time.
