@@ -67,8 +67,18 @@ class Setup:
 
     @cached_property
     def base(self) -> Config:
-        """What the config file holds."""
-        return Config.fromfile(self.config)
+        """What the config file holds.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        try:
+            return Config.fromfile(self.config)
+        except Exception as error:  # it is a program: anything may go wrong
+            raise ValueError(
+                f'{self.config} cannot be read: {type(error).__name__}: '
+                f'{error}'
+            ) from error
 
 
 @dataclass(frozen=True)

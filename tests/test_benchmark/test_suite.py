@@ -186,6 +186,13 @@ def test_a_missing_config_is_named(suite):
         Suite.load('nowhere.py')
 
 
+def test_a_config_that_cannot_be_read_is_named(suite, tmp_path):
+    (tmp_path / 'broken.py').write_text('model.depth = 3')
+    broken = suite("setups = dict(a=dict(config='broken.py', metric='x'))")
+    with pytest.raises(ValueError, match=r'broken\.py cannot be read: Name'):
+        broken.cells  # noqa: B018
+
+
 @pytest.mark.parametrize(
     'method, said',
     [
