@@ -215,8 +215,9 @@ class TestListing:
         made = driver(CONTENT.replace(repr(CONFIG), repr(str(config))))
         made.run(Fake(), jobs=1)
         assert read_listing(made.suite.path, made.folder)
-        config.write_text(f'_base_ = {CONFIG!r}\ntrain_cfg.max_epochs = 3')
-        assert read_listing(made.suite.path, made.folder) is None
+        for more in ('train_cfg = dict(max_epochs=3)', 'train_cfg.x = 3'):
+            config.write_text(f'_base_ = {CONFIG!r}\n{more}')
+            assert read_listing(made.suite.path, made.folder) is None
 
     def test_it_is_not_that_of_another_package(self, made, monkeypatch):
         monkeypatch.setattr('epsd_mm.benchmark.listing.__version__', '9')

@@ -26,6 +26,8 @@ def expenses(comparison: Comparison, setup: str) -> Section:
     images = [total_images(comparison, arm) for arm in dense]
     rows = []
     for arm in comparison.arms_of(setup):
+        if not comparison.cells(arm):
+            continue
         scoring = comparison.available(arm, 'scoring/time')
         rows.append(
             [
