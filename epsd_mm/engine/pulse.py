@@ -1,11 +1,14 @@
 """Whether a self-distillation term is large enough to matter."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from mmengine.logging import MMLogger
 from torch import Tensor
 
 from epsd_mm.distillation import SelfDistillationLoss
+
+from .settings import Settings
 
 #: Share of the task's losses that a term has to reach, once.
 ALIVE = 1e-3
@@ -68,6 +71,30 @@ class Pulse:
             'self-distillation. Look at loss_sd in the log; if it does not '
             f'grow, {remedy}'
         )
+
+
+def faint(
+    terms: Sequence[Mapping[str, float]], settings: Settings
+) -> str | None:
+    """What to say where a term hardly had a part in what was scored.
+
+    Args:
+        terms: ``task`` and ``sd`` of each step, without their weights.
+        settings: Of the scoring.
+    """
+    shares = [
+        share_of(settings.sd * step['sd'], settings.task * step['task'])
+        for step in terms
+        if 'sd' in step
+    ]
+    if not shares or not max(shares) < ALIVE:
+        return None
+    return (
+        f'{type(settings.sd_loss).__name__} came to {max(shares):.1e} of the '
+        'other losses at most while scoring: the masks may be those of the '
+        'plain loss. compare_plain=True tells, and score_weights or '
+        'loss_weight give it more weight'
+    )
 
 
 def share_of(term: float, task: float) -> float:

@@ -32,6 +32,7 @@ from epsd_mm.structure.prices import multiplications
 from .ledger_file import OWN, PLAIN, LedgerFile
 from .model_objective import ModelObjective
 from .model_units import ModelUnits
+from .pulse import faint
 from .ranks import Ranks
 from .scoring_data import scoring_batches
 from .scoring_key import scoring_key
@@ -361,6 +362,11 @@ class ScoringJob:
                 'multiple of the plain one: these are the masks of the plain '
                 'loss'
             )
+        elif said := faint(
+            [t for notes in found.draws for t in notes.get('terms', ())],
+            self.settings,
+        ):
+            self.logger.warning(said)
 
     @property
     def repeats_plain(self) -> bool:

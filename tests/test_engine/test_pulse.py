@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from mmengine.logging import MMLogger
 
 from epsd_mm.distillation import CSKDLoss, PSKDLoss
 from epsd_mm.engine import pulse
-from epsd_mm.engine.pulse import Pulse
+from epsd_mm.engine.pulse import Pulse, faint
+from epsd_mm.engine.scoring_job import score_model
+from epsd_mm.engine.settings import Settings
 from tests.helpers.detectors import lively, pictures
 from tests.helpers.models import tiny_retinanet
 from tests.helpers.taps import attached
@@ -118,3 +121,37 @@ def test_ps_kd_is_judged_by_what_it_grows_to(monkeypatch, warnings):
     torch.nn.init.normal_(model.backbone.conv1.weight)
     train(model, tap, batch, 3)
     assert not warnings
+
+
+def scored(task=1.0, sd=1.0):
+    return Settings.build(
+        sparsity=0.5,
+        criterion='SNIP',
+        sd_loss='CSKDLoss',
+        score_weights=dict(task=task, sd=sd),
+        allow_empty_layers=True,
+        seed=0,
+    )
+
+
+def test_a_term_without_a_part_in_the_scores_is_told_of():
+    steps = [dict(task=2.0, sd=1e-6), dict(task=2.0, sd=-4e-6)]
+    assert 'CSKDLoss came to 2.0e-06' in faint(steps, scored())
+    assert faint([*steps, dict(task=2.0, sd=0.01)], scored()) is None
+
+
+def test_weights_of_the_scoring_count():
+    steps = [dict(task=2.0, sd=1e-4)]
+    assert faint(steps, scored())
+    assert faint(steps, scored(sd=100.0)) is None
+    # Alone it is all there is.
+    assert faint(steps, scored(task=0.0)) is None
+    assert faint([dict(task=2.0)], scored(sd=0.0)) is None
+
+
+def test_a_retinanet_that_is_scored_says_so(warnings):
+    settings = replace(scored(), draws=1)
+    batch = pictures(tiny_retinanet, PAIRS, labels=(0, 1, 2))
+    logger = MMLogger.get_current_instance()
+    score_model(tiny_retinanet(), lambda draw: [batch], settings, logger)
+    assert any('CSKDLoss came to' in said for said in warnings)
