@@ -5,6 +5,7 @@ from itertools import cycle
 
 import pytest
 import torch
+from mmdet.models.dense_heads import GFLHead
 from mmengine.logging import MessageHub
 
 from epsd_mm.distillation import CSKDLoss, DLBLoss, Pairs, PSKDLoss
@@ -219,3 +220,26 @@ def test_walk_is_the_unrolled_graph(name, method, detectors):
     )
     assert relative_error(got.gradient, want) < 1e-9
     assert objective.terms[-1]['sd'] > 0
+
+
+class OwnLayers(GFLHead):
+    """Of a user, who changes what is predicted, and nothing of how."""
+
+    def forward_single(self, x, scale):
+        return super().forward_single(x.relu(), scale)
+
+
+class OwnLoss(GFLHead):
+    """Of a user, who may weigh anything by anything."""
+
+    def loss_by_feat(self, *args, **kwargs):
+        return super().loss_by_feat(*args, **kwargs)
+
+
+def test_a_head_that_derives_from_one_is_seen_unless_it_sums_up_anew():
+    model = tiny_dense('GFL')
+    model.bbox_head.__class__ = OwnLayers
+    agree_with_loss(model, pictures())
+    model.bbox_head.__class__ = OwnLoss
+    with pytest.raises(TypeError, match='head OwnLoss and .*sd_loss=None'):
+        build_observer(model)
