@@ -5,7 +5,7 @@ _base_ = ['./_base_/models/yolox_tiny.py', './_base_/voc_640.py']
 
 model = dict(bbox_head=dict(num_classes=20))
 # As on BCCD, see there.
-default_hooks = dict(epsd=dict(criterion=dict(lr=5e-7)))
+default_hooks = dict(epsd=dict(criterion=dict(lr=2e-7)))
 # mmdet's recipe, at its learning rate per image and for 90 epochs (30 of a set
 # that is repeated three times), which are ours; its last epochs have no loss
 # of their own here.

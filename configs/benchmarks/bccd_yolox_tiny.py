@@ -12,7 +12,7 @@ model = dict(bbox_head=dict(num_classes=3))
 # meta-gradient runs away on its way back.
 default_hooks = dict(
     epsd=dict(
-        criterion=dict(lr=5e-7),
+        criterion=dict(lr=2e-7),
         exclude=['neck.out_convs.*', 'bbox_head.*'],
     )
 )

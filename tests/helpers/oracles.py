@@ -437,7 +437,7 @@ def _divisor_told(head, told, positives):
     last = told[-1]
     if type(head).__name__ == 'FSAFHead':
         return positives
-    if type(head).__name__ == 'TOODHead':
+    if last.get('avg_factor') == 1.0:  # divided afterwards
         aligned = isinstance(last['target'], tuple)
         total = sum(one['target'][1].sum() for one in told) if aligned else 0
         return max(float(total) if aligned else positives, 1)

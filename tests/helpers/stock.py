@@ -47,6 +47,11 @@ DENSE = {
     'SABL': ('sabl/sabl-retinanet_r50_fpn_1x_coco.py', _DENSE),
     'PISA': ('pisa/retinanet-r50_fpn_pisa_1x_coco.py', _DENSE),
     'GHM': ('ghm/retinanet_r50_fpn_ghm-1x_coco.py', _DENSE),
+    'CondInst': (
+        'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py',
+        _DENSE,
+    ),
+    'RTMDet-Ins': ('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py', {}),
     'YOLOF': ('yolof/yolof_r50-c5_8xb8-1x_coco.py', dict(in_channels=32)),
 }
 
@@ -61,7 +66,7 @@ def stock_config(name, **changes):
     config, head = (STOCK | PLAIN | DENSE)[name]
     head = dict(head, **changes)
     cfg = shipped(config)
-    if name in ('RTMDet', 'YOLOX'):
+    if cfg.type in ('RTMDet', 'YOLOX'):
         _narrow_csp(cfg, head)
     elif name == 'DETR':
         _narrow_queries(cfg)
@@ -98,6 +103,9 @@ def _narrow(cfg: Config, head: dict) -> None:
         cfg.bbox_head.anchor_generator.strides = [8, 16, 32]
     if 'bbox_head' in cfg:
         cfg.bbox_head.update(dict(num_classes=4) | head)
+        if cfg.type == 'CondInst':
+            features = cfg.mask_head.mask_feature_head
+            features.update(in_channels=32, feat_channels=8)
         return
     cfg.rpn_head.update(in_channels=32, feat_channels=8)
     cfg.rpn_head.anchor_generator.scales = [2]

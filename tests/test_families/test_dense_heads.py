@@ -3,9 +3,11 @@
 import copy
 from itertools import cycle
 
+import numpy as np
 import pytest
 import torch
 from mmdet.models.dense_heads import GFLHead
+from mmdet.structures.mask import BitmapMasks
 from mmengine.logging import MessageHub
 
 from epsd_mm.distillation import CSKDLoss, DLBLoss, Pairs, PSKDLoss
@@ -155,6 +157,19 @@ def test_the_head_is_left_as_it_was(name, detectors):
     assert hooks == [
         len(p._forward_hooks) + len(p._forward_pre_hooks) for p in parts
     ]
+
+
+@pytest.mark.parametrize('name', ['CondInst', 'RTMDet-Ins'])
+def test_objects_of_a_detector_with_masks(name):
+    batch = pictures(seed=1)
+    (sample,) = batch['data_samples']
+    masks = np.zeros((3, 64, 64), np.uint8)
+    boxes = sample.gt_instances.bboxes.int().tolist()
+    for mask, (left, top, right, bottom) in zip(masks, boxes):
+        mask[top:bottom, left:right] = 1
+    sample.gt_instances.masks = BitmapMasks(masks, 64, 64)
+    objects = agree_with_loss(tiny_dense(name), batch)
+    assert any(len(seen.rows) > 1 for seen in objects.values())
 
 
 def test_toods_objects_are_those_of_the_assigner_of_the_epoch(detectors):

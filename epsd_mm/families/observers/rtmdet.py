@@ -15,11 +15,11 @@ class RTMDetObserver(DividedAfterwardsMixin, LabelledObserver):
     it in this step (Lyu et al., *RTMDet*, 2022): logits of the classes,
     without objectness. Its weight is the number of these points over the sum
     of all qualities, as the head has it. For mmdet's ``RTMDetHead`` and
-    ``RTMDetSepBNHead``.
+    ``RTMDetSepBNHead``, and their kin with masks.
     """
 
     head = 'RTMDetHead'
-    owners = frozenset({'RTMDetHead'})
+    owners = frozenset({'RTMDetHead', 'RTMDetInsHead'})
     methods = (*LabelledObserver.methods, 'loss_by_feat_single')
     losses = frozenset({'QualityFocalLoss'})
 
