@@ -1,7 +1,8 @@
 """Early pruning with self-distillation, for OpenMMLab and any torch module.
 
 Where OpenMMLab is absent, what takes torch alone is there: :func:`prune`,
-``pruning``, ``distillation``, ``structure``, ``compaction`` and ``registry``.
+``pruning``, ``policies``, ``distillation``, ``structure``, ``compaction`` and
+``registry``.
 """
 
 import os

@@ -27,6 +27,7 @@ from .engine.hooks import EPSDHook
 from .engine.pretrained import without_pretrained
 from .engine.safe_loading import CheckpointError, load_values
 from .engine.saved_state import SavedState
+from .engine.settings import settings_of
 from .engine.variants import apply_pruned
 from .families import channel_groups, example_call, let_heads_go
 from .files import atomic_write, write_text
@@ -60,10 +61,18 @@ def prune_before_training(
 
     Raises:
         FileExistsError: The folder has the outcome of another pruning.
+        ValueError: Masks would change while it trains.
         StartError: See :func:`~epsd_mm.training.train`.
         CheckpointError: The checkpoint is not one of this network.
     """
     _refuse_outcome(folder)
+    settings = settings_of(cfg)
+    if settings is not None and settings.changes:
+        raise ValueError(
+            f'policy={type(settings.policy).__name__} changes masks while it '
+            'trains, and what is written here has those of the start: train '
+            'with tools/train.py, or remove policy'
+        )
     told = _without_run(cfg)
     cfg = _renamed(cfg)
     cfg.work_dir = str(folder)

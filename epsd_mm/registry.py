@@ -1,4 +1,4 @@
-"""Registers criteria, losses and shapes of masks, and builds them by name.
+"""Registers criteria, losses, policies and so on, and builds them by name.
 
 The rooms of the package know nothing of registries; this module lists what
 they offer. Losses go into mmengine's root registry where there is one, so that
@@ -16,6 +16,7 @@ from epsd_mm.distillation.losses import (
     PSKDLoss,
     SelfDistillationLoss,
 )
+from epsd_mm.policies import SET, Fixed, Gradual, MaskPolicy, RigL
 from epsd_mm.pruning import (
     ERK,
     FORCE,
@@ -52,6 +53,8 @@ CRITERIA = Registry('criterion')
 ALLOCATIONS = Registry('allocation')
 #: What is kept together.
 STRUCTURES = Registry('structure')
+#: How masks change while a network trains.
+POLICIES = Registry('policy')
 
 for _class in (
     FORCE,
@@ -79,6 +82,8 @@ for _name, _class in (
     ('channels', Units),
 ):
     STRUCTURES.register_module(name=_name, module=_class)
+for _class in (Fixed, Gradual, SET, RigL):
+    POLICIES.register_module(module=_class)
 for _class in (CSKDLoss, DLBLoss, PSKDLoss):
     SD_LOSSES.register_module(module=_class)
 
@@ -109,6 +114,11 @@ def build_structure(spec: Any) -> Structure | None:
     if isinstance(spec, str) and (match := re.fullmatch(r'(\d+):(\d+)', spec)):
         spec = dict(type='nm', n=int(match[1]), m=int(match[2]))
     return _build(spec, STRUCTURES, Structure, 'structure')
+
+
+def build_policy(spec: Any) -> MaskPolicy | None:
+    """A policy, likewise."""
+    return _build(spec, POLICIES, MaskPolicy, 'policy')
 
 
 def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:

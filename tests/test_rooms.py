@@ -64,7 +64,7 @@ def test_only_what_starts_trainings_looks_for_prepared_data():
 
 
 def test_rooms_of_plain_torch_know_nothing_of_mm():
-    rooms = {'pruning', 'distillation', 'structure', 'compaction'}
+    rooms = {'pruning', 'policies', 'distillation', 'structure', 'compaction'}
     for module in MODULES:
         # A registered function, which only mm's registry takes.
         if module.parts[0] in rooms and module.name != 'compact.py':

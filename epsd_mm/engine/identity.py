@@ -5,7 +5,7 @@ from typing import Any
 
 from epsd_mm.old_spellings import described_in_present_words
 
-from .settings import Settings
+from .settings import Settings, described
 
 
 def identity(settings: Settings) -> dict[str, Any]:
@@ -15,15 +15,16 @@ def identity(settings: Settings) -> dict[str, Any]:
     it (``cost_only``), and what a resumed run makes no use of, such as the
     seed of scoring and the place of the file of masks.
     """
-    described = settings.describe()
+    about = settings.describe()
     return dict(
-        described,
-        settings=_scoring(settings, described['settings']),
+        about,
+        settings=_scoring(settings, about['settings']),
         sparsity=float(settings.sparsity),
         include=settings.include and list(settings.include),
         exclude=settings.exclude and list(settings.exclude),
         masks=None if settings.masks is None else 'given',
         prefix=settings.prefix,
+        policy=described(settings.policy),
         bad_boxes=settings.bad_boxes,
     )
 

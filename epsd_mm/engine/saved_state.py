@@ -26,6 +26,7 @@ class SavedState:
         masks: In force, if it prunes.
         channels: Which units are kept, where masks are made of them.
         left_dense: Layers that nothing ranked, and that were left whole.
+        policy: How far a policy that changes the masks is, if there is one.
         teacher: State of a teacher that learns, if there is one.
         training_set: Fingerprint of the images the teacher remembers.
     """
@@ -35,6 +36,7 @@ class SavedState:
     masks: Masks | None = None
     channels: Channels | None = None
     left_dense: list[str] = field(default_factory=list)
+    policy: dict | None = None
     teacher: dict | None = None
     training_set: str | None = None
 
@@ -46,6 +48,8 @@ class SavedState:
         if self.masks is not None:
             packed['masks'] = self.masks.pack()
             packed['left_dense'] = self.left_dense
+        if self.policy is not None:
+            packed['policy'] = self.policy
         if self.channels is not None:
             packed['channels'] = self.channels.pack()
         if self.teacher is not None:
@@ -156,6 +160,19 @@ def _read_left_dense(part: Any) -> list[str]:
     return list(part)
 
 
+def _read_policy(part: Any) -> dict:
+    if not isinstance(part, Mapping):
+        raise ValueError('it is no dict')
+    for name in ('step', 'total', 'seed'):
+        if type(part[name]) is not int or part[name] < 0:
+            raise ValueError(f'{name}={part[name]!r}')
+    for name in ('kept_steps', 'policy'):
+        _read_names(part[name])
+    if any(type(kept) is not int for kept in part['kept_steps'].values()):
+        raise ValueError('kept_steps has what is no number')
+    return dict(part)
+
+
 def _read_training_set(part: Any) -> str | None:
     if part is not None and not isinstance(part, str):
         raise ValueError(f'{part!r} is no fingerprint')
@@ -168,6 +185,7 @@ _READERS = dict(
     masks=Masks.unpack,
     channels=Channels.unpack,
     left_dense=_read_left_dense,
+    policy=_read_policy,
     teacher=_read_names,
     training_set=_read_training_set,
 )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from epsd_mm.digest import digest
 from epsd_mm.distillation.losses import SelfDistillationLoss
 from epsd_mm.json_values import is_plain
 from epsd_mm.old_spellings import in_present_words
+from epsd_mm.policies import Fixed, MaskPolicy
 from epsd_mm.pruning import (
     Allocation,
     Criterion,
@@ -27,10 +28,13 @@ from epsd_mm.pruning.zero_layers import check_choice
 from epsd_mm.registry import (
     build_allocation,
     build_criterion,
+    build_policy,
     build_sd_loss,
     build_structure,
 )
 from epsd_mm.structure import Units
+
+from .policy_settings import check_policy
 
 DEFAULT_DRAWS = 8
 _BUILDERS = dict(
@@ -38,6 +42,7 @@ _BUILDERS = dict(
     sd_loss=build_sd_loss,
     allocation=build_allocation,
     structure=build_structure,
+    policy=build_policy,
 )
 
 
@@ -88,6 +93,11 @@ class Settings:
             masks of its checkpoint.
         prefix: Take only the masks of this part of the network, such as
             ``'backbone'``.
+        policy: How masks change in training: not at all by default
+            (``'Fixed'``); ``'Gradual'`` starts with all weights and no
+            criterion and ends at ``sparsity``; ``'RigL'`` and ``'SET'`` move
+            those that the criterion has left. See
+            :mod:`epsd_mm.policies`.
         bad_boxes: What is done about boxes that a detector cannot be
             trained on: ``'error'``, or ``'drop'``: they are named, and
             training goes on without them.
@@ -112,14 +122,16 @@ class Settings:
     seed: int | None = None
     masks: str | Path | None = None
     prefix: str | None = None
+    policy: MaskPolicy | None = None
     bad_boxes: str = 'error'
 
     @classmethod
     def build(cls, **options: Any) -> 'Settings':
         """Settings whose parts may be names or config dicts.
 
-        The criterion is ``'ProsPr'`` unless it is given, or given masks
-        stand alone. Old spellings are taken with a warning.
+        The criterion is ``'ProsPr'`` unless it is given, given masks stand
+        alone, or a policy starts with all weights. Old spellings are taken
+        with a warning.
 
         Raises:
             TypeError: There is no such option.
@@ -131,7 +143,11 @@ class Settings:
                 f'there is no option {", ".join(unknown)}; there are '
                 f'{", ".join(_DEFAULTS)}'
             )
-        if options.get('sparsity') or options.get('masks') is None:
+        sparsity = options.get('sparsity', 0.0)
+        check_sparsity(sparsity)
+        policy = build_policy(options.get('policy'))
+        dense = policy and sparsity and not policy.initial(sparsity)
+        if not dense and (sparsity or options.get('masks') is None):
             options.setdefault('criterion', 'ProsPr')
         built = {name: b(options.get(name)) for name, b in _BUILDERS.items()}
         return cls(**{**options, **built})
@@ -144,6 +160,8 @@ class Settings:
         _check_score_weights(self.score_weights)
         check_choice(self.zero_layers)
         check_bad_boxes(self.bad_boxes)
+        if self.changes:
+            check_policy(self)
         if not isinstance(self.masks, (str, Path, type(None))):
             raise ValueError(
                 f'masks={self.masks!r} must be the path of a file: masks.pth '
@@ -155,7 +173,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f'{name}={value!r} must be an integer >= 1')
-        if self.criterion is None:
+        if self.changes and self.criterion is None:
+            self._refuse(_NOT_SCORED, *_OF_SCORING)
+        elif self.criterion is None:
             self._check_without_criterion()
         elif not self.sparsity:
             raise ValueError(
@@ -198,9 +218,9 @@ class Settings:
         return dict(
             criterion=self.criterion and type(self.criterion).__name__,
             settings=self.criterion and _plain(self.criterion),
-            allocation=_described(self.allocation),
-            structure=_described(self.structure),
-            sd_loss=_described(self.sd_loss),
+            allocation=described(self.allocation),
+            structure=described(self.structure),
+            sd_loss=described(self.sd_loss),
             score_weights=dict(task=self.task, sd=self.sd),
             draws=self.draw_count,
             batches_per_step=self.batches_per_step,
@@ -210,6 +230,11 @@ class Settings:
     def units(self) -> Units | None:
         """The structure, if it is units of several layers."""
         return self.structure if isinstance(self.structure, Units) else None
+
+    @property
+    def changes(self) -> bool:
+        """Whether masks change in training."""
+        return not isinstance(self.policy, (Fixed, type(None)))
 
     @property
     def data_free(self) -> bool:
@@ -230,6 +255,14 @@ class Settings:
             return self.draws
         one_shot = self.criterion and self.criterion.schedule.rounds == 1
         return DEFAULT_DRAWS if one_shot and not self.data_free else 1
+
+    @property
+    def at_start(self) -> 'Settings':
+        """Those of the masks that training starts with."""
+        if not self.changes:
+            return self
+        sparsity = self.policy.initial(self.sparsity)
+        return replace(self, sparsity=sparsity, policy=None)
 
     def target(self, prunable: Mapping[str, Tensor]) -> Target:
         """What is asked of the masks of these weights."""
@@ -304,7 +337,8 @@ class Settings:
             )
 
 
-def _described(part: Any) -> dict | None:
+def described(part: Any) -> dict | None:
+    """A part of the settings in plain values."""
     return part and dict(type=type(part).__name__, **_plain(part))
 
 
@@ -321,6 +355,11 @@ def _named(value: Any) -> dict:
     """What stands for a value that JSON has no form for."""
     return dict(type=type(value).__name__, digest=digest(value))
 
+
+# What has an effect on scores, or on what is drawn for them.
+_OF_SCORING = ('draws', 'batches_per_step', 'score_weights', 'compare_plain')
+_OF_SCORING += ('zero_layers', 'seed')
+_NOT_SCORED = 'the policy starts with all weights and nothing is scored'
 
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
 

@@ -1,6 +1,6 @@
 """Keeps removed weights out of a model's training."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -47,9 +47,16 @@ class MaskKeeper:
                 each.check_fits({n: p for n, p in params.items() if n in each})
             for name, mask in each.items():
                 self._kept[params[name]] = _Kept(mask)
-        self._counted = [params[name] for name in masks]
+        self._weights = {name: params[name] for name in masks}
+        self._optimizers: tuple[Optimizer, ...] = ()
         self._handles: list = []
+        self._dense: dict[Tensor, Tensor] | None = None
         self.apply()
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The masked weights by name, without gradient."""
+        return {name: w.detach() for name, w in self._weights.items()}
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -86,9 +93,67 @@ class MaskKeeper:
                     if value.is_floating_point():
                         _clear_alike(value, weight, kept)
 
-    def watch(
-        self, *optimizers: Optimizer, dense_gradients: bool = False
+    @torch.no_grad()
+    def replace(
+        self, masks: Masks, averages: Iterable[nn.Module] = ()
     ) -> None:
+        """Let other masks hold from now on.
+
+        A weight that comes back is zero, and nothing of what it was is left
+        in the watched optimisers or in averages of the weights; what goes
+        leaves them as well.
+
+        Args:
+            masks: Of the same weights.
+            averages: Models of the same names that follow this one, such as
+                the moving average of an EMA.
+
+        Raises:
+            ValueError: The masks are of other weights.
+        """
+        masks.check_fits(self.masks)
+        averages = [dict(model.named_parameters()) for model in averages]
+        # What comes back is forgotten under the old masks, what goes under
+        # the new ones.
+        self._forget(averages)
+        self.masks = masks
+        for name, mask in masks.items():
+            self._kept[self._weights[name]] = _Kept(mask)
+        self.apply()
+        self.mask_gradients()
+        self._forget(averages)
+
+    def _forget(self, averages: Iterable[Mapping[str, Tensor]]) -> None:
+        for optimizer in self._optimizers:
+            self.clear_state(optimizer)
+        for average in averages:
+            for name, weight in self._weights.items():
+                self._kept[weight].clear(average[name])
+
+    def collect_gradients(self) -> None:
+        """Add up the gradients of the next step as if nothing were removed.
+
+        They are copied before they are masked, those of all batches that
+        accumulate, and in a distributed job before they are averaged: they
+        are those of this process. What was added up before is dropped.
+
+        Raises:
+            RuntimeError: No optimiser is watched, so that no gradient is
+                seen.
+        """
+        if not self._handles:
+            raise RuntimeError(
+                'no gradient is seen before an optimiser is watched: call '
+                'watch(optimizer) first'
+            )
+        self._dense = {}
+
+    def collected_gradients(self) -> dict[str, Tensor]:
+        """What has been added up by name, and no more is from now on."""
+        dense, self._dense = self._dense or {}, None
+        return {n: dense[w] for n, w in self._weights.items() if w in dense}
+
+    def watch(self, *optimizers: Optimizer) -> None:
         """Keep removed weights out of what these optimisers do.
 
         Works with accumulated gradients, mixed precision and
@@ -99,8 +164,6 @@ class MaskKeeper:
 
         Args:
             optimizers: All that train the masked weights.
-            dense_gradients: Leave gradients as they are, for a policy that
-                ranks removed weights by theirs. Clipping then counts them.
 
         Raises:
             ValueError: The optimisers hold none of the masked weights.
@@ -123,23 +186,35 @@ class MaskKeeper:
                 optimizer.register_step_post_hook(self._after_step),
                 optimizer.register_load_state_dict_post_hook(self.clear_state),
             ]
-        if not dense_gradients:
-            self.mask_gradients()
-            self._handles += [
-                _on_gradient(weight, self.clear_gradient)
-                for weight in self._kept
-            ]
+        self._optimizers += optimizers
+        self.mask_gradients()
+        self._handles += [
+            _on_gradient(weight, self._accumulated) for weight in self._kept
+        ]
 
     def release(self) -> None:
         """Let go of weights, gradients and optimisers."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._optimizers = [], ()
 
     def measured_sparsity(self) -> float:
         """Fraction of zeros among the prunable weights, as they are."""
-        nonzero = torch.stack([w.count_nonzero() for w in self._counted])
+        nonzero = torch.stack(
+            [w.count_nonzero() for w in self._weights.values()]
+        )
         return 1 - int(nonzero.sum()) / self.masks.total
+
+    @torch.no_grad()
+    def _accumulated(self, weight: Tensor) -> None:
+        if self._dense is not None and weight.grad is not None:
+            # What is kept has its sum so far in it, the rest this batch's.
+            total = weight.grad.clone()
+            if weight in self._dense:
+                self._kept[weight].clear_kept(self._dense[weight])
+                total += self._dense[weight]
+            self._dense[weight] = total
+        self.clear_gradient(weight)
 
     def _after_step(self, optimizer: Optimizer, *unused) -> None:
         self.apply()
@@ -162,6 +237,13 @@ class _Kept:
             tensor = torch.view_as_real(tensor)
         bits = self._like(tensor)
         tensor.view(bits.dtype).bitwise_and_(bits)
+
+    def clear_kept(self, tensor: Tensor) -> None:
+        """Clear the bits of kept entries, likewise."""
+        if tensor.is_complex():
+            tensor = torch.view_as_real(tensor)
+        bits = self._like(tensor)
+        tensor.view(bits.dtype).bitwise_and_(~bits)
 
     def _like(self, tensor: Tensor) -> Tensor:
         """All ones or all zeros for each entry, where the tensor lies."""

@@ -201,7 +201,7 @@ def find_masks(
             asked = target.at(partial(schedule.sparsity, k=k))
         masks = asked.select(scoring.scores, within)
         if last or not criterion.regrow:
-            _check_not_empty(masks, target.sparsity, allow_empty_layers)
+            check_not_empty(masks, target.sparsity, allow_empty_layers)
         if not last:
             ledger = Ledger(k + 1, masks, notes)
     scores, stability = scoring.scores, None
@@ -237,7 +237,8 @@ def _same(batches: list, draw: int) -> Iterable[Any]:
     return iter(batches)
 
 
-def _check_not_empty(masks: Masks, sparsity: float, allowed: bool) -> None:
+def check_not_empty(masks: Masks, sparsity: float, allowed: bool) -> None:
+    """Raise where masks remove a whole layer and that is not allowed."""
     empty = masks.empty_layers()
     if empty and not allowed:
         raise ValueError(

@@ -60,7 +60,7 @@ def select(
     allocation, structure = allocation or Global(), structure or Weights()
     shapes = {name: tuple(s.shape) for name, s in scores.items()}
     dense = allocation.dense(shapes)
-    ranked = _comparable({n: s for n, s in scores.items() if n not in dense})
+    ranked = comparable({n: s for n, s in scores.items() if n not in dense})
     if within is not None and not all(within[name].all() for name in dense):
         raise ValueError(
             f'{", ".join(dense)} must stay dense by the allocation, but '
@@ -162,7 +162,7 @@ def _chosen(
     keep = _within_bounds(together, keep)
     units = _ranked_together(pooled, together, keep)
     for name, count in counts.items():
-        units[name] = _top(pooled(name), count)
+        units[name] = top(pooled(name), count)
     return {
         name: structure.expand(units[name], shapes[name]) for name in scores
     }
@@ -235,7 +235,7 @@ def _ranked_together(
         if not low:
             break
         floored |= low
-    units |= {name: _top(pooled(name), n) for name, n in floored.items()}
+    units |= {name: top(pooled(name), n) for name, n in floored.items()}
     return units
 
 
@@ -261,7 +261,8 @@ def _best(pooled, sizes: dict[str, int], keep: int) -> dict[str, Tensor]:
     return dict(zip(sizes, chunks))
 
 
-def _top(units: Tensor, count: int) -> Tensor:
+def top(units: Tensor, count: int) -> Tensor:
+    """The mask of the ``count`` highest of a row, equal ones by index."""
     threshold, spare = _threshold([units], count)
     return _above(units, threshold, spare)[0]
 
@@ -291,7 +292,7 @@ def _above(units: Tensor, threshold: float, spare: int) -> tuple[Tensor, int]:
     return mask, spare
 
 
-def _comparable(scores: Scores) -> dict[str, Tensor]:
+def comparable(scores: Scores) -> dict[str, Tensor]:
     """On the CPU, in the one precision that loses nothing."""
     double = any(s.dtype == torch.float64 for s in scores.values())
     dtype = torch.float64 if double else torch.float32

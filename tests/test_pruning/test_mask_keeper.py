@@ -283,20 +283,118 @@ def test_release_gives_gradients_back():
     assert model[2].weight.grad[~masks['2.weight']].count_nonzero() > 0
 
 
-def test_dense_gradients_are_left_as_they_are():
+def batch_loss(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(8, 6, generator=generator)
+    return model(inputs).square().mean()
+
+
+def test_collected_gradients_are_those_of_all_weights_over_all_batches():
     model = small_net()
     masks = half(model)
-    loss = fixed_loss(0)
     optimizer = OPTIMIZERS['sgd'](model.parameters())
-    MaskKeeper(model, masks).watch(optimizer, dense_gradients=True)
-    want = copy.deepcopy(model)
-    loss(want).backward()
-    loss(model).backward()
-    for got, expected in zip(model.parameters(), want.parameters()):
-        assert torch.equal(got.grad, expected.grad)
-    optimizer.step()
-    assert revived(model, masks) == 0
-    assert remembered(optimizer, model, masks) == {}
+    keeper = MaskKeeper(model, masks)
+    keeper.watch(optimizer)
+    plain = copy.deepcopy(model)
+    keeper.collect_gradients()
+    for seed in (0, 1, 2):
+        batch_loss(model, seed).backward()
+        batch_loss(plain, seed).backward()
+    collected = keeper.collected_gradients()
+    assert collected.keys() == masks.keys()
+    for name, weight in plain.named_parameters():
+        if name in masks:
+            torch.testing.assert_close(collected[name], weight.grad)
+            own = dict(model.named_parameters())[name].grad
+            assert not own[~masks[name]].any()
+            torch.testing.assert_close(own, weight.grad * masks[name])
+    batch_loss(model, 3).backward()
+    assert keeper.collected_gradients() == {}
+
+
+def test_collecting_again_begins_anew():
+    model = small_net()
+    keeper = MaskKeeper(model, half(model))
+    keeper.watch(OPTIMIZERS['sgd'](model.parameters()))
+    keeper.collect_gradients()
+    (1e9 * batch_loss(model, 0)).backward()
+    model.zero_grad()
+    keeper.collect_gradients()
+    batch_loss(model, 1).backward()
+    assert keeper.collected_gradients()['2.weight'].abs().max() < 1e3
+
+
+def test_gradients_are_not_collected_where_none_is_seen():
+    model = small_net()
+    with pytest.raises(RuntimeError, match='call watch'):
+        MaskKeeper(model, half(model)).collect_gradients()
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_what_comes_back_starts_from_nothing(name):
+    model = small_net()
+    masks = half(model)
+    optimizer = OPTIMIZERS[name](model.parameters())
+    keeper = MaskKeeper(model, masks)
+    keeper.watch(optimizer)
+    average = copy.deepcopy(model)
+    for parameter in average.parameters():
+        parameter.data.fill_(1)  # of before anything went
+    steps(model, OptimWrapper(optimizer), 3)
+    other = Masks({n: ~mask for n, mask in masks.items()})
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    keeper.replace(other, [average])
+    assert keeper.masks is other
+    for n, p in model.named_parameters():
+        if n in masks:
+            assert not p.any()
+            for value in optimizer.state[p].values():
+                assert value.dim() == 0 or not value.any()
+            assert not dict(average.named_parameters())[n].any()
+        else:
+            assert torch.equal(p, before[n])
+            assert dict(average.named_parameters())[n].all()
+    steps(model, OptimWrapper(optimizer), 1)
+    assert revived(model, other) == 0
+    weight = dict(model.named_parameters())['2.weight']
+    assert weight[other['2.weight']].all()
+
+
+def test_what_stays_keeps_all_that_is_known_of_it():
+    model = small_net()
+    optimizer = OPTIMIZERS['adamw'](model.parameters())
+    masks = half(model)
+    keeper = MaskKeeper(model, masks)
+    keeper.watch(optimizer)
+    steps(model, OptimWrapper(optimizer), 2)
+    fewer = Masks(
+        {n: m & (torch.rand(m.shape) < 0.5) for n, m in masks.items()}
+    )
+    weight = model[2].weight
+    before = {
+        name: value.clone()
+        for name, value in optimizer.state[weight].items()
+        if value.dim()
+    }
+    value = weight.detach().clone()
+    keeper.replace(fewer)
+    mask = fewer['2.weight']
+    assert torch.equal(weight.detach(), value * mask)
+    for name, state in before.items():
+        assert torch.equal(optimizer.state[weight][name], state * mask)
+
+
+def test_masks_of_other_weights_are_refused_and_change_nothing():
+    model = small_net()
+    masks = half(model)
+    keeper = MaskKeeper(model, masks)
+    for wrong in (
+        masks.part('2', to='3'),
+        Masks({'2.weight': masks['2.weight']}),
+    ):
+        with pytest.raises(ValueError, match='do not fit'):
+            keeper.replace(wrong)
+    assert keeper.masks is masks
 
 
 def remembered(optimizer, model, masks):

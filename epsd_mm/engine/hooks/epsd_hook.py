@@ -17,6 +17,7 @@ from epsd_mm.analysis import (
     write_report,
 )
 from epsd_mm.datasets.sample_keys import SampleKeys
+from epsd_mm.engine.changing_masks import ChangingMasks, check_changes
 from epsd_mm.engine.checkpoints import (
     loaded_file_named,
 )
@@ -74,6 +75,7 @@ class EPSDHook(ResumableHook):
     def __init__(self, **options: Any) -> None:
         self.settings = Settings.build(**options)
         self._keeper: MaskKeeper | None = None
+        self._changing: ChangingMasks | None = None
         self._distillation: TrainingTap | None = None
         self._exchange: Exchange | None = None
         self._units: ModelUnits | None = None
@@ -114,6 +116,12 @@ class EPSDHook(ResumableHook):
                 'config it was trained with'
             )
         check_identity(self.settings, saved.identity)
+        if self.settings.changes and saved.policy is None:
+            raise ValueError(
+                'the checkpoint to resume does not say how far its masks have '
+                'changed, so it was trained without a policy: take its '
+                'weights with load_from instead of resume, or remove policy'
+            )
         if saved.teacher is not None and self.settings.sd_loss is not None:
             with loaded_file_named(runner):
                 self.settings.sd_loss.build_teacher().check_state(
@@ -129,6 +137,7 @@ class EPSDHook(ResumableHook):
         if self._resumed is None:
             # A missing file is said before anything that takes long.
             given = self.settings.read_masks()
+            check_changes(runner, self.settings)
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
         self._data.prepare(runner)
@@ -143,6 +152,14 @@ class EPSDHook(ResumableHook):
             followers = self._units and self._units.followers
             self._keeper = MaskKeeper(model, masks, followers)
             self._keeper.watch(*optimizers_of(runner.optim_wrapper))
+            if self.settings.changes:
+                self._changing = ChangingMasks(
+                    runner,
+                    self.settings,
+                    self._keeper,
+                    self._left_dense,
+                    self._resumed and self._resumed.policy,
+                )
         if self.settings.sd_loss is not None:
             self._start_distillation(model)
             self._exchange = Exchange(runner, self._distillation.teacher)
@@ -172,6 +189,8 @@ class EPSDHook(ResumableHook):
                 self._measured = self._measure(runner.model)
             for name, value in self._measured.items():
                 runner.message_hub.update_scalar(f'train/{name}', value)
+        if self._changing and self._changing.after_iter(runner):
+            self._measured = {}  # once what came back is no longer zero
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Let every process know what each has seen in the epoch."""
@@ -187,6 +206,7 @@ class EPSDHook(ResumableHook):
         checkpoint['epsd'] = SavedState(
             random_state=RandomState.capture(),
             identity=identity(self.settings),
+            policy=self._changing and self._changing.save(runner),
             masks=self.masks,
             channels=self.channels,
             left_dense=self._left_dense,
@@ -196,6 +216,8 @@ class EPSDHook(ResumableHook):
 
     def after_train(self, runner: Runner) -> None:
         """Leave model and optimiser without hooks."""
+        if self._changing:
+            self._changing.release()
         if self._keeper:
             self._keeper.release()
         if self._distillation:
@@ -203,8 +225,9 @@ class EPSDHook(ResumableHook):
 
     @property
     def _prunes(self) -> bool:
-        given = self.settings.masks is not None
-        return given or self.settings.criterion is not None
+        settings = self.settings
+        given = settings.masks is not None
+        return given or settings.changes or settings.criterion is not None
 
     def _measure(self, model: Any) -> dict[str, float]:
         """Zeros over the weights that masks cover, and over all weights."""
@@ -262,6 +285,8 @@ class EPSDHook(ResumableHook):
             MaskKeeper(model, given)
         folder = Path(runner.work_dir) / 'epsd'
         only_main(require_folder, folder)
+        if self.settings.changes and self.settings.criterion is None:
+            given = Masks.ones_like(self._prunable(model))
         if self.settings.criterion is None:
             warn_of_unpruned(model, self.settings, runner.logger)
             if is_main_process():
@@ -286,7 +311,12 @@ class EPSDHook(ResumableHook):
     ) -> tuple[Masks, dict]:
         groups = self._units and self._units.groups
         masks, report = score_runner(
-            runner, model, self.settings, given, _ledgers_of(runner), groups
+            runner,
+            model,
+            self.settings.at_start,
+            given,
+            _ledgers_of(runner),
+            groups,
         )
         runner.logger.info('\n' + report_text(report))
         growth = [notes.get('growth', 0) for notes in report['steps']]
@@ -315,14 +345,16 @@ class EPSDHook(ResumableHook):
         masks.check_fits(self._masked_weights(model, masks))
         return masks
 
+    def _prunable(self, model: Any) -> dict:
+        settings = self.settings
+        return prunable_parameters(model, settings.include, settings.exclude)
+
     def _masked_weights(self, model: Any, masks: Masks) -> dict:
         """The weights that the masks of a checkpoint are to cover."""
         settings = self.settings
         covered = set() if settings.masks is None else set(masks)
-        if settings.criterion is not None:
-            covered |= prunable_parameters(
-                model, settings.include, settings.exclude
-            ).keys() - set(self._left_dense)
+        if settings.changes or settings.criterion is not None:
+            covered |= self._prunable(model).keys() - set(self._left_dense)
         weights = model.named_parameters()
         return {n: p for n, p in weights if n in covered}
 

@@ -1,0 +1,227 @@
+"""Lets a policy change the masks of a training, step by step."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.optim import Optimizer
+
+from epsd_mm.pruning import MaskKeeper, Masks, Target
+from epsd_mm.pruning.finite import is_finite
+from epsd_mm.pruning.search import check_not_empty
+
+from .base import MaskPolicy, Moment
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a change of masks came to.
+
+    Attributes:
+        step: After which step of the optimiser.
+        kept: Weights that are kept from now on.
+        total: Weights that have a mask.
+        dropped: Weights that went.
+        grown: Weights that came.
+        skipped: Why the masks stayed as they were, if they did.
+    """
+
+    step: int
+    kept: int
+    total: int
+    dropped: int
+    grown: int
+    skipped: str | None = None
+
+    def __str__(self) -> str:
+        text = (
+            f'masks after step {self.step}: {self.kept:,} of {self.total:,} '
+            f'weights are kept, {self.dropped:,} went, {self.grown:,} came'
+        )
+        return f'{text}; {self.skipped}' if self.skipped else text
+
+
+class MaskUpdates:
+    """Changes masks after those steps of an optimiser where they are due.
+
+    A step that is skipped, as mixed precision does where gradients
+    overflow, is no step: nothing changes and nothing is counted. The
+    processes of a distributed job add up their gradients, and all take the
+    masks of the first one.
+
+    ::
+
+        keeper = epsd_mm.MaskKeeper(model, masks)
+        keeper.watch(optimizer)
+        MaskUpdates(keeper, RigL(), optimizer, total=len(loader) * epochs)
+
+    Args:
+        keeper: Of the weights; it watches the optimiser already.
+        policy: Says when and into which.
+        optimizer: Whose steps count.
+        total: Steps of the whole training.
+        target: What is asked of the masks at the end; that of the masks in
+            force by default, with all layers ranked together.
+        seed: Of what a policy draws at random.
+        averages: Models that follow the weights, see
+            :meth:`~epsd_mm.pruning.MaskKeeper.replace`.
+        on_update: Called with each change of the masks.
+        allow_empty_layers: Accept masks that remove a whole layer.
+
+    Attributes:
+        moment: Of the training.
+        kept_steps: Sum over all steps of what was kept of each layer while
+            they were made.
+
+    Raises:
+        ValueError: The training is too short for the policy, or the target
+            is none for it.
+        RuntimeError: The keeper watches no optimiser.
+    """
+
+    def __init__(
+        self,
+        keeper: MaskKeeper,
+        policy: MaskPolicy,
+        optimizer: Optimizer,
+        total: int,
+        target: Target | None = None,
+        seed: int = 0,
+        averages: Iterable[nn.Module] = (),
+        on_update: Callable[[Update], None] = lambda update: None,
+        allow_empty_layers: bool = False,
+    ) -> None:
+        masks = keeper.masks
+        self.keeper = keeper
+        self.policy = policy
+        self.target = target or Target.over(masks, masks.sparsity)
+        policy.check(self.target.structure)
+        policy.check_total(total)
+        policy.initial(self.target.sparsity)
+        self.averages = list(averages)
+        self.on_update = on_update
+        self.allow_empty_layers = allow_empty_layers
+        self.moment = Moment(0, total, seed)
+        self.kept_steps = dict.fromkeys(masks, 0)
+        self._count()
+        self._handle = optimizer.register_step_post_hook(self._after_step)
+        self._prepare()
+
+    def release(self) -> None:
+        """Let go of the optimiser."""
+        self._handle.remove()
+
+    def discard(self) -> None:
+        """Forget the gradients of a step that was skipped.
+
+        To be called whenever gradients have been set to zero, in a training
+        where steps are skipped.
+        """
+        self._prepare()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs besides the masks."""
+        return dict(
+            step=self.moment.step,
+            total=self.moment.total,
+            seed=self.moment.seed,
+            kept_steps=dict(self.kept_steps),
+            policy=self.policy.state_dict(),
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that :meth:`state_dict` has returned.
+
+        Raises:
+            ValueError: It is of a training of another length.
+        """
+        if state['total'] != self.moment.total:
+            raise ValueError(
+                f'the masks are on their way through {state["total"]} steps, '
+                f'and this training has {self.moment.total}: resume with as '
+                'many epochs, images and accumulated batches as it began with'
+            )
+        self.moment = replace(
+            self.moment, step=state['step'], seed=state['seed']
+        )
+        self.kept_steps = dict(state['kept_steps'])
+        self.policy.load_state_dict(state['policy'])
+        self._prepare()
+
+    def _after_step(self, *unused: Any) -> None:
+        for name, kept in self._kept.items():
+            self.kept_steps[name] += kept
+        self.moment = replace(self.moment, step=self.moment.step + 1)
+        if self.policy.due(self.moment):
+            self._update()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Have the gradients taken that the next step will ask for."""
+        coming = replace(self.moment, step=self.moment.step + 1)
+        if self.policy.dense_gradients and self.policy.due(coming):
+            self.keeper.collect_gradients()
+
+    def _update(self) -> None:
+        before, gradients, skipped = self.keeper.masks, {}, None
+        after = before
+        if self.policy.dense_gradients:
+            gradients = self._gradients()
+        if all(map(is_finite, gradients.values())):
+            after = self.policy.next(
+                before,
+                self.keeper.weights,
+                gradients,
+                self.moment,
+                self.target,
+            )
+            after = _of_first_process(after)
+            check_not_empty(after, after.sparsity, self.allow_empty_layers)
+        else:
+            skipped = (
+                'gradients of removed weights are not finite, so that they '
+                'rank nothing'
+            )
+        if after != before:
+            self.keeper.replace(after, self.averages)
+            self._count()
+        kept, stayed = after.kept, (before & after).kept
+        self.on_update(
+            Update(
+                self.moment.step,
+                kept,
+                after.total,
+                before.kept - stayed,
+                kept - stayed,
+                skipped,
+            )
+        )
+
+    def _count(self) -> None:
+        self._kept = {n: int(m.sum()) for n, m in self.keeper.masks.items()}
+
+    def _gradients(self) -> dict[str, Tensor]:
+        """Those of all processes together, where any has one."""
+        own = self.keeper.collected_gradients()
+        if not _several():
+            return own
+        summed = {}
+        for name, weight in self.keeper.weights.items():
+            summed[name] = own.get(name, torch.zeros_like(weight))
+            distributed.all_reduce(summed[name])
+        return summed
+
+
+def _several() -> bool:
+    there = distributed.is_available() and distributed.is_initialized()
+    return there and distributed.get_world_size() > 1
+
+
+def _of_first_process(masks: Masks) -> Masks:
+    if not _several():
+        return masks
+    packed = [masks.pack()]
+    distributed.broadcast_object_list(packed)
+    return Masks.unpack(packed[0])

@@ -1,0 +1,286 @@
+"""Masks that a policy changes in a training of mmengine."""
+
+import re
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from epsd_mm.engine.saved_state import SavedState
+from epsd_mm.engine.settings import Settings
+from epsd_mm.policies import SET
+from epsd_mm.pruning import Masks
+from tests.helpers.datasets import picture_folder
+from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
+from tests.helpers.small_runs import small_runner
+
+GRADUAL = dict(
+    type='EPSDHook',
+    sparsity=0.8,
+    allocation='uniform',
+    policy=dict(type='Gradual', every=3),
+)
+RANDOM = dict(
+    type='EPSDHook', sparsity=0.8, criterion='Random', allocation='erk'
+)
+HOOKS = dict(
+    Gradual=GRADUAL,
+    SET=dict(RANDOM, policy=dict(type='SET', every=2)),
+    RigL=dict(RANDOM, policy=dict(type='RigL', every=2)),
+    both=dict(
+        GRADUAL,
+        criterion='SNIP',
+        draws=1,
+        sd_loss='PSKDLoss',
+        policy=dict(type='Gradual', every=2, initial_sparsity=0.5),
+    ),
+)
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    return picture_folder(tmp_path_factory.mktemp('pictures'))
+
+
+class Watch(Hook):
+    """After each iteration: what the masks keep, and what is not zero."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.kept, self.masks = [], []
+
+    def after_train_iter(self, runner, *unused, **more):
+        masks = hook_of(runner).masks
+        params = dict(runner.model.named_parameters())
+        averages = [
+            dict(hook.ema_model.module.named_parameters())
+            for hook in runner.hooks
+            if hasattr(hook, 'ema_model')
+        ]
+        for name, mask in masks.items():
+            for weights in (params, *averages):
+                assert not weights[name][~mask].any()
+        self.kept.append({n: int(m.sum()) for n, m in masks.items()})
+        self.masks.append(masks)
+
+
+def train(pictures, work_dir, hook, epochs=3, resume_from=None, **changes):
+    cfg = tiny_classifier_cfg(pictures, work_dir, dict(hook), epochs)
+    cfg.optim_wrapper.optimizer.update(momentum=0.9)
+    cfg.merge_from_dict(changes)
+    if resume_from is not None:
+        cfg.load_from, cfg.resume = str(resume_from), True
+    runner = runner_of(cfg)
+    watch = Watch()
+    runner.register_hook(watch)
+    runner.train()
+    return watch
+
+
+def saved(path):
+    checkpoint = torch.load(path, weights_only=False)
+    return checkpoint, SavedState.unpack(checkpoint['epsd'])
+
+
+@pytest.mark.parametrize('name', HOOKS)
+def test_a_run_resumed_in_mid_schedule_ends_alike(name, pictures, tmp_path):
+    hook = HOOKS[name]
+    watch = train(pictures, tmp_path / 'whole', hook)
+    middle = tmp_path / 'whole' / 'epoch_1.pth'
+    again = train(pictures, tmp_path / 'again', hook, resume_from=middle)
+    first, second = (
+        saved(tmp_path / run / 'epoch_3.pth') for run in ('whole', 'again')
+    )
+    for name, weights in first[0]['state_dict'].items():
+        assert torch.equal(second[0]['state_dict'][name], weights), name
+    assert first[1].masks == second[1].masks == watch.masks[-1]
+    assert first[1].policy == second[1].policy
+    assert again.kept == watch.kept[-len(again.kept) :]
+    # And something changed before and after it was resumed.
+    assert watch.masks[0] != saved(middle)[1].masks != watch.masks[-1]
+
+
+@pytest.mark.parametrize('name', ['Gradual', 'RigL'])
+def test_masks_are_counted_after_every_update(name, pictures, tmp_path):
+    watch = train(pictures, tmp_path, HOOKS[name])  # 18 iterations
+    totals = [sum(kept.values()) for kept in watch.kept]
+    weights = watch.masks[0].total
+    if name == 'RigL':
+        assert all(kept == watch.kept[0] for kept in watch.kept)
+        return
+    # t_0 = 0, n Δt = 12: s_t = .8 (1 − (1 − t/12)³)
+    for step, kept in enumerate(totals, 1):
+        done = min(step // 3 * 3 / 12, 1)
+        assert kept == round(weights * (1 - 0.8 * (1 - (1 - done) ** 3)))
+
+
+def test_checkpoints_and_the_file_of_masks_have_those_in_force(
+    pictures, tmp_path
+):
+    watch = train(pictures, tmp_path, HOOKS['RigL'])
+    for epoch in (1, 2, 3):
+        checkpoint, state = saved(tmp_path / f'epoch_{epoch}.pth')
+        assert state.masks == watch.masks[6 * epoch - 1]
+        for name, mask in state.masks.items():
+            assert not checkpoint['state_dict'][name][~mask].any()
+        assert state.policy['step'] == 6 * epoch
+    assert Masks.load(tmp_path / 'epsd' / 'masks.pth') == watch.masks[-1]
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    told = re.findall(r'masks after step (\d+): ([\d,]+) of', log)
+    assert [int(step) for step, _ in told] == [2, 4, 6, 8, 10, 12]
+    assert {int(kept.replace(',', '')) for _, kept in told} == {
+        watch.masks[0].kept
+    }
+
+
+def test_an_average_of_weights_has_none_that_went(pictures, tmp_path):
+    ema = dict(type='EMAHook', momentum=0.1)
+    train(pictures, tmp_path, HOOKS['RigL'], custom_hooks=[ema])
+    checkpoint, state = saved(tmp_path / 'epoch_3.pth')
+    for name, mask in state.masks.items():
+        assert not checkpoint['state_dict'][name][~mask].any()
+        plain = checkpoint['ema_state_dict'][f'module.{name}']
+        assert not plain[~mask].any() and plain[mask].any()
+
+
+def test_steps_are_those_of_the_optimiser(pictures, tmp_path):
+    """18 batches, 4 of which make a step, and the rest another one."""
+    hook = dict(RANDOM, policy=dict(type='SET', every=1, end=1.0))
+    watch = train(
+        pictures,
+        tmp_path,
+        hook,
+        **{'optim_wrapper.accumulative_counts': 4},
+    )
+    pairs = zip(watch.masks[:-1], watch.masks[1:])
+    changes = [i for i, (a, b) in enumerate(pairs, 2) if a != b]
+    assert changes == [4, 8, 12, 16]  # at the end nothing moves
+    assert saved(tmp_path / 'epoch_3.pth')[1].policy['step'] == 5
+
+
+def test_a_run_without_a_policy_is_not_resumed_with_one(pictures, tmp_path):
+    train(pictures, tmp_path / 'plain', RANDOM, epochs=1)
+    first = tmp_path / 'plain' / 'epoch_1.pth'
+    with pytest.raises(ValueError, match='trained with policy=None'):
+        train(pictures, tmp_path / 'a', HOOKS['SET'], resume_from=first)
+    checkpoint, state = saved(first)
+    del state.identity['policy']  # as earlier versions have saved it
+    checkpoint['epsd'] = state.pack()
+    torch.save(checkpoint, first)
+    with pytest.raises(ValueError, match='trained without a policy'):
+        train(pictures, tmp_path / 'old', HOOKS['SET'], resume_from=first)
+    train(pictures, tmp_path / 'set', HOOKS['SET'], epochs=1)
+    first = tmp_path / 'set' / 'epoch_1.pth'
+    with pytest.raises(ValueError, match="policy={'type': 'SET'"):
+        train(pictures, tmp_path / 'b', RANDOM, resume_from=first)
+    with pytest.raises(ValueError, match='through 6 steps.* has 12'):
+        train(pictures, tmp_path / 'c', HOOKS['SET'], 2, first)
+
+
+def test_a_schedule_longer_than_training_is_told_before_scoring(
+    pictures, tmp_path
+):
+    hook = dict(RANDOM, policy=dict(type='RigL', every=100))
+    with pytest.raises(ValueError, match='training of 18 steps'):
+        train(pictures, tmp_path, hook)
+    assert not (tmp_path / 'epsd').exists()
+
+
+REFUSED = {
+    'policy=RigL changes masks while it trains': dict(
+        policy='RigL', masks='m.pth', sparsity=0.5
+    ),
+    'RigL has no sparsity': dict(policy='RigL'),
+    'single weights, which Rows': dict(
+        policy='SET', sparsity=0.5, structure='rows', criterion='Random'
+    ),
+    "structure='channels' beside policy=Gradual": dict(
+        policy='Gradual', sparsity=0.5, structure='channels'
+    ),
+    'starts with all weights, so that criterion=SNIP': dict(
+        policy='Gradual', sparsity=0.5, criterion='SNIP'
+    ),
+    'starts with masks of sparsity 0.5, and criterion=None': dict(
+        policy='RigL', sparsity=0.5, criterion=None
+    ),
+    'must be below sparsity=0.5': dict(
+        policy=dict(type='Gradual', initial_sparsity=0.6), sparsity=0.5
+    ),
+    'nothing is scored, so draws=4, seed=1': dict(
+        policy='Gradual', sparsity=0.5, draws=4, seed=1
+    ),
+    'Gradual has no sparsity': dict(policy='Gradual'),
+    "unknown policy 'Rigl'; known are Fixed, Gradual, RigL, SET": dict(
+        policy='Rigl', sparsity=0.5
+    ),
+    'policy RigL has no option interval': dict(
+        policy=dict(type='RigL', interval=3), sparsity=0.5
+    ),
+}
+
+
+@pytest.mark.parametrize('message', REFUSED)
+def test_what_does_not_stand_beside_a_policy_is_refused(message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Settings.build(**REFUSED[message])
+
+
+def test_masks_of_the_start_are_those_of_any_criterion():
+    settings = Settings.build(policy='RigL', sparsity=0.9)
+    assert settings.at_start.sparsity == 0.9
+    assert type(settings.criterion).__name__ == 'ProsPr'
+    half = Settings.build(
+        policy=dict(type='Gradual', initial_sparsity=0.5), sparsity=0.9
+    )
+    assert half.at_start.sparsity == 0.5 and half.sparsity == 0.9
+
+
+class Stateful(SET):
+    """Counts its updates."""
+
+    _calls = 0
+
+    def next(self, *args):
+        self._calls += 1
+        return super().next(*args)
+
+    def state_dict(self):
+        return dict(calls=self._calls)
+
+    def load_state_dict(self, state):
+        self._calls = state['calls']
+
+
+def test_a_policy_of_ones_own_keeps_its_state(pictures, tmp_path):
+    hook = dict(RANDOM, policy=Stateful(every=2))
+    train(pictures, tmp_path / 'whole', hook)
+    middle = tmp_path / 'whole' / 'epoch_1.pth'
+    hook = dict(RANDOM, policy=Stateful(every=2))
+    train(pictures, tmp_path / 'again', hook, resume_from=middle)
+    _, state = saved(tmp_path / 'again' / 'epoch_3.pth')
+    assert state.policy['policy'] == dict(calls=6)
+
+
+@pytest.mark.parametrize('flexible', [False, True])
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_every_loop_counts_its_steps(flexible, by_epoch, tmp_path):
+    """Eight samples in batches of four, 12 times."""
+    loop = dict(type='IterBasedTrainLoop', max_iters=24)
+    loop = dict(by_epoch=True, max_epochs=12) if by_epoch else loop
+    runner = small_runner(
+        tmp_path,
+        hook=dict(
+            type='EPSDHook',
+            sparsity=0.75,
+            policy=dict(type='Gradual', every=6),
+        ),
+        flexible=flexible,
+        train_cfg=loop,
+    )
+    watch = Watch()
+    runner.register_hook(watch)
+    runner.train()
+    totals = [sum(kept.values()) for kept in watch.kept]
+    # Of 24 weights: s_t = .75 (1 − (1 − t/18)³) at 6, 12, 18
+    assert totals == 5 * [24] + 6 * [11] + 6 * [7] + 7 * [6]

@@ -1,0 +1,287 @@
+"""Masks change after real steps alone, and by the gradients of those."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from epsd_mm.policies import (
+    SET,
+    Fixed,
+    Gradual,
+    MaskPolicy,
+    MaskUpdates,
+    Moment,
+    RigL,
+)
+from epsd_mm.pruning import MaskKeeper, Masks, Target
+
+
+class Recorder(MaskPolicy):
+    """Due each second step; remembers what it was given."""
+
+    dense_gradients = True
+
+    def __init__(self):
+        self.seen = []
+
+    def due(self, moment):
+        return moment.step % 2 == 0
+
+    def next(self, masks, weights, gradients, moment, target):
+        weights = {n: w.clone() for n, w in weights.items()}
+        self.seen.append((moment.step, weights, gradients))
+        return masks
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+
+
+def masks_of(model, density=0.4):
+    generator = torch.Generator().manual_seed(1)
+    return Masks(
+        {
+            n: torch.rand(p.shape, generator=generator) < density
+            for n, p in model.named_parameters()
+            if p.ndim > 1
+        }
+    )
+
+
+def loss_of(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return model(torch.randn(8, 6, generator=generator)).square().mean()
+
+
+def started(policy, total=20, masks=None, momentum=0.9, **options):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=momentum)
+    keeper = MaskKeeper(model, masks or masks_of(model))
+    keeper.watch(optimizer)
+    updates = MaskUpdates(keeper, policy, optimizer, total, **options)
+    return model, optimizer, updates
+
+
+def train(model, optimizer, steps):
+    for seed in steps:
+        optimizer.zero_grad()
+        loss_of(model, seed).backward()
+        optimizer.step()
+
+
+def test_a_policy_ranks_the_dense_gradient_of_the_step_that_is_due():
+    policy = Recorder()
+    model, optimizer, updates = started(policy)
+    for step in (1, 2):
+        dense = copy.deepcopy(model)
+        optimizer.zero_grad()
+        for seed in (10 * step, 10 * step + 1):  # accumulated
+            loss_of(model, seed).backward()
+            loss_of(dense, seed).backward()
+        optimizer.step()
+    ((step, weights, gradients),) = policy.seen
+    assert step == 2
+    assert weights.keys() == gradients.keys() == updates.keeper.masks.keys()
+    for name, parameter in dense.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(gradients[name], parameter.grad)
+            after = dict(model.named_parameters())[name]
+            assert torch.equal(weights[name], after)
+
+
+def test_a_step_that_is_skipped_changes_and_counts_nothing():
+    model, optimizer, updates = started(RigL(every=2), total=8)
+    scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
+    sizes = []
+    for factor in (1.0, torch.inf, torch.inf, 1.0, 1.0):
+        before = updates.keeper.masks
+        optimizer.zero_grad()
+        scaler.scale(loss_of(model, 0) * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        updates.discard()
+        sizes.append((updates.moment.step, updates.keeper.masks != before))
+    assert sizes == [
+        (1, False),
+        (1, False),
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
+
+
+def test_gradients_of_a_skipped_step_are_not_in_those_of_the_next():
+    policy = Recorder()
+    model, optimizer, updates = started(policy)
+    train(model, optimizer, [0])
+    (1e6 * loss_of(model, 1)).backward()  # and no step
+    optimizer.zero_grad()
+    updates.discard()
+    dense = copy.deepcopy(model)
+    loss_of(dense, 2).backward()
+    train(model, optimizer, [2])
+    ((_, _, gradients),) = policy.seen
+    for name, parameter in dense.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(gradients[name], parameter.grad)
+
+
+def test_overflow_in_removed_weights_alone_leaves_the_masks():
+    seen = []
+    model, optimizer, updates = started(
+        RigL(every=1), total=8, on_update=seen.append
+    )
+    before = updates.keeper.masks
+    mask = before['2.weight']
+    loss_of(model, 0).backward()
+    # As a scaled loss may have it where no kept weight is concerned.
+    updates.keeper._dense[model[2].weight][~mask] = torch.inf
+    optimizer.step()
+    assert updates.keeper.masks is before and updates.moment.step == 1
+    (update,) = seen
+    assert 'not finite' in update.skipped
+    assert (update.dropped, update.grown) == (0, 0)
+
+
+@pytest.mark.parametrize('policy', [SET, RigL])
+def test_as_many_are_kept_of_each_layer_after_every_update(policy):
+    seen = []
+    model, optimizer, updates = started(
+        policy(every=3), total=30, on_update=seen.append
+    )
+    first = updates.keeper.masks
+    for step in range(30):
+        train(model, optimizer, [step])
+        masks = updates.keeper.masks
+        for name, weight in model.named_parameters():
+            if name in masks:
+                assert not weight[~masks[name]].any()
+                assert masks[name].sum() == first[name].sum()
+    assert masks != first
+    assert [update.step for update in seen] == [3, 6, 9, 12, 15, 18, 21]
+    assert all(u.grown == u.dropped and u.kept == first.kept for u in seen)
+    assert sum(update.grown for update in seen) > 0
+
+
+def test_gradual_counts_down_to_what_is_asked():
+    model = net()
+    dense = Masks.ones_like(
+        {n: p for n, p in model.named_parameters() if p.ndim > 1}
+    )
+    seen = []
+    target = Target.over(dense, 0.75)
+    model, optimizer, updates = started(
+        Gradual(every=5, end=0.5),
+        total=40,
+        masks=dense,
+        target=target,
+        on_update=seen.append,
+    )
+    train(model, optimizer, range(40))
+    assert [update.step for update in seen] == [5, 10, 15, 20]
+    # s_f (1 − (1 − t/20)³) of 80 weights
+    assert [80 - u.kept for u in seen] == [35, 52, 59, 60]
+    assert updates.keeper.measured_sparsity() == pytest.approx(0.75)
+    steps = 5 * 80 + 5 * 45 + 5 * 28 + 5 * 21 + 20 * 20
+    assert sum(updates.kept_steps.values()) == steps
+
+
+@pytest.mark.parametrize('policy', [SET, RigL, Gradual])
+def test_a_training_that_is_resumed_ends_as_if_it_had_not_been(policy):
+    def begun():
+        target = None
+        masks = masks_of(net())
+        if policy is Gradual:
+            masks = Masks.ones_like(masks)
+            target = Target.over(masks, 0.8)
+        return started(policy(every=3), 24, masks, target=target, seed=5)
+
+    whole, optimizer, updates = begun()
+    train(whole, optimizer, range(10))
+    left = copy.deepcopy(
+        dict(
+            model=whole.state_dict(),
+            optimizer=optimizer.state_dict(),
+            masks=updates.keeper.masks.pack(),
+            updates=updates.state_dict(),
+        )
+    )
+    train(whole, optimizer, range(10, 24))
+
+    model = net()
+    model.load_state_dict(left['model'])
+    again = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    keeper = MaskKeeper(model, Masks.unpack(left['masks']))
+    keeper.watch(again)
+    again.load_state_dict(left['optimizer'])
+    resumed = MaskUpdates(
+        keeper, policy(every=3), again, 24, target=updates.target
+    )
+    resumed.load_state_dict(left['updates'])
+    train(model, again, range(10, 24))
+    assert keeper.masks == updates.keeper.masks
+    assert resumed.kept_steps == updates.kept_steps
+    for a, b in zip(whole.parameters(), model.parameters()):
+        assert torch.equal(a, b)
+
+
+def test_a_training_of_another_length_does_not_go_on():
+    _, _, updates = started(SET(every=3), total=24)
+    _, _, other = started(SET(every=3), total=30)
+    with pytest.raises(ValueError, match='through 24 steps.* has 30'):
+        other.load_state_dict(updates.state_dict())
+
+
+def test_an_average_has_nothing_of_what_went():
+    model, optimizer, updates = started(SET(every=1), total=9)
+    average = copy.deepcopy(model)
+    updates.averages.append(average)
+    for step in range(6):
+        train(model, optimizer, [step])
+        masks = updates.keeper.masks
+        follow(average, model)
+        for name, weight in average.named_parameters():
+            if name in masks:
+                assert not weight[~masks[name]].any()
+
+
+@torch.no_grad()
+def follow(average, model):
+    for old, new in zip(average.parameters(), model.parameters()):
+        old.lerp_(new, 0.1)
+
+
+def test_masks_that_empty_a_layer_are_refused_unless_that_is_allowed():
+    masks = Masks.ones_like(masks_of(net()))
+    options = dict(
+        total=8, masks=masks, momentum=0, target=Target.over(masks, 0.9)
+    )
+    for allowed in (False, True):
+        model, optimizer, updates = started(
+            Gradual(every=2), allow_empty_layers=allowed, **options
+        )
+        with torch.no_grad():
+            model[2].weight.mul_(1e-6)
+        if allowed:
+            train(model, optimizer, range(6))
+            assert updates.keeper.masks.empty_layers() == ['2.weight']
+        else:
+            with pytest.raises(ValueError, match='leaves nothing of 1 of 2'):
+                train(model, optimizer, range(6))
+
+
+def test_fixed_masks_stay():
+    model, optimizer, updates = started(Fixed())
+    before = updates.keeper.masks
+    train(model, optimizer, range(20))
+    assert updates.keeper.masks is before and updates.moment == Moment(20, 20)
+
+
+def test_a_policy_without_a_way_is_refused_at_once():
+    with pytest.raises(ValueError, match='leaves no update'):
+        started(RigL(every=100), total=20)
+    with pytest.raises(ValueError, match='must be below sparsity'):
+        started(Gradual(every=2), masks=Masks.ones_like(masks_of(net())))
