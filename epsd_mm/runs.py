@@ -17,6 +17,7 @@ from .config_types import setting
 from .engine.variants import (
     apply_criterion,
     apply_options,
+    apply_policy,
     apply_sd_loss,
     apply_variant,
 )
@@ -37,9 +38,9 @@ _HARMLESS = (
 )
 _HARMLESS_HOOKS = ('timer', 'logger', 'checkpoint', 'visualization')
 #: Parts of a run that may stand in its config already.
-PARTS = ('criterion', 'sd_loss', 'score_weights')
+PARTS = ('criterion', 'sd_loss', 'score_weights', 'policy')
 # What decides masks, and nothing else.
-_OF_MASKS = ('criterion', 'score_weights', 'sparsity')
+_OF_MASKS = ('criterion', 'score_weights', 'policy', 'sparsity')
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Run:
         criterion: Scores in place of the config's.
         sd_loss: Name of the loss in place of the config's.
         score_weights: In place of the config's.
+        policy: One of :data:`~epsd_mm.engine.variants.POLICIES`, by which
+            masks change in training.
         sparsity: In place of the config's.
         seed: In place of the config's.
         options: Settings that replace those of the config, as of
@@ -67,6 +70,7 @@ class Run:
     criterion: Any = None
     sd_loss: str | None = None
     score_weights: Mapping[str, float] | None = None
+    policy: str | None = None
     sparsity: float | None = None
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -84,6 +88,11 @@ class Run:
             self._refuse(why, *_OF_MASKS, 'masks_of')
         elif self.masks_of is not None:
             self._refuse('the masks are those of another run', *_OF_MASKS)
+            if self.lender.policy is not None:
+                raise ValueError(
+                    f'the masks of a run with policy={self.lender.policy!r} '
+                    'change while it trains: name one that prunes before'
+                )
 
     def _refuse(self, why: str, *names: str) -> None:
         idle = [name for name in names if getattr(self, name) is not None]
@@ -111,6 +120,8 @@ class Run:
         cfg = copy.deepcopy(base) or Config.fromfile(self.config)
         if self.sd_loss is not None:
             apply_sd_loss(cfg, self.sd_loss)
+        if self.policy is not None:
+            apply_policy(cfg, self.policy)
         if self.criterion is not None:
             apply_criterion(cfg, self.criterion)
         cfg.merge_from_dict(dict(self.options))
@@ -189,7 +200,7 @@ class Run:
         folder = cfg.get('work_dir')
         if folder is None:
             folder = os.path.join('./work_dirs', Path(self.config).stem)
-        asked = (self.sd_loss, self.variant)
+        asked = (self.sd_loss, self.policy, self.variant)
         names = [name for name in asked if name not in (None, 'epsd')]
         return '_'.join([folder, *names])
 

@@ -150,3 +150,21 @@ def test_what_decides_no_masks_is_refused_beside_those_of_another_run():
     for idle in (dict(sparsity=0.5), dict(score_weights=dict(sd=1.0))):
         with pytest.raises(ValueError, match='no effect'):
             Run(CONFIG, masks_of=LENDER, **idle)
+    with pytest.raises(ValueError, match="policy='RigL' change while it"):
+        Run(CONFIG, masks_of=dict(LENDER, policy='RigL'))
+
+
+def test_a_policy_changes_masks_and_a_criterion_where_it_starts():
+    assert hook(policy='GMP').criterion is None
+    assert hook(policy='RigL').criterion == 'Random'
+    started = hook(policy='RigL', criterion='SNIP')
+    assert started.criterion.type == 'SNIP'
+    assert started.policy.type == 'RigL'
+    option = {'default_hooks.epsd.policy.every': 20}
+    assert hook(policy='SET', options=option).policy.every == 20
+    assert len({key(policy=p) for p in (None, 'GMP', 'SET', 'RigL')}) == 4
+
+
+def test_a_dense_run_has_no_policy():
+    with pytest.raises(ValueError, match='so that policy would have no'):
+        Run(CONFIG, variant='dense', policy='GMP')

@@ -16,7 +16,7 @@ from common import (
     resolve,
     run_of,
 )
-from epsd_mm.engine.variants import VARIANTS
+from epsd_mm.engine.variants import POLICIES, VARIANTS
 from epsd_mm.training import StartError, train
 
 
@@ -57,13 +57,22 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='train what the config is compared with instead: '
         + '; '.join(f'{name}: {what}' for name, what in VARIANTS.items()),
     )
+    parser.add_argument(
+        '--policy',
+        choices=POLICIES,
+        help='change masks in training instead of pruning before it: gradual '
+        'magnitude pruning, or sparse training from random masks. With '
+        '--variant prune-only, as its authors train; without, with '
+        'self-distillation',
+    )
     add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
-    run = run_of(args, variant=args.variant, sd_loss=args.sd_loss)
+    asked = dict(variant=args.variant, sd_loss=args.sd_loss)
+    run = run_of(args, policy=args.policy, **asked)
     run.check_effects()
     cfg = resolve(args, run)
     if args.amp:

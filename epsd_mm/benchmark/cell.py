@@ -26,27 +26,32 @@ import epsd_mm
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import find_latest_checkpoint
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from epsd_mm.analysis import read_report
+from epsd_mm.engine.checks import unwrapped
 from epsd_mm.engine.runner import complete
 from epsd_mm.engine.safe_loading import (
     CheckpointError,
     code_refused,
     load_values,
 )
-from epsd_mm.engine.saved_state import saved_masks
+from epsd_mm.engine.saved_state import SavedState, saved_masks
+from epsd_mm.engine.scoring_data import scoring_batches
+from epsd_mm.engine.settings import Settings, settings_of
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
+from epsd_mm.pruning import Masks, Weights
 from epsd_mm.quantities import Quantity
 from epsd_mm.results import Log, read_result, scoring_of
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
 from epsd_mm.training import StartError, train
 
-from .compact_cell import figures_of, made_compact, removes_channels
+from .compact_cell import SLACK, figures_of, made_compact, removes_channels
 from .jobs import BUSY, end_with_parent
 from .predictions_hook import PredictionsHook
 from .result_file import read_result_file, write_result
 from .scored_apart import LENDER, lent_masks
+from .sparse_work import sparse_share
 from .suite_folder import RESULT, SPEC
 
 #: Seconds that a process waits for another one at the same cell.
@@ -95,9 +100,10 @@ def run(work_dir: Path) -> None:
     started = time.perf_counter()
     with code_refused():
         trained = _prepared(cfg, Run(**spec['run']))
-        train(complete(trained), PredictionsHook())
+        runner = train(complete(trained), PredictionsHook())
     seconds = time.perf_counter() - started
     result = measured(cfg)
+    result['training/sparse_share'] = Quantity(_sparse_share(cfg, runner))
     if whole:  # of a run that goes on nobody knows what it has cost
         result['training/seconds'] = Quantity.of('training/seconds', seconds)
     write_result(work_dir, result, environment())
@@ -258,6 +264,10 @@ def _saved_sparsity(cfg: Config) -> dict[str, Quantity]:
             f'{revived:,} removed weights are not zero in {path}'
         )
     found = {'saved/sparsity': Quantity(masks.sparsity)}
+    settings = settings_of(cfg)
+    if settings.changes:
+        _check_reached(path, masks, settings)
+        return found
     for scored in (work_dir, work_dir / LENDER):
         if not (scored / 'epsd' / 'report.json').is_file():
             continue
@@ -269,6 +279,23 @@ def _saved_sparsity(cfg: Config) -> dict[str, Quantity]:
             )
         found |= scoring_of(report)
     return found
+
+
+def _check_reached(path: str, masks: Masks, settings: Settings) -> None:
+    """Raise unless masks are as sparse as they were to become."""
+    weights = isinstance(settings.structure, (Weights, type(None)))
+    if abs(masks.sparsity - settings.sparsity) > (1e-3 if weights else SLACK):
+        raise UnfairError(
+            f'{path} has sparsity {masks.sparsity:.4f}, where '
+            f'{settings.sparsity} was asked'
+        )
+
+
+def _sparse_share(cfg: Config, runner: Runner) -> float:
+    path = find_latest_checkpoint(cfg.work_dir)
+    saved = SavedState.unpack(load_values(path, 'cpu').get('epsd'))
+    batch = next(scoring_batches(runner, seed=0)(0))
+    return sparse_share(unwrapped(runner), batch, settings_of(cfg), saved)
 
 
 def _version(package: str) -> str | None:

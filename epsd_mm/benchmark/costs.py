@@ -62,6 +62,47 @@ def scoring_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     return {seed: n * each for seed, n in count.items()}
 
 
+def total_passes(
+    comparison: Comparison, arm: Arm, zeros: bool = True
+) -> dict[int, float]:
+    """Forward passes of an image that a run is worth, by seed.
+
+    A backward pass counts as two of them and a product with the Hessian as
+    six, as is usual (our choice): an image that is trained on counts 3, a
+    partner of CS-KD 1. Passes of a compact network count as its share of
+    the multiply-adds of the whole one.
+
+    Args:
+        comparison: The finished cells.
+        arm: What has run.
+        zeros: Whether a weight that is zero costs what others do; if not,
+            cells that have not counted theirs are left out.
+    """
+    traits = comparison.traits(arm)
+    partners = traits.partners_per_step
+    trained = 3 * (traits.images_per_step - partners) + partners
+    steps = comparison.available(arm, 'training/iterations')
+    share = dict.fromkeys(steps, 1.0)
+    if not zeros:
+        share = comparison.available(arm, 'training/sparse_share')
+    done, whole = (
+        comparison.available(arm, f'saved/{name}')
+        for name in ('multiply_adds', 'dense_multiply_adds')
+    )
+    size = relative(done, whole)
+    products = 6 * traits.hessian_products
+    evaluated = (trained + products * traits.images_per_step) * (
+        traits.batches_per_step
+    )
+    scored = comparison.available(arm, 'scoring/evaluations')
+    return {
+        seed: n * trained * share[seed] * size.get(seed, 1.0)
+        + evaluated * scored.get(seed, 0)
+        for seed, n in steps.items()
+        if seed in share
+    }
+
+
 def relative(
     values: dict[int, float], base: dict[int, float]
 ) -> dict[int, float]:

@@ -96,6 +96,7 @@ class Method:
     criterion: Any = None
     sd_loss: str | None = None
     score_weights: Mapping[str, float] | None = None
+    policy: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     masks_of: str | None = None
     shuffled: bool = False
@@ -165,6 +166,7 @@ class Cell:
             criterion=self.method.criterion,
             sd_loss=self.method.sd_loss,
             score_weights=self.method.score_weights,
+            policy=self.method.policy,
             seed=self.seed,
             options={**self.setup.options, **self.method.options},
             shuffled=self.method.shuffled,

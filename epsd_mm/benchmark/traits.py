@@ -7,7 +7,8 @@ from typing import Any
 from mmengine.config import Config
 
 from epsd_mm.config_types import find_hook, type_name
-from epsd_mm.engine.settings import settings_of
+from epsd_mm.engine.settings import described, settings_of
+from epsd_mm.pruning import Criterion
 
 # A partner is seen beside each image.
 _PAIRED = 'ClassPairBatchSampler'
@@ -22,8 +23,10 @@ class Traits:
 
     Attributes:
         images_per_step: Images that one training step looks at.
+        partners_per_step: Those of them that are looked at without gradient.
         epochs: Of training; None where it is told in iterations.
-        criterion: Class of what scores; None for a dense network.
+        criterion: Class of what scores, or of the policy that changes masks
+            while it trains; None for a dense network.
         scorer: All that decides the scores but the objective, as text.
         steps: Inner steps of the criterion, where it has them.
         scores_sd: Whether self-distillation is part of what is scored.
@@ -32,6 +35,7 @@ class Traits:
         training: That loss with its settings, as text.
         given_masks: Whether it starts from the masks of another run.
         batches_per_step: Batches of one evaluation while scoring.
+        hessian_products: Of an evaluation while scoring.
     """
 
     images_per_step: int
@@ -45,6 +49,8 @@ class Traits:
     training: str | None = None
     given_masks: bool = False
     batches_per_step: int = 1
+    partners_per_step: int = 0
+    hessian_products: float = 0.0
 
     @property
     def role(self) -> str:
@@ -77,6 +83,7 @@ def traits_of(cfg: Config) -> Traits:
     by_epoch = cfg.train_cfg.get('by_epoch', True)
     common = dict(
         images_per_step=loader.batch_size * (2 if paired else 1),
+        partners_per_step=loader.batch_size if paired else 0,
         epochs=cfg.train_cfg.get('max_epochs') if by_epoch else None,
     )
     settings = settings_of(cfg)
@@ -87,10 +94,14 @@ def traits_of(cfg: Config) -> Traits:
     about = settings.describe()
     scorer = {k: v for k, v in about.items() if k not in _OF_OBJECTIVE}
     scorer |= {name: options.get(name) for name in _OF_LAYERS}
+    criterion = about['criterion']
+    if settings.changes:
+        scorer['policy'] = described(settings.policy)
+        criterion = type(settings.policy).__name__
     for name in getattr(settings.criterion, 'cost_only', ()):
         scorer['settings'].pop(name, None)
     return Traits(
-        criterion=about['criterion'],
+        criterion=criterion,
         scorer=_text(scorer),
         steps=(about['settings'] or {}).get('steps'),
         scores_sd=settings.sd > 0 and not settings.data_free,
@@ -99,8 +110,15 @@ def traits_of(cfg: Config) -> Traits:
         training=_text(about['sd_loss']),
         given_masks=settings.masks is not None,
         batches_per_step=settings.batches_per_step,
+        hessian_products=_hessian_products(settings.criterion),
         **common,
     )
+
+
+def _hessian_products(criterion: Criterion | None) -> float:
+    if criterion is None or not criterion.steps_per_draw:
+        return 0.0
+    return criterion.hessian_products / criterion.steps_per_draw
 
 
 def _text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The runs that a config of EPSD is compared with."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,16 @@ VARIANTS = {
     'prune-only': 'scored and trained by the plain loss',
     'sd-only': 'dense, trained with self-distillation',
     'dense': 'dense, trained by the plain loss',
+}
+#: What other methods set in the hook, by the word that a suite has for them.
+POLICIES = {
+    'GMP': dict(
+        criterion=None, allocation='uniform', policy=dict(type='Gradual')
+    ),
+    'SET': dict(criterion='Random', allocation='erk', policy=dict(type='SET')),
+    'RigL': dict(
+        criterion='Random', allocation='erk', policy=dict(type='RigL')
+    ),
 }
 # What a dense run takes of the hook, so that it sees the same data.
 _OF_DATA = ('bad_boxes',)
@@ -46,14 +57,16 @@ def apply_variant(cfg: Config, variant: str) -> None:
         )
     owner, key = _hook(cfg)
     hook = owner[key]
-    if hook.get('sd_loss') is None or hook.get('criterion', True) is None:
+    scores = hook.get('criterion', True) is not None or hook.get('policy')
+    if hook.get('sd_loss') is None or not scores:
         raise ValueError(
             'variants are made from a config of EPSD, whose hook has a '
             f'criterion and an sd_loss; this one has {dict(hook)}'
         )
     needs = build_sd_loss(hook.sd_loss).needs
     if variant == 'simple-combination':
-        if not build_criterion(hook.get('criterion', 'ProsPr')).data_free:
+        criterion = build_criterion(hook.get('criterion', 'ProsPr'))
+        if criterion is not None and not criterion.data_free:
             hook.score_weights = dict(task=1.0, sd=0.0)
         # Two masks of the plain loss are left to compare.
         hook.pop('compare_plain', None)
@@ -128,6 +141,36 @@ def apply_criterion(cfg: Config, criterion: str | dict) -> None:
         without_effect = ('draws',)
     for name in without_effect:
         hook.pop(name, None)
+
+
+def apply_policy(cfg: Config, name: str) -> None:
+    """Let masks change while a config of EPSD trains, in place.
+
+    Training starts from what the authors of the method start from: all
+    weights, or random masks; and layers have the densities that they give
+    them: one for all, or Erdős–Rényi-Kernel. What would have no effect
+    beside that goes.
+
+    Args:
+        cfg: A config with an ``EPSDHook``.
+        name: One of :data:`POLICIES`.
+
+    Raises:
+        ValueError: There is no such method, or the config is no EPSD.
+    """
+    if name not in POLICIES:
+        raise ValueError(
+            f'policy={name!r} must be one of {", ".join(POLICIES)}; of '
+            "another one set the options of the hook, 'default_hooks.epsd."
+            "policy.type' and so on"
+        )
+    owner, key = _hook(cfg)
+    hook = owner[key]
+    hook.update(ConfigDict(copy.deepcopy(POLICIES[name])))
+    for option in _OF_DRAWING:
+        hook.pop(option, None)
+    if hook.criterion is None:
+        hook.pop('zero_layers', None)
 
 
 def apply_options(cfg: Config, **options: Any) -> None:

@@ -8,6 +8,7 @@ from epsd_mm.benchmark.costs import (
     relative,
     scoring_images,
     total_images,
+    total_passes,
     total_seconds,
     training_images,
 )
@@ -29,6 +30,8 @@ def comparison(tmp_path_factory):
         }
         if cell.method.prunes:
             found |= {'scoring/evaluations': 8, 'scoring/time': 30.0}
+        if cell.method.name != 'DLB':
+            found['training/sparse_share'] = 0.1 if cell.sparsity else 1.0
         return found
 
     suite = suite_of(tmp_path_factory.mktemp('suite'), METHODS, seeds=2)
@@ -69,3 +72,22 @@ def test_costs_are_compared_at_the_same_seed():
         0: 2.0,
         1: 3.0,
     }
+
+
+def test_passes_are_counted_by_hand(comparison):
+    """CS-KD: 3 for each image and 1 for its partner. ProsPr with 3 steps:
+    three quarters of the evaluations have a product with the Hessian."""
+
+    def passes(name, sparsity, **options):
+        arm = Arm('a', name, sparsity)
+        return total_passes(comparison, arm, **options).get(0)
+
+    scored = 8 * 2 * ((3 + 1) * 128 + 6 * 0.75 * 256)
+    assert passes('dense', None) == 400 * 128 * 3
+    assert passes('CS-KD', 0.9) == 400 * 128 * 4 + scored
+    assert passes('DLB', 0.9) == 800 * 128 * 3 + 8 * 128 * (3 + 6 * 0.75)
+    assert passes('dense', None, zeros=False) == 400 * 128 * 3
+    assert passes('CS-KD', 0.9, zeros=False) == pytest.approx(
+        40 * 128 * 4 + scored
+    )
+    assert passes('DLB', 0.9, zeros=False) is None  # nobody has counted

@@ -75,3 +75,30 @@ def test_what_only_costs_time_makes_no_other_scorer():
 )
 def test_images_of_a_step_are_all_that_are_looked_at(options, images):
     assert traits(**options).images_per_step == images
+
+
+@pytest.mark.parametrize(
+    'policy, kind', [('GMP', 'Gradual'), ('SET', 'SET'), ('RigL', 'RigL')]
+)
+def test_a_policy_is_what_a_method_prunes_by(policy, kind):
+    plain = traits(policy=policy, variant='prune-only')
+    assert plain.role == 'prune-only' and plain.criterion == kind
+    trained = traits(policy=policy, variant='simple-combination')
+    assert trained.role == 'simple-combination'
+    assert trained == traits(policy=policy)  # no score sees the term
+    assert plain.scorer == trained.scorer
+    assert plain.scorer != traits(criterion='Random').scorer
+
+
+@pytest.mark.parametrize(
+    'criterion, products',
+    [
+        (dict(type='ProsPr', steps=3), 3 / 4),
+        (dict(type='ProsPr', steps=3, first_order=True), 0),
+        ('SNIP', 0),
+        ('GraSP', 1),
+        ('Random', 0),
+    ],
+)
+def test_products_with_the_hessian_are_counted(criterion, products):
+    assert traits(criterion=criterion).hessian_products == products

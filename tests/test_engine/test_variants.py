@@ -6,7 +6,13 @@ import pytest
 from mmengine.config import Config
 
 import epsd_mm
-from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
+from epsd_mm.engine.variants import (
+    POLICIES,
+    VARIANTS,
+    apply_policy,
+    apply_sd_loss,
+    apply_variant,
+)
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
 
@@ -199,3 +205,33 @@ def test_unknown_losses_and_plain_configs_are_refused(cfg):
     cfg.default_hooks.epsd.sd_loss = None
     with pytest.raises(ValueError, match='no sd_loss to replace'):
         other_loss(cfg, 'DLBLoss')
+
+
+@pytest.mark.parametrize('policy', POLICIES)
+@pytest.mark.parametrize('name', ['prune-only', 'simple-combination', 'epsd'])
+def test_a_policy_trains_with_any_variant_that_prunes(policy, name, cfg):
+    if name == 'prune-only':
+        cfg.default_hooks.epsd.zero_layers = 'dense'
+    apply_policy(cfg, policy)
+    changed = variant(cfg, name)
+    changed.default_hooks.epsd.policy.every = 2  # of six steps
+    runner = runner_of(changed)
+    runner.train()
+    hook = hook_of(runner)
+    assert hook.masks.sparsity == pytest.approx(0.5, abs=1e-2)
+    assert not [n for n in hook.masks if n.startswith('head.')]
+    assert (hook.settings.sd_loss is None) == (name == 'prune-only')
+    criterion = type(hook.settings.criterion).__name__
+    assert criterion == ('NoneType' if policy == 'GMP' else 'Random')
+
+
+def test_a_policy_takes_what_would_have_no_effect(cfg):
+    apply_policy(cfg, 'GMP')
+    hook = cfg.default_hooks.epsd
+    assert hook.exclude == ['head.*'] and hook.allow_empty_layers
+    assert 'draws' not in hook and 'compare_plain' not in hook
+
+
+def test_an_unknown_policy_is_refused(cfg):
+    with pytest.raises(ValueError, match='must be one of GMP, SET, RigL'):
+        apply_policy(cfg, 'Gradual')

@@ -1,11 +1,14 @@
 """What a report says of costs."""
 
+import math
+
 from ..comparison import Arm, Comparison
 from ..costs import (
     epoch_seconds,
     relative,
     scoring_images,
     total_images,
+    total_passes,
     total_seconds,
     training_images,
 )
@@ -24,8 +27,9 @@ def expenses(comparison: Comparison, setup: str) -> Section:
     dense = comparison.with_role(setup, 'dense')[:1]
     seconds = [total_seconds(comparison, arm) for arm in dense]
     images = [total_images(comparison, arm) for arm in dense]
+    passes = [total_passes(comparison, arm) for arm in dense]
     rows = []
-    for arm in comparison.arms_of(setup):
+    for arm in _by_cost(comparison, setup):
         if not comparison.cells(arm):
             continue
         scoring = comparison.available(arm, 'scoring/time')
@@ -39,6 +43,8 @@ def expenses(comparison: Comparison, setup: str) -> Section:
                 _mean(scoring_images(comparison, arm)),
                 _mean(training_images(comparison, arm)),
                 _times(total_images(comparison, arm), *images),
+                _times(total_passes(comparison, arm), *passes),
+                _times(total_passes(comparison, arm, zeros=False), *passes),
                 _peak(comparison, arm),
             ]
         )
@@ -51,6 +57,8 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'images scored',
         'images trained',
         '× dense, images',
+        '× dense, passes',
+        'without zeros',
         'peak memory',
     )
     text = [
@@ -59,8 +67,12 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'evaluations; zeros make no iteration faster. Images are counted from '
         'steps and batch sizes: every image that is looked at, partners of '
         'CS-KD and repeated halves of DLB included. “× dense” is the mean of '
-        'ratios at the same seed. Memory is measured, of the GPU where there '
-        'is one, else of the process'
+        'ratios at the same seed. Passes are those of an image, forward: an '
+        'image that is trained on counts three, a partner one, a product '
+        'with the Hessian six; “without zeros” is what would be left of them '
+        'if multiplying by a weight that is zero cost nothing, as it does '
+        'nowhere here. Methods stand in the order of their passes. Memory '
+        'is measured, of the GPU where there is one, else of the process'
         f'{_until_scored(comparison, setup)}.'
     ]
     return Section(
@@ -68,6 +80,16 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         text,
         [Table(headings, rows)],
     )
+
+
+def _by_cost(comparison: Comparison, setup: str) -> list[Arm]:
+    """Arms of a set-up, the cheapest first; those without a cost last."""
+
+    def cost(arm: Arm) -> float:
+        values = total_passes(comparison, arm).values()
+        return sum(values) / len(values) if values else math.inf
+
+    return sorted(comparison.arms_of(setup), key=cost)
 
 
 def _peak(comparison: Comparison, arm: Arm) -> str:

@@ -19,6 +19,8 @@ class Criterion(ABC):
             0 for a criterion that needs no batch at all.
         evaluations: How often it evaluates the objective on a batch, for
             the progress bar.
+        hessian_products: How often it multiplies a vector by the Hessian of
+            a step in a draw.
         data_free: Whether scores depend on no image and no loss, so that
             neither draws nor self-distillation have an effect on them.
         signed: Whether scores may be negative.
@@ -30,6 +32,7 @@ class Criterion(ABC):
 
     steps_per_draw: int = 1
     evaluations: int = 1
+    hessian_products: int = 0
     data_free: bool = False
     signed: bool = False
     regrow: bool = False

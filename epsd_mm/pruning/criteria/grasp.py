@@ -17,6 +17,7 @@ class GraSP(Sensitivity):
     """
 
     evaluations = 2
+    hessian_products = 1
     signed = True
 
     def products(self, objective, params, masks, batches):

@@ -89,6 +89,10 @@ class ProsPr(Sensitivity):
         again = 0 if self.first_order else self.steps - self.kept_graphs
         return self.steps + 1 + again
 
+    @property
+    def hessian_products(self) -> int:
+        return 0 if self.first_order else self.steps
+
     def products(self, objective, params, masks, batches):
         weights = masked(params, masks)
         result = meta_gradient(

@@ -1,0 +1,71 @@
+"""What the steps of a training would cost if zeros cost nothing."""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from epsd_mm.engine.saved_state import SavedState
+from epsd_mm.engine.settings import Settings
+from epsd_mm.policies import Moment
+from epsd_mm.structure.prices import multiplications
+
+
+def sparse_share(
+    model: nn.Module,
+    batch: Any,
+    settings: Settings | None,
+    saved: SavedState,
+) -> float:
+    """Multiply-adds of weights that are not zero over those of all.
+
+    The mean over all steps of a training, of the layers that multiply by a
+    weight, on one of its batches. Where a policy ranks removed weights by
+    their gradient, the steps of which it does calculate all of it: a third
+    of a step, that is.
+
+    Args:
+        model: As it has trained.
+        batch: Of its training.
+        settings: Of its hook, if it prunes.
+        saved: What its last checkpoint says of the masks.
+    """
+    with torch.no_grad():
+        times = multiplications(model, partial(_losses, batch, model))
+    sizes = {n: p.numel() for n, p in model.named_parameters() if n in times}
+    density = _densities(saved)
+    done = sum(times[n] * sizes[n] * density.get(n, 1.0) for n in times)
+    share = done / sum(times[n] * sizes[n] for n in times)
+    return share + _dense_steps(settings, saved) * (1 - share) / 3
+
+
+def _densities(saved: SavedState) -> dict[str, float]:
+    """Of each layer that has a mask, the mean over all steps."""
+    if saved.masks is None:
+        return {}
+    if saved.policy is None:
+        return {n: of['density'] for n, of in saved.masks.layers().items()}
+    steps = saved.policy['step']
+    return {
+        name: kept / steps / saved.masks[name].numel()
+        for name, kept in saved.policy['kept_steps'].items()
+    }
+
+
+def _dense_steps(settings: Settings | None, saved: SavedState) -> float:
+    """Share of the steps that calculate the gradients of all weights."""
+    if saved.policy is None or not settings.policy.dense_gradients:
+        return 0.0
+    steps, total = saved.policy['step'], saved.policy['total']
+    due = sum(
+        settings.policy.due(Moment(step, total))
+        for step in range(1, steps + 1)
+    )
+    return due / steps
+
+
+def _losses(batch: Any, model: nn.Module) -> Any:
+    data = model.data_preprocessor(copy.deepcopy(batch), training=True)
+    return model(**data, mode='loss')
