@@ -388,7 +388,7 @@ def classifier_with(head, **loss):
             'ImageClassifier with head MultiLabelLinearClsHead',
         ),
         (sigmoid_faster_rcnn, 'FasterRCNN with head StandardRoIHead'),
-        (torch.nn.Sequential, 'Sequential with head NoneType'),
+        (torch.nn.Sequential, 'Sequential with head NoneType .it has neither'),
         (
             'free_anchor/freeanchor_r50_fpn_1x_coco',
             'RetinaNet with head FreeAnchorRetinaHead.*it weighs a bag',

@@ -26,5 +26,7 @@ _REASONS = {
 
 def reason(head: nn.Module | None) -> str:
     """Why a head is refused, as the end of a sentence; empty if unknown."""
+    if head is None:
+        return ' (it has neither bbox_head nor roi_head nor head)'
     named = class_names(head) & set(_REASONS)
     return f' ({_REASONS[min(named)]})' if named else ''
