@@ -8,12 +8,13 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from epsd_mm.distillation import CSKDLoss, PSKDLoss
+from epsd_mm.distillation import CSKDLoss, DLBLoss, PSKDLoss
 from epsd_mm.engine import pulse
 from epsd_mm.engine.pulse import Pulse, faint
 from epsd_mm.engine.scoring_job import score_model
 from epsd_mm.engine.settings import Settings
 from tests.helpers.detectors import lively, pictures
+from tests.helpers.families import tiny_rtmdet, tiny_yolox
 from tests.helpers.models import tiny_retinanet
 from tests.helpers.taps import attached
 
@@ -155,3 +156,24 @@ def test_a_retinanet_that_is_scored_says_so(warnings):
     logger = MMLogger.get_current_instance()
     score_model(tiny_retinanet(), lambda draw: [batch], settings, logger)
     assert any('CSKDLoss came to' in said for said in warnings)
+
+
+@pytest.mark.parametrize('method', [CSKDLoss, PSKDLoss, DLBLoss])
+@pytest.mark.parametrize('build', [tiny_rtmdet, tiny_yolox])
+def test_each_loss_is_alive_on_heads_that_match_predictions(
+    build, method, warnings
+):
+    model = lively(build)
+    tap = attached(model, method())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    batch = pictures(build, PAIRS, labels=(0, 1, 2))
+    for _ in range(pulse.STEPS):
+        if tap._pulse.settled:
+            break
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        loss, _ = model.parse_losses(model(**data, mode='loss'))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        tap.learn()
+    assert tap._pulse.settled and not warnings
