@@ -320,6 +320,23 @@ def test_an_observer_leaves_the_model_as_it_was(build, detectors):
         assert len(part._forward_hooks) == hooks[name]
 
 
+@pytest.mark.parametrize('name', ['_get_targets_single', 'loss_by_feat'])
+def test_what_others_have_put_on_a_head_is_put_back(name, detectors):
+    head = detectors[tiny_rtmdet].bbox_head
+    calls, method = [], getattr(head, name)
+
+    def others(*args, **kwargs):
+        calls.append(name)
+        return method(*args, **kwargs)
+
+    setattr(head, name, others)
+    try:
+        watch(detectors[tiny_rtmdet], pictures(tiny_rtmdet))
+        assert calls and vars(head)[name] is others
+    finally:
+        delattr(head, name)
+
+
 def test_a_pass_that_never_reached_the_head_is_an_error():
     observer = TwoStageObserver(tiny_faster_rcnn())
     observer.start(), observer.stop()

@@ -11,7 +11,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -230,8 +229,15 @@ class AssignedObserver(Observer):
         On the instance, where it hides the method of the class.
         """
         head = self.model.bbox_head
-        setattr(head, name, tapped(getattr(head, name)))
-        self._removals.append(partial(delattr, head, name))
+        own = vars(head)
+        before = {name: own[name]} if name in own else {}
+
+        def put_back() -> None:
+            del own[name]
+            own.update(before)
+
+        own[name] = tapped(getattr(head, name))
+        self._removals.append(put_back)
 
     def _tap_outputs(self, head: nn.Module, args: tuple, out: tuple) -> None:
         self._cls_scores = out[0]
