@@ -1,0 +1,109 @@
+"""A cell whose masks change ends as sparse as was asked, and counts costs."""
+
+import json
+
+import pytest
+import torch
+
+from epsd_mm.benchmark import cell as module
+from epsd_mm.benchmark.cell import SPEC, UnfairError, read_result_file, run
+from tests.helpers.datasets import picture_folder
+from tests.helpers.runners import tiny_classifier_cfg
+from tests.helpers.suites import suite_of
+
+EPSD = dict(
+    type='EPSDHook',
+    sparsity=0.8,
+    criterion=dict(type='SNIP'),
+    sd_loss=dict(type='CSKDLoss'),
+    draws=1,
+    allocation='uniform',
+)
+
+
+def options(name, **more):
+    """A process has one visualizer of a name, and each cell a log."""
+    return {'visualizer.name': f'of {name}', **more}
+
+
+EVERY = {'default_hooks.epsd.policy.every': 1}
+PLAIN = dict(variant='prune-only')
+METHODS = dict(
+    dense=dict(variant='dense', options=options('dense')),
+    fixed=dict(PLAIN, options=options('fixed')),
+    GMP=dict(PLAIN, policy='GMP', options=options('GMP', **EVERY)),
+    RigL=dict(PLAIN, policy='RigL', options=options('RigL', **EVERY)),
+)
+
+
+@pytest.fixture(scope='module')
+def cells(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('suite')
+    pictures = picture_folder(folder / 'pictures')
+    sampler = 'ClassPairBatchSampler'
+    cfg = tiny_classifier_cfg(pictures, folder / 'of', EPSD, 1, sampler)
+    for name in ('work_dir', 'experiment_name'):
+        cfg.pop(name)
+    backends = [dict(type='LocalVisBackend')]
+    cfg.visualizer.vis_backends = backends
+    cfg.val_dataloader = dict(cfg.train_dataloader, batch_sampler=None)
+    cfg.val_evaluator, cfg.val_cfg = dict(type='Accuracy'), dict()
+    cfg.dump(folder / 'classifier.py')
+    suite = suite_of(
+        folder,
+        METHODS,
+        seeds=1,
+        sparsities=[0.8],
+        config=str(folder / 'classifier.py'),
+    )
+    return {cell.method.name: cell for cell in suite.cells}
+
+
+@pytest.fixture(scope='module')
+def results(cells, tmp_path_factory):
+    """Folder and metrics of cells that have run, by method."""
+    found = {}
+    for name, cell in cells.items():
+        folder = tmp_path_factory.mktemp('cells') / cell.key
+        folder.mkdir()
+        spec = dict(cell.spec(), key=cell.key, name=cell.name)
+        (folder / SPEC).write_text(json.dumps(spec))
+        run(folder)
+        metrics, _ = read_result_file(folder)
+        found[name] = folder, {n: value for n, (value, _) in metrics.items()}
+    return found
+
+
+def test_each_is_as_sparse_as_was_asked(results):
+    for name in ('fixed', 'GMP', 'RigL'):
+        sparsity = results[name][1]['saved/sparsity']
+        assert sparsity == pytest.approx(0.8, abs=1e-3)
+
+
+def test_what_zeros_would_save_is_counted(results):
+    share = {n: of['training/sparse_share'] for n, (_, of) in results.items()}
+    assert share['dense'] == 1
+    # Each layer at a fifth, whatever it multiplies by.
+    assert share['fixed'] == pytest.approx(0.2, abs=0.01)
+    # Six steps, the first at 1, the others along the schedule; end: 4.5.
+    s = [0.8 * (1 - (1 - t / 4) ** 3) for t in range(5)]
+    mean = sum(1 - x for x in [*s, s[-1]]) / 6
+    assert share['GMP'] == pytest.approx(mean, abs=0.01)
+    # Random masks, ERK: denser in small layers; 4 of 6 gradients are dense.
+    assert 0.2 < share['RigL'] < 0.8
+
+
+def test_masks_that_did_not_get_there_fail_the_cell(results, cells):
+    folder, _ = results['GMP']
+    cfg = cells['GMP'].config
+    cfg.work_dir = str(folder)
+    cfg.default_hooks.epsd.sparsity = 0.9
+    with pytest.raises(UnfairError, match='0.7999, where 0.9 was asked'):
+        module._saved_sparsity(cfg)
+
+
+def test_masks_of_the_cell_are_those_in_force(results):
+    folder, _ = results['RigL']
+    path = (folder / 'last_checkpoint').read_text()
+    state = torch.load(path, weights_only=False)
+    assert state['epsd']['policy']['step'] == 6
