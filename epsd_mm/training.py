@@ -17,7 +17,7 @@ from .engine.launch import join_without_accelerator
 from .engine.loaders import check_loader_config
 from .engine.pretrained import fetch_pretrained
 from .engine.runner import build_runner
-from .engine.settings import Settings
+from .engine.settings import Settings, settings_of
 from .engine.work_dir import claim_work_dir, release_work_dir
 from .preparation import require_data
 
@@ -95,6 +95,8 @@ def _check_masks(cfg: Config) -> None:
     if hook.get('masks') is not None:
         names = {name: hook.get(name) for name in ('masks', 'prefix')}
         Settings.build(**names).read_masks()
+    if hook.get('start') is not None:
+        settings_of(cfg).read_start()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         exclude=settings.exclude and list(settings.exclude),
         masks=None if settings.masks is None else 'given',
         prefix=settings.prefix,
+        start=None if settings.start is None else 'given',
         policy=described(settings.policy),
         bad_boxes=settings.bad_boxes,
     )

@@ -19,6 +19,7 @@ from epsd_mm.families.second_derivatives import make_twice_differentiable
 from epsd_mm.pruning import (
     SNIP,
     Found,
+    Ledger,
     Masks,
     Target,
     find_masks,
@@ -212,6 +213,9 @@ class ScoringJob:
                 'None and no sparsity, or take a part of them with prefix'
             )
         self.prunable: Masks = Masks.ones_like(fresh)
+        self.start = settings.read_start()
+        if self.start:
+            self.start.check_fits(fresh)
         self.criterion, self.units = settings.criterion, None
         if settings.units:
             self.units = ModelUnits(self.twin, settings, groups)
@@ -320,6 +324,9 @@ class ScoringJob:
         """
         options = self.settings.search
         ledger = self.ledgers.get(search)
+        start = ledger and ledger.start
+        if start is None and self.start:
+            start = Ledger(masks=self.start)
         options['allow_empty_layers'] |= comparison
         found = find_masks(
             objective,
@@ -331,7 +338,7 @@ class ScoringJob:
             repetition=repetition,
             team=self.team,
             on_evaluation=self.progress,
-            start=ledger and ledger.start,
+            start=start,
             keep=ledger and ledger.keep,
             **options,
         )

@@ -24,6 +24,7 @@ _NOT_OF_SCORES = (
     'zero_layers',
     'masks',
     'prefix',
+    'start',
 )
 # Scoring loads in its own process.
 _OF_WORKERS = (
@@ -50,6 +51,7 @@ def scoring_key(
     the config and what the data sets say of their samples; images on the
     disk are not read.
     """
+    start = settings.read_start()
     dataset = runner.train_dataloader.dataset
     params = dict(model.named_parameters())
     sources = _sources(_parts(runner, model, settings))
@@ -63,6 +65,7 @@ def scoring_key(
         'device': next(iter(params.values())).device.type,
         'settings': _settings(settings),
         'given masks': given and given.pack(),
+        'masks of the start': start and start.pack(),
         'config of the model': runner.cfg.get('model'),
         'config of the loader': {
             k: v for k, v in loader.items() if k not in _OF_WORKERS

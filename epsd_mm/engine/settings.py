@@ -93,6 +93,9 @@ class Settings:
             masks of its checkpoint.
         prefix: Take only the masks of this part of the network, such as
             ``'backbone'``.
+        start: File of masks that scoring starts from, of all weights that are
+            scored: those that they remove stay removed, and scores are of
+            what they leave. Read as ``masks`` are.
         policy: How masks change in training: not at all by default
             (``'Fixed'``); ``'Gradual'`` starts with all weights and no
             criterion and ends at ``sparsity``; ``'RigL'`` and ``'SET'`` move
@@ -122,6 +125,7 @@ class Settings:
     seed: int | None = None
     masks: str | Path | None = None
     prefix: str | None = None
+    start: str | Path | None = None
     policy: MaskPolicy | None = None
     bad_boxes: str = 'error'
 
@@ -162,11 +166,15 @@ class Settings:
         check_bad_boxes(self.bad_boxes)
         if self.changes:
             check_policy(self)
-        if not isinstance(self.masks, (str, Path, type(None))):
-            raise ValueError(
-                f'masks={self.masks!r} must be the path of a file: masks.pth '
-                'of a run, in work_dir/epsd'
-            )
+        for name in ('masks', 'start'):
+            value = getattr(self, name)
+            if not isinstance(value, (str, Path, type(None))):
+                raise ValueError(
+                    f'{name}={value!r} must be the path of a file: masks.pth '
+                    'of a run, in work_dir/epsd'
+                )
+        if self.start is not None:
+            self._check_start()
         if self.masks is None:
             self._refuse('there are no masks', 'prefix')
         for name in ('draws', 'batches_per_step'):
@@ -205,13 +213,26 @@ class Settings:
         """
         if self.masks is None:
             return None
-        if not Path(self.masks).exists():
-            raise FileNotFoundError(
-                f'masks={str(self.masks)!r} does not exist: name the '
-                'masks.pth of a run, in its work_dir/epsd'
-            )
-        masks = Masks.load(self.masks)
+        masks = _read('masks', self.masks)
         return masks if self.prefix is None else masks.part(self.prefix)
+
+    def read_start(self) -> Masks | None:
+        """The masks that scoring starts from, if it does from some.
+
+        Raises:
+            OSError: There is no such file, or it cannot be opened.
+            ValueError: It holds no masks, or such as keep less than is asked.
+        """
+        if self.start is None:
+            return None
+        masks = _read('start', self.start)
+        if masks.sparsity > self.sparsity:
+            raise ValueError(
+                f'the masks of start={str(self.start)!r} have sparsity '
+                f'{masks.sparsity:.6g}, and sparsity={self.sparsity} keeps '
+                'more: what they remove stays removed'
+            )
+        return masks
 
     def describe(self) -> dict[str, Any]:
         """How masks are made and what trains, in plain values."""
@@ -306,6 +327,26 @@ class Settings:
             'masks',
         )
 
+    def _check_start(self) -> None:
+        self._refuse(
+            'scoring starts from masks of all that it scores', 'masks'
+        )
+        self._refuse(
+            'what the masks of the start remove is not to be left whole',
+            'zero_layers',
+        )
+        if self.units:
+            raise ValueError(
+                "structure='channels' scores the whole network, so that "
+                f'start={str(self.start)!r} would have no effect: remove it'
+            )
+        if self.criterion is not None and self.criterion.regrow:
+            raise ValueError(
+                f'{type(self.criterion).__name__} lets weights come back, so '
+                f'that those that start={str(self.start)!r} removes would: '
+                'take another criterion, such as IterSNIP'
+            )
+
     def _check_without_criterion(self) -> None:
         if self.sd_loss is None and self.masks is None:
             raise ValueError(
@@ -322,6 +363,7 @@ class Settings:
             'seed',
             'allow_empty_layers',
             'zero_layers',
+            'start',
         )
 
     def _refuse(self, reason: str, *names: str) -> None:
@@ -335,6 +377,15 @@ class Settings:
                 f'{reason}, so {", ".join(given)} would have no effect: '
                 'remove it'
             )
+
+
+def _read(name: str, path: str | Path) -> Masks:
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f'{name}={str(path)!r} does not exist: name the masks.pth of a '
+            'run, in its work_dir/epsd'
+        )
+    return Masks.load(path)
 
 
 def described(part: Any) -> dict | None:
@@ -358,7 +409,7 @@ def _named(value: Any) -> dict:
 
 # What has an effect on scores, or on what is drawn for them.
 _OF_SCORING = ('draws', 'batches_per_step', 'score_weights', 'compare_plain')
-_OF_SCORING += ('zero_layers', 'seed')
+_OF_SCORING += ('zero_layers', 'seed', 'start')
 _NOT_SCORED = 'the policy starts with all weights and nothing is scored'
 
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}

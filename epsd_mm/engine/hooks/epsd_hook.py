@@ -137,6 +137,7 @@ class EPSDHook(ResumableHook):
         if self._resumed is None:
             # A missing file is said before anything that takes long.
             given = self.settings.read_masks()
+            self.settings.read_start()
             check_changes(runner, self.settings)
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
