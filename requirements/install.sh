@@ -26,7 +26,7 @@ finished() {
   [[ $(state) == "$key" ]] && "$venv/bin/python" -I -c '
 from importlib.util import find_spec
 names = """torch torchvision cv2 mmengine mmcv mmdet mmpretrain torch_pruning
-  onnx onnxscript onnxruntime openvino nncf epsd_mm pytest"""
+  onnx onnxscript onnxruntime openvino nncf epsd_mm pytest timm"""
 assert all(map(find_spec, names.split()))' 2>/dev/null
 }
 

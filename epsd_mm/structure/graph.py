@@ -8,6 +8,7 @@ from torch import nn
 from .coupling import coupled_groups
 from .groups import Groups, Width
 from .heads import values_apart
+from .training_branches import training_branches
 from .trial import tried
 from .wiring import wiring
 
@@ -27,7 +28,8 @@ def find_groups(
     removed unit would still change, for instance a width that layer
     normalisation averages over. That is tried: with random weights, the
     network without every second unit must return what it returns with zeros
-    in their place.
+    in their place. Branches that only training takes, such as auxiliary
+    heads, are followed where the same call reaches them in training mode.
 
     Example:
         >>> import torch, torchvision
@@ -55,5 +57,10 @@ def find_groups(
     def call(model: nn.Module) -> Any:
         return trace(model, example) if trace else model(example)
 
-    groups = coupled_groups(model, wiring(model, call), attributes)
+    wired = wiring(model, call)
+    training = training_branches(model, call, wired)
+    if training is not None:
+        call = training
+        wired = wiring(model, call)
+    groups = coupled_groups(model, wired, attributes)
     return values_apart(tried(model, call, groups), model)

@@ -18,7 +18,7 @@ from .wiring import Trace, tensors, traceable
 
 #: Of the largest output. Single precision comes to 1e-5 in deep networks;
 #: what a unit should not have touched changes by far more.
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-4
 
 #: How often weights are drawn, until outputs are equal. They may differ by
 #: chance where a network sorts, as those that choose queries do: two values
@@ -246,7 +246,8 @@ def _random_weights(
         elif not isinstance(tensor, nn.Parameter) and not is_mean:
             weights[name] = tensor.clone()
         elif tensor.dim() > 1:
-            weights[name] = random(tensor, tensor[0].numel() ** -0.5)
+            # So that what goes in is what comes out, ReLU halving it between.
+            weights[name] = random(tensor, (2 / tensor[0].numel()) ** 0.5)
         else:
             weights[name] = tensor.detach() + random(tensor, 0.2)
     return weights

@@ -108,7 +108,9 @@ def wiring(model: nn.Module, trace: Trace) -> Wiring:
             raise ValueError(
                 f'{type(model).__name__} cannot be traced: none of its '
                 'outputs depends on its weights in a way that autograd sees '
-                '(is its forward pass under no_grad, or checkpointed?)'
+                '(is its forward pass under no_grad, or checkpointed? Then '
+                'switch that off, or give find_groups a trace that calls '
+                'the part that is differentiable)'
             )
         return outputs
 
@@ -122,7 +124,8 @@ def wiring(model: nn.Module, trace: Trace) -> Wiring:
         except _LOST as e:
             raise ValueError(
                 f'{type(model).__name__} cannot be traced by torch-pruning: '
-                f'{type(e).__name__}: {e}'
+                f'{type(e).__name__}: {e}. Give find_groups a trace that '
+                'calls a part of it that can be, or prune single weights'
             ) from e
     return _from_graph(graph)
 
@@ -285,7 +288,10 @@ def _dependency_graph() -> Any:
             self.IGNORED_LAYERS_IN_TRACING = []
             nodes = super()._trace(*args, **kwargs)
             for node in nodes.values():
-                if _is(node, '_ConcatOp'):
+                if _is(node, '_ReshapeOp') and not _flattens(node):
+                    # Of which it would guess what becomes of channels.
+                    node.type = torch_pruning.ops.OPTYPE.ELEMENTWISE
+                elif _is(node, '_ConcatOp'):
                     node.module.concat_sizes = _joined_sizes(node)
                 elif _is(node, '_SplitOp'):
                     kind = type(node.module)
@@ -453,11 +459,15 @@ def _mappings(dependency: Any) -> list[Callable | None]:
     layer that comes later has as many columns.
     """
     for node in (dependency.source, dependency.target):
-        if _is(node, '_ReshapeOp'):
-            shapes = getattr(node.grad_fn, '_input_metadata', ())
-            if any(len(metadata.shape) != 2 for metadata in shapes):
-                return [None, None]
+        if _is(node, '_ReshapeOp') and not _flattens(node):
+            return [None, None]
     return [*dependency.index_mapping]
+
+
+def _flattens(reshape: Any) -> bool:
+    """Whether rows come out of it."""
+    shapes = getattr(reshape.grad_fn, '_input_metadata', ())
+    return all(len(metadata.shape) == 2 for metadata in shapes)
 
 
 def _equal_parts(node: Any, number: int, space: Space) -> Iterator[Wire]:
@@ -512,7 +522,8 @@ def _infer_sizes(spaces: list[Space], links: list[tuple]) -> None:
             return
     raise ValueError(
         'the model cannot be followed: channels of one of its loops become '
-        'more with each turn'
+        'more with each turn. Give find_groups a trace that calls the part '
+        'without that loop, or prune single weights'
     )
 
 

@@ -55,30 +55,34 @@ def test_networks_that_differ_are_refused(pair):
 
 
 class Auxiliary(nn.Module):
-    """Has a layer that only training uses."""
+    """Has a layer that only training uses, with targets."""
 
     def __init__(self):
         super().__init__()
         self.body = network()
         self.only_trained = nn.Linear(6, 3)
 
-    def forward(self, x):
+    def forward(self, x, targets=None):
         outputs = self.body(x)
-        if self.training:
-            outputs = outputs + self.only_trained(self.body[0](x))
+        if targets is not None:
+            outputs = outputs + self.only_trained(self.body[0](x)) - targets
         return outputs
+
+
+def training_call(model):
+    return model(torch.linspace(-1, 1, 8).reshape(2, 4), torch.zeros(2, 3))
 
 
 def test_a_layer_that_only_training_uses_is_told_of():
     zeros = Auxiliary().eval()
     zeros.body[0].weight.data[:2] = zeros.body[0].bias.data[:2] = 0
     narrow = copy.deepcopy(zeros)
-    check_training(zeros, narrow, call)
+    check_training(zeros, narrow, training_call)
     groups = find_groups(narrow, torch.rand(1, 4))
     shrink(narrow, groups, Channels({'body.0': torch.arange(6) > 1}))
     compare(zeros, narrow, call)
     with pytest.raises(ValueError, match='only training uses .*exclude='):
-        check_training(zeros, narrow, call)
+        check_training(zeros, narrow, training_call)
     assert not zeros.training and not narrow.body.training
 
 

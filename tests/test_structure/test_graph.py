@@ -1,5 +1,6 @@
 """Groups of plain networks: what is coupled, and what stays whole."""
 
+import copy
 import random
 import sys
 
@@ -254,6 +255,69 @@ def test_where_to_look_is_no_feature_of_deformable_convolutions():
         features=24, looks=8
     )
     assert groups['features'].layers('consumer') == ['offsets', 'looks']
+
+
+class Auxiliary(nn.Module):
+    """Has a head that only training calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.body = nn.Conv2d(8, 6, 3)
+        self.auxiliary = nn.Sequential(
+            nn.Conv2d(8, 6, 1), nn.Dropout(0.5), nn.BatchNorm2d(6)
+        )
+        self.last = nn.Conv2d(6, 5, 1)
+        self.other = nn.Conv2d(6, 5, 1)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        outputs = self.last(self.body(x).relu())
+        if self.training:
+            return outputs, self.other(self.auxiliary(x).relu())
+        return outputs
+
+
+def test_branches_of_training_are_followed():
+    net = liven(Auxiliary()).train()
+    statistics = copy.deepcopy(dict(net.named_buffers()))
+    groups = find_groups(net, picture())
+    assert list(groups) == ['stem', 'body', 'auxiliary.0']
+    assert groups['stem'].layers('consumer') == ['body', 'auxiliary.0']
+    assert groups.whole.keys() == {'last', 'other'}
+    for name, buffer in net.named_buffers():
+        assert torch.equal(buffer, statistics[name])
+    assert all(module.training for module in net.modules())
+    net.double().auxiliary[1].p = 0
+    removed = random_units(groups)
+    zeros = with_zeros(net, groups, removed)(picture().double())
+    cut = without(net, groups, removed)(picture().double())
+    for one, other in zip(zeros, cut):
+        assert (one - other).abs().max() < 1e-9
+
+
+class Shuffled(nn.Module):
+    """Mixes the channels of two branches, as ShuffleNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.inner = nn.Conv2d(4, 6, 1)
+        self.branch = nn.Conv2d(6, 4, 1)
+        self.last = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x):
+        one, two = self.stem(x).relu().chunk(2, dim=1)
+        x = torch.cat([one, self.branch(self.inner(two).relu())], dim=1)
+        batch, channels, height, width = x.shape
+        x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2)
+        return self.last(x.reshape(batch, -1, height, width))
+
+
+def test_channels_that_are_shuffled_stay_whole_and_others_go():
+    groups = find_groups(liven(Shuffled()), picture())
+    assert list(groups) == ['inner']
+    assert groups.whole.keys() == {'stem', 'branch', 'last'}
 
 
 def test_weights_that_layers_share_go_together():
