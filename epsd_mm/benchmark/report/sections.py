@@ -119,8 +119,8 @@ def _differences(comparison: Comparison, setup: str) -> Section:
     drawn: dict[Arm, dict[str, Difference]] = {}
     for reference in references:
         for arm in comparison.arms_of(setup):
-            comparable = arm.sparsity in (None, reference.sparsity)
-            if arm == reference or not comparable:
+            sparsities = {arm.sparsity, reference.sparsity} - {None}
+            if arm == reference or len(sparsities) > 1:
                 continue
             found = comparison.gain(reference, arm)
             if found is None:
@@ -129,7 +129,8 @@ def _differences(comparison: Comparison, setup: str) -> Section:
             rows.append(_difference_row(comparison, *told, found))
             # One method, and what has a sparsity: the table has the others.
             first = reference.method == references[0].method
-            if first and found.n > 1 and arm.sparsity is not None:
+            pruned = None not in (arm.sparsity, reference.sparsity)
+            if first and pruned and found.n > 1:
                 drawn.setdefault(reference, {})[arm.method] = found
     blocks: list[Block] = [
         Figure(
@@ -142,17 +143,18 @@ def _differences(comparison: Comparison, setup: str) -> Section:
         )
         for reference, differences in drawn.items()
     ]
-    if rows:
-        folded = 'Every difference' if len(rows) > _FEW_ROWS else ''
-        blocks.append(Table(_OF_DIFFERENCES, rows, folded))
+    title = f'Paired differences{comparison.place(setup)}'
+    if not rows:
+        return Section(title, ['No seed has two methods to compare yet.'])
+    folded = 'Every difference' if len(rows) > _FEW_ROWS else ''
+    blocks.append(Table(_OF_DIFFERENCES, rows, folded))
     text = [
         'Runs of one seed share initialisation and data order. Descriptive '
         'but for the claims above, p included. “Would have been seen”: the '
         'difference that a paired t-test finds four times in five at this '
         'spread.'
     ]
-    place = comparison.place(setup)
-    return Section(f'Paired differences{place}', text, blocks)
+    return Section(title, text, blocks)
 
 
 def _difference_row(
@@ -172,9 +174,10 @@ def _difference_row(
 
 
 def _references(comparison: Comparison, setup: str) -> list[Arm]:
-    """What others are compared with: EPSD as the suite has it, or all."""
-    epsd = comparison.with_role(setup, 'epsd')
-    return epsd or comparison.arms_of(setup)[:1]
+    """What others are compared with: EPSD, or what comes first."""
+    done = [arm for arm in comparison.arms_of(setup) if comparison.cells(arm)]
+    epsd = [arm for arm in comparison.with_role(setup, 'epsd') if arm in done]
+    return epsd or done[:1]
 
 
 def _axis(comparison: Comparison, setup: str, what: str) -> str:

@@ -157,3 +157,26 @@ def test_results_come_first_and_claims_without_evidence_are_folded(tmp_path):
     assert missing.folded == 'Not tested here: 13 of the 14 claims'
     needs = {row[0].partition('.')[0]: row[1] for row in missing.rows}
     assert needs['C13'].startswith('It takes EPSD, and a method under its')
+
+
+@pytest.mark.parametrize(
+    'done, rows',
+    [
+        (['dense'], None),
+        (['dense', 'SD', 'combination'], 2),
+        (['dense', 'SD', 'combination', 'EPSD'], 3),
+    ],
+)
+def test_what_is_done_is_compared_before_the_rest_is(done, rows, tmp_path):
+    suite = suite_of(tmp_path, METHODS, seeds=2)
+    everything = compared(suite, lambda cell: {METRIC: 1.0 + cell.seed})
+    some = {
+        cell.key: everything.entries[cell.key]
+        for cell in suite.cells
+        if cell.method.name in done
+    }
+    found = parts(Comparison(suite, some))['Paired differences']
+    if rows is None:
+        assert not found.blocks and 'No seed has two' in found.text[0]
+    else:
+        assert len(found.blocks[-1].rows) == rows
