@@ -25,6 +25,7 @@ from .config_types import type_name
 from .engine.fitting_state import fitting_state
 from .engine.hooks import EPSDHook
 from .engine.pretrained import without_pretrained
+from .engine.runner import model_config
 from .engine.safe_loading import CheckpointError, load_values
 from .engine.saved_state import SavedState
 from .engine.settings import settings_of
@@ -111,7 +112,7 @@ def compact_trained(cfg: Config, folder: Path, checkpoint: str) -> None:
     if channels is None:
         raise CheckpointError(f'{checkpoint} has no channels to remove')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MODELS.build(without_pretrained(cfg.model))
+        model = MODELS.build(without_pretrained(model_config(cfg)))
     model.load_state_dict(fitting_state(model, content, checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     classes = content.get('meta', {}).get('dataset_meta')

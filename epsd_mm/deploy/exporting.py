@@ -21,6 +21,7 @@ from epsd_mm.datasets.class_names import configured_classes
 from epsd_mm.early_pruning import channels_of
 from epsd_mm.engine.fitting_state import fitting_state
 from epsd_mm.engine.pretrained import without_pretrained
+from epsd_mm.engine.runner import model_config
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.evaluation.sparsity import network_sparsity
 from epsd_mm.families.deployable import as_deployed, as_predicted
@@ -202,7 +203,7 @@ def initial_model(cfg: Config) -> nn.Module:
     """The network of a config, in evaluation mode; nothing is downloaded."""
     scope = cfg.get('default_scope', 'mmengine')
     with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(without_pretrained(cfg.model))
+        model = MODELS.build(without_pretrained(model_config(cfg)))
     repair_ssd_head(model)
     return model.eval()
 

@@ -1,8 +1,9 @@
 """From a config to its runner, as the tools of mmdet and mmpretrain do it."""
 
+import copy
 from importlib.util import find_spec
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -34,6 +35,18 @@ def complete(cfg: Config) -> Config:
     if is_mmpretrain(cfg):
         _complete_loaders(cfg)
     return cfg
+
+
+def model_config(cfg: Config) -> ConfigDict:
+    """The config of the model that a runner builds.
+
+    mmpretrain's have the preprocessor beside the model, and a runner puts
+    it in: without it a network would see pixels that are not normalised.
+    """
+    model = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return model
 
 
 def build_runner(cfg: Config) -> Runner:
