@@ -2,6 +2,8 @@
 
 import math
 
+from epsd_mm.pages import Section, Table
+
 from ..comparison import Arm, Comparison
 from ..costs import (
     epoch_seconds,
@@ -12,7 +14,6 @@ from ..costs import (
     total_seconds,
     training_images,
 )
-from .blocks import Section, Table
 
 # Of which the first that a cell has is shown; bytes of its unit.
 _MEMORY = {

@@ -1,20 +1,13 @@
 """The drawings of a report, as SVG."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from ..statistics import Difference
+from epsd_mm.pages.drawing import COLOURS, MARKERS, axes_of, svg_of
 
-_COLOURS = (
-    '#3b6ea5 #c0504d #5a8f4a #8064a2 #d08a2e #3f9fa6 #7f7f7f #a0527b'.split()
-)
-_MARKERS = 'osD^vP*'
-_RC = {'svg.fonttype': 'none', 'svg.hashsalt': 'epsd_mm'}
+from ..statistics import Difference
 
 
 def against_sparsity(
@@ -29,7 +22,7 @@ def against_sparsity(
         levels: The same of dense methods, which have no sparsity.
         label: Of the metric.
     """
-    canvas, axes = _axes(7.0, 3.8)
+    canvas, axes = axes_of(7.0, 3.8)
     positions = sorted({s for points in curves.values() for s in points})
     where = {sparsity: index for index, sparsity in enumerate(positions)}
     for index, (name, (mean, low, high)) in enumerate(levels.items()):
@@ -46,8 +39,8 @@ def against_sparsity(
             means,
             yerr=np.array([means - lows, highs - means]),
             label=name,
-            color=_COLOURS[index % len(_COLOURS)],
-            marker=_MARKERS[index % len(_MARKERS)],
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
             markersize=5,
             lw=1.4,
             capsize=3,
@@ -59,7 +52,7 @@ def against_sparsity(
     axes.legend(
         fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
     )
-    return _svg(canvas)
+    return svg_of(canvas)
 
 
 def against_costs(
@@ -74,14 +67,13 @@ def against_costs(
     """
     size = 3.4 * len(costs) + 1.8, 3.4
     canvas = Canvas(figsize=size, layout='constrained')
-    FigureCanvasSVG(canvas)
     rows = canvas.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, (cost, methods) in zip(rows, costs.items()):
         for index, (name, points) in enumerate(methods.items()):
             axes.plot(
                 *zip(*sorted(points)),
-                color=_COLOURS[index % len(_COLOURS)],
-                marker=_MARKERS[index % len(_MARKERS)],
+                color=COLOURS[index % len(COLOURS)],
+                marker=MARKERS[index % len(MARKERS)],
                 markersize=5,
                 lw=1.2,
                 label=name,
@@ -93,7 +85,7 @@ def against_costs(
     rows[-1].legend(
         fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
     )
-    return _svg(canvas)
+    return svg_of(canvas)
 
 
 def forest(differences: Mapping[str, Difference], label: str) -> str:
@@ -101,16 +93,16 @@ def forest(differences: Mapping[str, Difference], label: str) -> str:
 
     One that would squeeze all others is an arrow at the edge.
     """
-    canvas, axes = _axes(7.0, 0.9 + 0.36 * len(differences))
+    canvas, axes = axes_of(7.0, 0.9 + 0.36 * len(differences))
     ends = [max(abs(d.low), abs(d.high)) for d in differences.values()]
     limit = min(max(ends), 5 * float(np.median(ends))) or 1.0
     for row, difference in enumerate(differences.values()):
         axes.plot(
-            [difference.low, difference.high], [row, row], color=_COLOURS[0]
+            [difference.low, difference.high], [row, row], color=COLOURS[0]
         )
         shown = min(max(difference.mean, -limit), limit)
         marker = 'o' if shown == difference.mean else '<>'[shown > 0]
-        axes.plot(shown, row, marker, color=_COLOURS[0], markersize=6)
+        axes.plot(shown, row, marker, color=COLOURS[0], markersize=6)
         axes.annotate(
             f'{difference.mean:+.3g}, n = {difference.n}'.replace('-', '−'),
             (1.01, row),
@@ -123,7 +115,7 @@ def forest(differences: Mapping[str, Difference], label: str) -> str:
     axes.set_yticks(range(len(differences)), list(differences), fontsize=8)
     axes.set_ylim(len(differences) - 0.4, -0.6)
     axes.set_xlabel(label)
-    return _svg(canvas)
+    return svg_of(canvas)
 
 
 def heat_map(
@@ -131,7 +123,7 @@ def heat_map(
 ) -> str:
     """A square of numbers between 0 and 1."""
     size = 2.2 + 0.55 * len(names)
-    canvas, axes = _axes(size + 1.6, size)
+    canvas, axes = axes_of(size + 1.6, size)
     axes.imshow(values, cmap='Blues', vmin=0, vmax=1)
     for row in range(len(names)):
         for column in range(len(names)):
@@ -148,32 +140,7 @@ def heat_map(
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(labelsize=8)
     axes.set_title(label, fontsize=9)
-    return _svg(canvas)
-
-
-def densities(
-    layers: Sequence[str], curves: Mapping[str, Sequence[float]]
-) -> str:
-    """Density of each layer by method, on a logarithmic scale."""
-    canvas, axes = _axes(7.0, 3.6)
-    for index, (name, values) in enumerate(curves.items()):
-        shown = np.array(values, dtype=float)
-        shown[shown == 0] = np.nan  # an empty layer has no logarithm
-        axes.plot(
-            shown,
-            label=name,
-            color=_COLOURS[index % len(_COLOURS)],
-            marker=_MARKERS[index % len(_MARKERS)],
-            markersize=3.5,
-            lw=1.1,
-        )
-    axes.set_yscale('log')
-    axes.set_ylabel('density (kept / total)')
-    axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=5.5)
-    axes.legend(
-        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
-    )
-    return _svg(canvas)
+    return svg_of(canvas)
 
 
 def first_steps(
@@ -185,16 +152,16 @@ def first_steps(
         curves: By method: the iterations, and a row of values for each seed.
         label: Of the loss.
     """
-    canvas, axes = _axes(7.0, 3.2)
+    canvas, axes = axes_of(7.0, 3.2)
     for index, (name, (steps, values)) in enumerate(curves.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         mean = values.mean(axis=0)
         axes.plot(
             steps,
             mean,
             label=name,
             color=colour,
-            marker=_MARKERS[index % len(_MARKERS)],
+            marker=MARKERS[index % len(MARKERS)],
             markersize=4,
             lw=1.3,
         )
@@ -208,7 +175,7 @@ def first_steps(
     axes.legend(
         fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
     )
-    return _svg(canvas)
+    return svg_of(canvas)
 
 
 def risk_coverage(
@@ -220,15 +187,15 @@ def risk_coverage(
         coverage: How many of them, as shares, shape (K,).
         curves: By method: mean and both ends of its interval, shape (3, K).
     """
-    canvas, axes = _axes(7.0, 3.4)
+    canvas, axes = axes_of(7.0, 3.4)
     for index, (name, (mean, low, high)) in enumerate(curves.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         axes.plot(
             coverage,
             mean,
             label=name,
             color=colour,
-            marker=_MARKERS[index % len(_MARKERS)],
+            marker=MARKERS[index % len(MARKERS)],
             markevery=(5, 19),
             markersize=4,
             lw=1.3,
@@ -241,25 +208,4 @@ def risk_coverage(
     axes.legend(
         fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
     )
-    return _svg(canvas)
-
-
-def _axes(width: float, height: float):
-    canvas = Canvas(figsize=(width, height), layout='constrained')
-    FigureCanvasSVG(canvas)
-    axes = canvas.add_subplot()
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
-    axes.grid(alpha=0.25, lw=0.6)
-    axes.set_axisbelow(True)
-    return canvas, axes
-
-
-def _svg(canvas: Canvas) -> str:
-    text = io.StringIO()
-    # Text stays text; and the same results give the same page: without a
-    # date, and with names that are hashes of what they name.
-    with rc_context(_RC):
-        canvas.savefig(text, format='svg', metadata=dict(Date=None))
-    drawing = text.getvalue()
-    return drawing[drawing.index('<svg') :]
+    return svg_of(canvas)

@@ -6,12 +6,13 @@ from itertools import combinations
 
 import numpy as np
 
+from epsd_mm.pages import Block, Figure, Section, Table
+from epsd_mm.pages.drawing import densities
 from epsd_mm.pruning import Masks
 
 from ..comparison import Arm, Comparison
 from ..folders import Folders
 from . import figures
-from .blocks import Block, Figure, Section, Table
 
 # So many logged values are the first steps.
 _FIRST = 10
@@ -95,7 +96,7 @@ def _masks(
         Table(floor_headings, rows),
         Figure(
             f'{setup}_{sparsity:g}_density',
-            figures.densities([_short(x) for x in layers], density),
+            densities([_short(x) for x in layers], density),
             'Density by layer, from input to output; mean over seeds. An '
             'empty layer has no point.',
         ),

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from epsd_mm.config_types import type_name
+from epsd_mm.pages import Table
 
 from ..comparison import Arm, Comparison
-from .blocks import Table
 from .text import spread
 
 _SYNFLOW = 'Tanaka et al., NeurIPS 2020 (data of the authors), 3 seeds'

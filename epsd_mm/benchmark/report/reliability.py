@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from epsd_mm.evaluation import Predictions, expected_calibration_error
+from epsd_mm.pages import Block, Figure, Section, Table
 
 from ..comparison import Arm, Comparison
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS, Summary
 from . import figures
-from .blocks import Block, Figure, Section, Table
 from .text import spread
 
 _CALIBRATION = {

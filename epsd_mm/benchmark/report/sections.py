@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 
+from epsd_mm.pages import Block, Figure, Section, Table
+
 from ..comparison import Arm, Comparison
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS, Difference, Summary
 from . import figures
-from .blocks import Block, Figure, Section, Table
 from .expenses import expenses
 from .published import published_table
 from .reliability import reliability

@@ -1,9 +1,10 @@
 """What a report says of networks that are smaller for real."""
 
+from epsd_mm.pages import Figure, Section, Table
+
 from ..comparison import Arm, Comparison
 from ..costs import epoch_seconds, relative
 from . import figures
-from .blocks import Figure, Section, Table
 from .text import spread
 
 _DONE, _WHOLE = 'saved/multiply_adds', 'saved/dense_multiply_adds'

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from epsd_mm.engine.variants import VARIANTS
+from epsd_mm.pages import Block, Note, Section, Table
 
 from ..comparison import Comparison, Verdict
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS
-from .blocks import Block, Note, Section, Table
 from .claims import CLAIMS
 from .evidence import NOT_TESTED, Evidence, Finding, by_weight, overall
 from .text import interval, pairs

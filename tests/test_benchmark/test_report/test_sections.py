@@ -6,8 +6,8 @@ import pytest
 
 from epsd_mm.benchmark.comparison import Comparison
 from epsd_mm.benchmark.folders import Folders
-from epsd_mm.benchmark.report.blocks import Note
 from epsd_mm.benchmark.report.sections import sections
+from epsd_mm.pages import Note
 from tests.helpers.suites import METRIC, compared, suite_of
 
 METHODS = {

@@ -9,7 +9,8 @@ class Table:
     """Rows of text under headings; numbers are right-aligned.
 
     Attributes:
-        headings: One a column.
+        headings: One a column; of empty ones, for names and what they
+            are, nothing is shown.
         rows: Cells as text.
         folded: What opens it, where it is shown only when asked for.
     """

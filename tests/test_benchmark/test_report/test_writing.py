@@ -1,7 +1,6 @@
 """A page that stands alone, says what there is, and is the same each time."""
 
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
@@ -14,6 +13,7 @@ from tests.helpers.suites import (
     lay_masks,
     suite_of,
 )
+from tests.helpers.tags import Tags
 
 METHODS = {
     'dense': dict(variant='dense'),
@@ -29,7 +29,6 @@ CLAIM = dict(
     sparsity=0.9,
 )
 FLOORS = {'scoring/stability': 0.75, 'scoring/noise_floor': 0.875}
-VOID = {'meta', 'br', 'img', 'use', 'path', 'rect', 'image', 'link'}
 
 
 def metrics(cell):
@@ -64,25 +63,6 @@ def pages(made, tmp_path_factory):
     out = tmp_path_factory.mktemp('report')
     write_report(*made, out)
     return {path.name: path.read_text() for path in out.iterdir()}
-
-
-class Tags(HTMLParser):
-    """Checks that every tag that opens is closed, in order."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.links, self.ids = [], [], set()
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.links += [attributes.get('src'), attributes.get('href')]
-        self.ids.add(attributes.get('id'))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
 
 
 def test_the_page_stands_alone_and_is_whole(pages):
