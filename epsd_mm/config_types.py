@@ -57,6 +57,23 @@ def find_hook(cfg: Config, name: str) -> tuple[Any, Any] | None:
     return None
 
 
+def narrowed_layers(cfg: Config) -> dict[str, tuple[int, int]]:
+    """Outputs of layers before and after channels were removed for good.
+
+    Of a config that ``tools/prune.py`` has written, by the names of the
+    layers that lost outputs; of any other there are none.
+    """
+    model = cfg.get('model') or {}
+    if type_name(model) != 'Compact':
+        return {}
+    found = {}
+    for name, changed in model['channels']['layers'].items():
+        widths = changed.get('out_channels', changed.get('out_features'))
+        if widths is not None:
+            found[name] = tuple(widths)
+    return found
+
+
 def setting(cfg: Config, name: str) -> Any:
     """What a config has under a name such as ``a.b.0``; None for nothing."""
     part = cfg

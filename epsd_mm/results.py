@@ -4,11 +4,15 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from .analysis import Report, read_report
 from .quantities import Quantity
+
+# Of what a scoring has found, which is told to a log too.
+_SCORING = 'scoring/'
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,19 @@ class Log:
     evaluations: list[dict]
 
     @property
+    def by_iteration(self) -> dict[int, dict]:
+        """Lines of training; of what was resumed and repeated the later."""
+        return {
+            line['iter']: line
+            for line in sorted(self.training, key=itemgetter('iter'))
+        }
+
+    @property
+    def iteration_time(self) -> float:
+        """Median of the seconds of an iteration."""
+        return statistics.median(line['time'] for line in self.training)
+
+    @property
     def epoch_time(self) -> float | None:
         """Seconds of an epoch: iterations of it times the median of theirs.
 
@@ -33,7 +50,7 @@ class Log:
         if 'epoch' not in last:
             return None
         iterations = max(x['iter'] for x in self.training) / last['epoch']
-        return iterations * statistics.median(x['time'] for x in self.training)
+        return iterations * self.iteration_time
 
     @classmethod
     def of(cls, work_dir: str | Path) -> 'Log':
@@ -45,7 +62,10 @@ class Log:
         training, evaluations = [], []
         for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
             for entry in _entries(path):
-                (training if 'loss' in entry else evaluations).append(entry)
+                if 'loss' in entry:
+                    training.append(entry)
+                elif not any(name.startswith(_SCORING) for name in entry):
+                    evaluations.append(entry)
         if not training:
             raise FileNotFoundError(
                 f'{work_dir} holds no log of a training: give the work dir '
@@ -92,6 +112,15 @@ def scoring_of(report: Report) -> dict[str, Quantity]:
     return _with_kinds(_of_scoring(report))
 
 
+def scores_of(line: Mapping[str, Any]) -> dict[str, float]:
+    """What a line of an evaluation says of the model, and not of the test."""
+    return {
+        name: value
+        for name, value in line.items()
+        if '/' in name and isinstance(value, (int, float))
+    }
+
+
 def _last_test(work_dir: Path) -> dict:
     """What ``tools/test.py`` has written last."""
     paths = work_dir.glob('*/*.json')
@@ -117,11 +146,7 @@ def _with_kinds(values: Mapping[str, float | None]) -> dict[str, Quantity]:
 
 
 def _of_evaluation(line: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        f'metric/{name}': value
-        for name, value in line.items()
-        if '/' in name and isinstance(value, (int, float))
-    }
+    return {f'metric/{name}': v for name, v in scores_of(line).items()}
 
 
 def _of_training(log: Log) -> dict[str, float | None]:
@@ -129,7 +154,7 @@ def _of_training(log: Log) -> dict[str, float | None]:
     distilled = [x['loss_sd'] for x in lines if 'loss_sd' in x]
     return {
         'training/iterations': max(x['iter'] for x in lines),
-        'training/iteration_time': statistics.median(x['time'] for x in lines),
+        'training/iteration_time': log.iteration_time,
         'training/epoch_time': log.epoch_time,
         'training/last_loss': statistics.mean(x['loss'] for x in lines[-10:]),
         'training/first_loss_sd': distilled[0] if distilled else None,
@@ -154,4 +179,4 @@ def _of_scoring(report: Report) -> dict[str, float | None]:
         overlap_with_plain=report.get('overlap_with_plain'),
         noise_floor=report.get('overlap_noise_floor'),
     )
-    return {f'scoring/{name}': value for name, value in found.items()}
+    return {f'{_SCORING}{name}': value for name, value in found.items()}

@@ -1,6 +1,6 @@
 """Real images: of files, or of a config's data set."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +53,19 @@ def of_data_set(
     if spread is not None and spread < len(places):
         places = [places[i * len(places) // spread] for i in range(spread)]
     for dataset, index in places:
-        info = dataset.get_data_info(index)
-        if 'img' in info:  # an array, as CIFAR's: RGB
-            yield Image.fromarray(np.asarray(info['img'], np.uint8))
-        else:
-            yield open_image(info['img_path'])
+        yield of_info(dataset.get_data_info(index))
+
+
+def of_info(info: Mapping) -> Image.Image:
+    """The image of what a data set's ``get_data_info`` says of it.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: The file is no image.
+    """
+    if 'img' in info:  # an array, as CIFAR's: RGB
+        return Image.fromarray(np.asarray(info['img'], np.uint8))
+    return open_image(info['img_path'])
 
 
 def _build(cfg: Config, loader: str) -> list:

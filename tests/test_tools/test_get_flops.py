@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 import epsd_mm
+from epsd_mm.analysis.image_counts import mean_of
 from epsd_mm.pruning import Masks
 from tests.helpers.models import tiny_classifier_config
 from tests.helpers.runners import config_of, tiny_detector_cfg
@@ -227,11 +228,11 @@ def test_images_of_the_test_set(run, demo_options, tmp_path):
         run(TOOL, config, '--num-images', 5, *demo_options)
 
 
-def test_the_mean_weighs_sizes_by_their_images(tool):
+def test_the_mean_weighs_sizes_by_their_images():
     def layers(done):
         figures = dict(kept=1, multiply_adds=done, sparse_multiply_adds=done)
         return {'a.weight': figures}
 
     shapes = Counter({(32, 32): 3, (64, 32): 1})
     counted = dict(zip(shapes, (layers(100.0), layers(300.0))))
-    assert tool(TOOL).mean_of(counted, shapes) == layers(150.0)
+    assert mean_of(counted, shapes) == layers(150.0)

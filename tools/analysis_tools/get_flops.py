@@ -24,21 +24,25 @@ from pathlib import Path
 
 import epsd_mm  # noqa: F401
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
-from mmengine.structures import BaseDataElement, InstanceData
 
+from epsd_mm.analysis.image_counts import (
+    Shape,
+    count_images,
+    padded,
+    proposals_of,
+    tested_shape,
+)
 from epsd_mm.analysis.parts import (
     by_part,
-    layer_figures,
     part_table,
     summed,
 )
-from epsd_mm.config_types import scope_of, type_name
-from epsd_mm.datasets.leaves import leaf_configs
+from epsd_mm.config_types import scope_of
+from epsd_mm.engine.runner import model_config
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.evaluation.sparsity import (
@@ -49,8 +53,6 @@ from epsd_mm.evaluation.sparsity import (
 )
 from epsd_mm.files import write_text
 from epsd_mm.pruning import Masks
-
-Shape = tuple[int, int]
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,18 +99,12 @@ def measure(args: argparse.Namespace) -> dict:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(scope_of(cfg) or 'mmengine')
-    model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    model = revert_sync_batchnorm(MODELS.build(model_config(cfg))).eval()
     masks = saved = masks_of(args, model)
     if args.checkpoint and saved is None:
         masks = Masks(kept_weights(model))
-    divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
-    shapes = Counter(
-        tuple(-(-side // divisor) * divisor for side in shape)
-        for shape in shapes_of(args, cfg)
-    )
-    layers = mean_of(
-        {shape: layers_at(model, shape, masks) for shape in shapes}, shapes
-    )
+    shapes = Counter(padded(model, shape) for shape in shapes_of(args, cfg))
+    layers = count_images(model, shapes, masks)
     parts = by_part(layers)
     return dict(
         images=[
@@ -156,11 +152,8 @@ def shapes_of(args: argparse.Namespace, cfg: Config) -> list[Shape]:
         if len(args.shape) > 2 or min(args.shape) < 1:
             raise ValueError(f'--shape {args.shape}: give height and width')
         return [(args.shape[0], args.shape[-1])]
-    if not cfg.get('test_dataloader'):
-        raise ValueError(f'{args.config} has no test set: give --shape')
-    dataset = cfg.test_dataloader.dataset
-    if args.num_images is not None:
-        images = DATASETS.build(dataset)
+    if args.num_images is not None and cfg.get('test_dataloader'):
+        images = DATASETS.build(cfg.test_dataloader.dataset)
         if not 0 < args.num_images <= len(images):
             raise ValueError(
                 f'--num-images {args.num_images}: the test set has '
@@ -170,74 +163,10 @@ def shapes_of(args: argparse.Namespace, cfg: Config) -> list[Shape]:
             tuple(images[index]['inputs'].shape[-2:])
             for index in range(args.num_images)
         ]
-    leaf = next(leaf_configs(dataset))
-    for transform in reversed(leaf.pipeline):
-        size = transform.get('crop_size')
-        if type_name(transform) == 'Resize':
-            size = transform.get('scale')
-        if size is not None:
-            width, height = (size, size) if isinstance(size, int) else size
-            return [(height, width)]
-    raise ValueError(
-        f'the test pipeline of {args.config} says no size of images: give '
-        '--shape'
-    )
-
-
-def layers_at(model: BaseModel, shape: Shape, masks: Masks | None) -> dict:
-    """What the layers compute for one image of a size."""
-    image = torch.zeros(1, 3, *shape)
-    if proposals_of(model) is not None:
-        fix_proposals(model, image)
-    return layer_figures(model, image, masks)
-
-
-def proposals_of(model: BaseModel) -> int | None:
-    """Proposals that a RoI head is counted for, where there is one."""
-    if getattr(model, 'roi_head', None) is None:
-        return None
-    most = (model.test_cfg.get('rpn') or {}).get('max_per_img')
-    if most is None:
-        raise ValueError(
-            f'{type(model).__name__} has a RoI head, but no '
-            'test_cfg.rpn.max_per_img that says how many proposals it gets'
-        )
-    return most
-
-
-def fix_proposals(model: BaseModel, image: torch.Tensor) -> None:
-    """Let the RPN run, but hand on proposals of a fixed number."""
-    height, width = image.shape[-2:]
-    sample = BaseDataElement(
-        metainfo=dict(img_shape=(height, width), scale_factor=(1.0, 1.0))
-    )
-    whole = torch.tensor([[0.0, 0.0, width, height]])
-    proposals = InstanceData(bboxes=whole.repeat(proposals_of(model), 1))
-    answers = []
-
-    def predict(features, *args, **kwargs):
-        answers.append(model.rpn_head(features))
-        return [proposals]
-
-    def forward(images):
-        found = type(model).forward(model, images, data_samples=[sample])
-        # What nothing comes of is not counted.
-        return found, answers.pop()
-
-    model.rpn_head.predict = predict
-    model.forward = forward
-
-
-def mean_of(layers: dict[Shape, dict], shapes: Counter) -> dict:
-    """The mean over images of what differs between their sizes."""
-    result = next(iter(layers.values()))
-    for name, figures in result.items():
-        for key in ('multiply_adds', 'sparse_multiply_adds'):
-            figures[key] = (
-                sum(layers[s][name][key] * n for s, n in shapes.items())
-                / shapes.total()
-            )
-    return result
+    try:
+        return [tested_shape(cfg)]
+    except ValueError as error:
+        raise ValueError(f'{args.config}: {error}: give --shape') from error
 
 
 def show(figures: dict) -> None:

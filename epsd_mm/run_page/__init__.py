@@ -1,0 +1,7 @@
+"""One run as one page."""
+
+from .run_folder import RunFolder
+from .seen_images import SeenImages
+from .whole_page import run_page
+
+__all__ = ['SeenImages', 'RunFolder', 'run_page']
