@@ -87,7 +87,7 @@ def left_by(folder):
     return dict(
         masks=Masks.load(folder / 'epsd' / 'masks.pth'),
         report=report,
-        losses=[line['loss'] for line in lines],
+        losses=[line['loss'] for line in lines if 'loss' in line],
         weights={n: t.tolist() for n, t in weights['state_dict'].items()},
     )
 

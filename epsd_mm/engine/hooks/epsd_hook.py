@@ -32,6 +32,7 @@ from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring_job import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
+from epsd_mm.engine.tracking import track_masks, track_scoring
 from epsd_mm.engine.training_tap import TrainingTap
 from epsd_mm.engine.unpruned import warn_of_unpruned
 from epsd_mm.engine.work_dir import claim_work_dir
@@ -290,6 +291,7 @@ class EPSDHook(ResumableHook):
             given = Masks.ones_like(self._prunable(model))
         if self.settings.criterion is None:
             warn_of_unpruned(model, self.settings, runner.logger)
+            track_masks(runner, given)
             if is_main_process():
                 _tell(runner, write_masks(folder, given))
             return given
@@ -305,6 +307,7 @@ class EPSDHook(ResumableHook):
             _tell(runner, written)
             if written.masks is not None:
                 remove_ledgers(_ledgers_of(runner))
+        track_scoring(runner, report)
         return masks
 
     def _score(

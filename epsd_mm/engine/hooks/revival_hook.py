@@ -18,6 +18,7 @@ from epsd_mm.engine.checkpoints import (
 )
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.engine.saved_state import saved_masks
+from epsd_mm.engine.tracking import track_narrowed
 from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.pruning import Masks
 
@@ -51,7 +52,9 @@ class RevivalHook(Hook):
             self._loaded = saved_masks(checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Count what training will revive."""
+        """Count what training will revive; show what is gone for good."""
+        if not runner._resume:
+            track_narrowed(runner)
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
         removed = [*_initial_masks(model)]
