@@ -12,7 +12,7 @@ from .config_types import find_hook, is_mmdet
 from .datasets.annotations import check_configured_annotations
 from .datasets.class_names import check_configured_class_names
 from .engine.checkpoints import look_before_loading
-from .engine.hooks import RevivalHook
+from .engine.hooks import RevivalHook, SummaryHook
 from .engine.launch import join_without_accelerator
 from .engine.loaders import check_loader_config
 from .engine.pretrained import fetch_pretrained
@@ -80,8 +80,9 @@ def _run(cfg: Config, hooks: Sequence[Hook]) -> Runner:
         claim_work_dir(runner.work_dir)
         look_before_loading(runner)
         fetch_pretrained(cfg.model)
-    if not any(isinstance(hook, RevivalHook) for hook in runner.hooks):
-        runner.register_hook(RevivalHook())
+    for kind in (RevivalHook, SummaryHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
     runner.train()
     return runner
 

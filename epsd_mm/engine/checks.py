@@ -27,17 +27,23 @@ def refuse_sharding(runner: Runner) -> None:
     Raises:
         RuntimeError: Names the strategy or wrapper.
     """
+    if name := sharded_by(runner):
+        raise RuntimeError(
+            f'{name} shards the weights before any hook runs, so EPSDHook '
+            'can neither rank nor mask them: train with '
+            'DistributedDataParallel (--launcher pytorch)'
+        )
+
+
+def sharded_by(runner: Runner) -> str | None:
+    """Name of the strategy or wrapper that cuts weights into pieces."""
     parts = (getattr(runner, 'strategy', None), runner.model)
     parts += (runner.optim_wrapper,)
     for part in parts:
         for base in type(part).__mro__:
             if any(word in base.__name__ for word in _SHARDING):
-                raise RuntimeError(
-                    f'{type(part).__name__} shards the weights before any '
-                    'hook runs, so EPSDHook can neither rank nor mask them: '
-                    'train with DistributedDataParallel '
-                    '(--launcher pytorch)'
-                )
+                return type(part).__name__
+    return None
 
 
 def check_loader(runner: Runner, loss: SelfDistillationLoss | None) -> None:

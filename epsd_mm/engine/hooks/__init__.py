@@ -3,5 +3,6 @@
 from .dense_hook import DenseHook
 from .epsd_hook import EPSDHook
 from .revival_hook import RevivalHook
+from .summary_hook import SummaryHook
 
-__all__ = ['DenseHook', 'EPSDHook', 'RevivalHook']
+__all__ = ['DenseHook', 'EPSDHook', 'RevivalHook', 'SummaryHook']
