@@ -7,11 +7,17 @@ author = 'The epsd_mm authors'
 copyright = '2026, the epsd_mm authors'
 version = release = epsd_mm.__version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 exclude_patterns = ['_build']
 
 # Links to sections, such as method.md#channels.
 myst_heading_anchors = 3
+
+# The tutorial runs each time the site is built, and must run to its end.
+nb_execution_mode = 'force'
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 autodoc_member_order = 'bysource'
 # Docstrings say what signatures cannot; those without types need none.
