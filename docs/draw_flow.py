@@ -25,10 +25,8 @@ _STEPS = (
     (2, 1, 'deploy', ('ONNX, OpenVINO,', 'int8, no torch'), 'export.py'),
 )
 _BESIDE = (
-    'No teacher,',
-    'no pre-training:',
-    'all of it before',
-    'the first step.',
+    *('No teacher and no', 'pre-training: weights'),
+    *('go before the first', 'step of training.'),
 )
 
 
