@@ -33,10 +33,8 @@ def weights_kept(run: RunFolder) -> Section | None:
         Figure(
             'masks',
             svg_of(bars(drawn)),
-            'From input to output. A layer whose share is large keeps most '
-            'of its weights.'
-            if whole
-            else 'From input to output.',
+            'From input to output. '
+            + whole * 'A large layer has a large share by many small scores.',
         ),
         _counts('part', by_part(layers)),
         _counts('layer', layers, folded='Every layer'),
@@ -95,7 +93,8 @@ def _of_scoring(report: Mapping) -> Iterator[str]:
     yield (
         f'Scored by {report["criterion"]}'
         + (f' with {loss}' if loss else '')
-        + f', {report["draws"]} draws, in {report["seconds"]:.1f} s.'
+        + f', {_counted(report["draws"], "draw")}, in '
+        f'{report["seconds"]:.1f} s.'
     )
     if report.get('stability') is not None:
         yield (
@@ -110,6 +109,10 @@ def _of_scoring(report: Mapping) -> Iterator[str]:
     empty = [n for n, layer in report['layers'].items() if not layer['kept']]
     if empty:
         yield f'Empty: {", ".join(empty)}'
+
+
+def _counted(number: int, what: str) -> str:
+    return f'{number} {what}' if number == 1 else f'{number} {what}s'
 
 
 def _of(layers: Mapping[str, Mapping]) -> Iterator[tuple[str, Mapping]]:

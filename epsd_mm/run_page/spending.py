@@ -41,8 +41,9 @@ def _of_scoring(run: RunFolder) -> Iterator[list[str]]:
     if run.report is not None:
         yield ['scoring', f'{run.report["seconds"]:.1f} s']
         yield [
-            f'peak memory of the {run.report["peak_memory_of"]}, scored',
-            f'{run.report["peak_memory"] / 2**30:.2f} GiB',
+            'peak memory when it had scored',
+            f'{run.report["peak_memory"] / 2**30:.2f} GiB '
+            f'({run.report["peak_memory_of"]})',
         ]
 
 

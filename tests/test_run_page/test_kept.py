@@ -37,6 +37,14 @@ def test_layers_are_drawn_and_listed_and_empty_ones_named():
     assert 'Empty: b.fc.weight' in section.text
 
 
+def test_what_scored_and_at_what_cost_is_said_first():
+    said = weights_kept(replace(NOTHING, report=REPORT)).text[0]
+    assert said == 'Scored by ProsPr with CSKDLoss, 2 draws, in 12.5 s.'
+    one = dict(REPORT, draws=1, sd_loss=None)
+    said = weights_kept(replace(NOTHING, report=one)).text[0]
+    assert said == 'Scored by ProsPr, 1 draw, in 12.5 s.'
+
+
 def test_masks_that_were_given_are_shown_without_scores():
     masks = Masks({'a.weight': torch.tensor([True, False])})
     figure, parts, _ = weights_kept(replace(NOTHING, masks=masks)).blocks
