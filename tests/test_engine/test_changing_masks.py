@@ -12,7 +12,7 @@ from epsd_mm.policies import SET
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
-from tests.helpers.small_runs import small_runner
+from tests.helpers.small_runs import Noise, small_runner
 
 GRADUAL = dict(
     type='EPSDHook',
@@ -268,6 +268,8 @@ def test_every_loop_counts_its_steps(flexible, by_epoch, tmp_path):
     """Eight samples in batches of four, 12 times."""
     loop = dict(type='IterBasedTrainLoop', max_iters=24)
     loop = dict(by_epoch=True, max_epochs=12) if by_epoch else loop
+    # Such a loop waits where a sampler comes to an end.
+    sampler = 'DefaultSampler' if by_epoch else 'InfiniteSampler'
     runner = small_runner(
         tmp_path,
         hook=dict(
@@ -277,6 +279,13 @@ def test_every_loop_counts_its_steps(flexible, by_epoch, tmp_path):
         ),
         flexible=flexible,
         train_cfg=loop,
+        train_dataloader=dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=Noise(),
+            sampler=dict(type=sampler, shuffle=True),
+            collate_fn=lambda batch: dict(inputs=torch.stack(batch)),
+        ),
     )
     watch = Watch()
     runner.register_hook(watch)
