@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from .kinds import class_names
+
 # How a layer is told that autograd keeps what it needs. Those of mm, timm and
 # transformers calculate it anew otherwise, or (reversible ones) from what
 # comes out, when the weights of the evaluation are there no longer.
@@ -17,9 +19,9 @@ _OWN_BACKWARD = dict(
 def make_twice_differentiable(model: nn.Module) -> None:
     """Let parts that refuse, or drop, second-order terms have them.
 
-    RoIAlign and mmdet's focal loss become exact; activation checkpointing
-    and the backward of reversible layers are off (they refuse a second
-    derivative, or take it at other weights).
+    RoIAlign, deformable attention and mmdet's focal loss become exact;
+    activation checkpointing and the backward of reversible layers are off
+    (they refuse a second derivative, or take it at other weights).
 
     Args:
         model: A copy of one's own: what trains keeps mm's operators.
@@ -28,11 +30,18 @@ def make_twice_differentiable(model: nn.Module) -> None:
         for switch, plain in _OWN_BACKWARD.items():
             if getattr(module, switch, plain) is (not plain):
                 setattr(module, switch, plain)
-    if any(type(m).__name__ == 'RoIAlign' for m in model.modules()):
-        # Classifiers do without mmcv's operators.
+    kinds = {name for m in model.modules() for name in class_names(m)}
+    # Classifiers do without mmcv's operators.
+    if 'RoIAlign' in kinds:
         from .twice_differentiable import replace_roi_align
 
         replace_roi_align(model)
+    if 'MultiScaleDeformableAttention' in kinds:
+        from .twice_differentiable.deformable_attention import (
+            replace_deformable_attention,
+        )
+
+        replace_deformable_attention(model)
     if any(type(m).__module__.startswith('mmdet.') for m in model.modules()):
         from .twice_differentiable.focal_loss import replace_focal_loss
 
