@@ -12,7 +12,8 @@ class Observation:
 
     Attributes:
         logits: Shape (n, C).
-        labels: Class of each sample, int64, shape (n,).
+        labels: Class of each sample, int64, shape (n,); −1 where a sample
+            has any number of them.
         weights: Share of each sample in the task's own classification loss,
             shape (n,): ``1/B`` for an image of a batch of ``B``. A term
             ``Σ w_i l_i`` then has the same scale in every task.

@@ -12,9 +12,34 @@ from .models import (
     tiny_retinanet,
     tiny_ssd,
 )
+from .queries import (
+    tiny_conditional_detr,
+    tiny_dab_detr,
+    tiny_ddq,
+    tiny_deformable_detr,
+    tiny_detr,
+    tiny_dino,
+    tiny_sparse,
+)
 
-SIGMOID = [tiny_retinanet, tiny_fcos, tiny_atss, tiny_rtmdet, tiny_yolox]
+SIGMOID = [
+    tiny_retinanet,
+    tiny_fcos,
+    tiny_atss,
+    tiny_rtmdet,
+    tiny_yolox,
+    tiny_dino,
+    tiny_sparse,
+]
 DETECTORS = [tiny_faster_rcnn, tiny_cascade, tiny_ssd, *SIGMOID]
+#: Relatives, of which less is tried.
+KIN = [
+    tiny_detr,
+    tiny_conditional_detr,
+    tiny_dab_detr,
+    tiny_deformable_detr,
+    tiny_ddq,
+]
 
 
 def lively(build):

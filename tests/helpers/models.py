@@ -175,8 +175,12 @@ def to_float64(model):
     mmcv's NMS refuses it and is left out; what of mmdet rounds to single
     precision (L2Norm, distances of FCOS and ATSS) is written anew.
     """
-    if hasattr(model, 'rpn_head'):
+    if 'rpn_proposal' in (getattr(model, 'train_cfg', None) or {}):
         model.train_cfg.rpn_proposal.nms = None
+    if hasattr(model, 'positional_encoding'):
+        model.positional_encoding.register_forward_hook(
+            lambda module, args, out: out.double()
+        )
     if hasattr(getattr(model, 'neck', None), 'l2_norm'):
         model.neck.l2_norm = _L2Norm(model.neck.l2_norm)
     head = getattr(model, 'bbox_head', None)

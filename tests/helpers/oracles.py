@@ -228,7 +228,11 @@ def row_divergence(model, teacher, student, temperature):
 
 def independent(model):
     """Whether the classes of a detector are."""
-    return not (hasattr(model, 'roi_head') or hasattr(model.neck, 'l2_norm'))
+    kind = type(model).__name__
+    if kind in ('SparseRCNN', 'QueryInst'):
+        return True
+    softmax = kind == 'DETR' or hasattr(model, 'roi_head')
+    return not (softmax or hasattr(model.neck, 'l2_norm'))
 
 
 def named(objects, batch):
@@ -291,6 +295,10 @@ def observed(model, theta, batch):
         loss.
     """
     data = model.data_preprocessor(copy.deepcopy(batch), True)
+    if hasattr(model, 'num_queries'):
+        return _observed_queries(model, theta, data)
+    if type(model).__name__ in ('SparseRCNN', 'QueryInst'):
+        return _observed_learned(model, theta, data)
     if hasattr(model, 'roi_head'):
         return _observed_proposals(model, theta, data)
     if assigns_by_predictions(model.bbox_head):
@@ -442,6 +450,117 @@ def _divisor_told(head, told, positives):
         total = sum(one['target'][1].sum() for one in told) if aligned else 0
         return max(float(total) if aligned else positives, 1)
     return float(last.get('avg_factor', 1.0))
+
+
+def _observed_learned(model, theta, data):
+    """Of learned proposals, in the stages of a Sparse R-CNN."""
+    heads = model.roi_head.bbox_head
+    with ExitStack() as patches:
+        recorders = [
+            patches.enter_context(
+                mock.patch.object(
+                    head, 'loss_and_target', wraps=head.loss_and_target
+                )
+            )
+            for head in heads
+        ]
+        losses = call(model, theta, **data, mode='loss')
+    objects, others = {}, []
+    samples = data['data_samples']
+    for stage, recorder in enumerate(recorders):
+        logits, boxes, results, *_ = recorder.call_args.args
+        logits = logits.view(len(samples), -1, logits.shape[-1])
+        boxes = boxes.view(len(samples), -1, 4)
+        pairs = [
+            _matched(model.roi_head.bbox_assigner[stage], *of_image)
+            for of_image in zip(logits, boxes, samples)
+        ]
+        share = (1.0, 0.5)[stage] / max(sum(map(len, pairs)), 1)
+        _sort_queries(
+            objects, others, stage, logits, pairs, samples, share, share
+        )
+    return losses, objects, others
+
+
+def _observed_queries(model, theta, data):
+    """Of DETR and its kin: layer after layer, and DINO's encoder."""
+    head, samples = model.bbox_head, data['data_samples']
+    with mock.patch.object(
+        head, 'loss_by_feat', wraps=head.loss_by_feat
+    ) as recorder:
+        losses = call(model, theta, **data, mode='loss')
+    scores, boxes, *more = recorder.call_args.args
+    layers = list(zip(scores, boxes))
+    if type(model).__name__ in ('DINO', 'DDQDETR'):
+        noise = more[-1]['num_denoising_queries']
+        end = noise + model.num_queries
+        layers = [(s[:, noise:end], b[:, noise:end]) for s, b in layers]
+        layers.append((more[0], more[1]))
+    objects, others = {}, []
+    kept = _distinct(head, layers, len(samples))
+    for layer, (logits, boxes) in enumerate(layers):
+        rows = [x[k] for x, k in zip(logits, kept[layer])]
+        corners = [
+            _corners(x[k], sample.img_shape)
+            for x, k, sample in zip(boxes, kept[layer], samples)
+        ]
+        pairs = [
+            _matched(head.assigner, *of_image)
+            for of_image in zip(rows, corners, samples)
+        ]
+        positive = sum(map(len, pairs))
+        # DETR's softmax has a tenth for what is no object.
+        rest = 0.0 if independent(model) else 0.1
+        negative = sum(map(len, rows)) - positive
+        share = 1 / max(positive + rest * negative, 1)
+        background = share if independent(model) else share * rest
+        _sort_queries(
+            objects, others, layer, rows, pairs, samples, share, background
+        )
+    return losses, objects, others
+
+
+def _distinct(head, layers, images):
+    """DDQ leaves out queries that are too much alike, from layer to layer."""
+    every = [[slice(None)] * images for _ in layers]
+    masks = getattr(head, 'cache_dict', {}).get('distinct_query_mask', ())
+    for layer, mask in enumerate(masks, start=1):
+        if layer < len(layers) - 1:
+            heads = len(mask) // images
+            every[layer] = [mask[i * heads][0] for i in range(images)]
+    return every
+
+
+def _corners(boxes, shape):
+    """Of centres, widths and heights in shares of an image."""
+    height, width = shape
+    x, y, w, h = (boxes * boxes.new_tensor([width, height] * 2)).T
+    return torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], dim=1)
+
+
+def _matched(assigner, logits, boxes, sample):
+    """Pairs of a query and an object."""
+    result = assigner.assign(
+        InstanceData(scores=logits.detach(), bboxes=boxes.detach()),
+        sample.gt_instances,
+        img_meta=sample.metainfo,
+    )
+    return [(q, i - 1) for q, i in enumerate(result.gt_inds.tolist()) if i > 0]
+
+
+def _sort_queries(
+    objects, others, stage, logits, pairs, samples, share, background
+):
+    for image, of_image in enumerate(pairs):
+        labels = samples[image].gt_instances.labels
+        for query, index in of_image:
+            seen = Seen(int(labels[index]), share)
+            seen.rows.append(logits[image][query])
+            objects[stage, image, index] = seen
+        matched = {query for query, _ in of_image}
+        rest = [q for q in range(len(logits[image])) if q not in matched]
+        rows = [partial(logits[image].__getitem__, q) for q in rest]
+        others.append((rows, background))
 
 
 def _observed_anchors(model, theta, data):

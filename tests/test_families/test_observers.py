@@ -7,8 +7,9 @@ from importlib.resources import files
 
 import pytest
 import torch
+from mmdet.models.dense_heads import GroundingDINOHead
+from mmdet.models.detectors import FasterRCNN
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss, VarifocalLoss
-from mmdet.models.roi_heads import TridentRoIHead
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -20,7 +21,7 @@ from epsd_mm.families.observers import (
     TwoStageObserver,
     build_observer,
 )
-from tests.helpers.detectors import DETECTORS, SIGMOID, lively, pictures
+from tests.helpers.detectors import DETECTORS, KIN, SIGMOID, lively, pictures
 from tests.helpers.families import tiny_rtmdet, tiny_yolox
 from tests.helpers.models import (
     classification_batch,
@@ -35,6 +36,12 @@ from tests.helpers.models import (
     trainable,
 )
 from tests.helpers.oracles import call, independent, log_yes, observed
+from tests.helpers.queries import (
+    tiny_deformable_detr,
+    tiny_detr,
+    tiny_dino,
+    tiny_sparse,
+)
 
 
 def watch(model, batch):
@@ -84,7 +91,7 @@ def test_predictions_of_a_classifier_can_be_differentiated():
 @pytest.fixture(scope='module')
 def detectors():
     """One of each kind."""
-    return {build: lively(build) for build in DETECTORS}
+    return {build: lively(build) for build in DETECTORS + KIN}
 
 
 def seen_twice(model, batch):
@@ -113,17 +120,21 @@ def agree(observation, objects, batch):
         assert observation.keys[row] == (f'{image}.jpg', number, stage)
 
 
-@pytest.mark.parametrize('build', DETECTORS)
+@pytest.mark.parametrize('build', DETECTORS + KIN)
 def test_objects_of_a_detector(build, detectors):
     batch = pictures(build, seed=1)
     observation, _, objects, _ = seen_twice(detectors[build], batch)
     agree(observation, objects, batch)
     # Or means and sums would not be told from single rows.
-    assert any(len(seen.rows) > 1 for seen in objects.values())
-    sigmoid = build in SIGMOID
+    one_to_one = build in (*KIN, tiny_dino, tiny_sparse)
+    several = any(len(seen.rows) > 1 for seen in objects.values())
+    assert several is not one_to_one
+    sigmoid = build in (*SIGMOID, *KIN) and build is not tiny_detr
     assert observation.use_sigmoid == sigmoid
     assert observation.logits.shape[1] == (4 if sigmoid else 5)
-    assert observation.cross_entropy == (0 if sigmoid else 1)
+    # DETR's has weights of classes.
+    plain = not sigmoid and build is not tiny_detr
+    assert observation.cross_entropy == plain
 
 
 def test_a_cascade_has_a_row_for_each_object_and_stage(detectors):
@@ -163,7 +174,7 @@ def classification_loss(model, objects, others):
         for row, *quality in zip(*filter(None, (seen.rows, seen.qualities))):
             value = loss(row.detach(), seen.label, *quality)
             total += seen.share * float(value)
-    mined = hasattr(model, 'bbox_head') and not sigmoid
+    mined = kind == 'SingleStageDetector' and not sigmoid
     for image, (rows, share) in enumerate(others):
         losses = [float(loss(row().detach(), 4)) for row in rows]
         if mined:
@@ -174,17 +185,26 @@ def classification_loss(model, objects, others):
     return total
 
 
-def head_loss(losses):
+def loss_weight(model):
+    head = getattr(model, 'roi_head', model).bbox_head
+    if isinstance(head, torch.nn.ModuleList):
+        head = head[0]
+    loss = getattr(head, 'loss_cls', None)  # SSD has no module
+    return 1.0 if loss is None else loss.loss_weight
+
+
+def head_loss(losses, others):
     """What the model itself says: a tensor, one a level, or one a stage."""
     return sum(
         float(torch.as_tensor(value).sum())
         for name, values in losses.items()
-        if name.endswith('loss_cls') and 'rpn' not in name
+        if name.endswith('loss_cls')
+        and not any(part in name for part in others)
         for value in (values if isinstance(values, list) else [values])
     )
 
 
-@pytest.mark.parametrize('build', DETECTORS)
+@pytest.mark.parametrize('build', DETECTORS + KIN)
 def test_weights_are_the_share_in_the_detectors_own_loss(build, detectors):
     """Taken by the shares of its rows, the whole of it comes out.
 
@@ -194,7 +214,11 @@ def test_weights_are_the_share_in_the_detectors_own_loss(build, detectors):
     batch = emptied(pictures(build, ('0.jpg', '1.jpg')), 0)
     observation, losses, objects, others = seen_twice(model, batch)
     want = classification_loss(model, objects, others)
-    assert head_loss(losses) == pytest.approx(want, rel=1e-4)
+    want *= loss_weight(model)
+    others = ['rpn', 'dn_', 'aux']
+    # Its encoder is told no classes.
+    others += ['enc_'] * (build is tiny_deformable_detr)
+    assert head_loss(losses, others) == pytest.approx(want, rel=1e-4)
     agree(observation, objects, batch)
     assert len(observation) and not (observation.images == 0).any()
 
@@ -257,6 +281,30 @@ def _owner(head):
     return next(c for c in type(head).__mro__ if 'loss_by_feat' in vars(c))
 
 
+class Branches(FasterRCNN):
+    """As TridentNet, whose backbone has no narrow form."""
+
+    def extract_feat(self, inputs):
+        return tuple(
+            x.repeat(3, 1, 1, 1) for x in super().extract_feat(inputs)
+        )
+
+    def loss(self, inputs, samples):
+        return super().loss(inputs, samples * 3)
+
+
+def test_each_branch_of_a_trident_is_a_stage():
+    model = lively(tiny_faster_rcnn)
+    model.__class__ = Branches
+    batch = pictures(tiny_faster_rcnn, ('0.jpg', '1.jpg'))
+    observation, _ = watch(model, batch)
+    of_branches = Counter(key[2] for key in observation.keys)
+    assert set(of_branches) == {0, 1, 2}
+    assert set(observation.images.tolist()) == {0, 1}
+    assert len(set(observation.keys)) == len(observation)
+    assert observation.stages.tolist() == [key[2] for key in observation.keys]
+
+
 def test_objects_without_numbers_have_no_keys(detectors):
     model = detectors[tiny_retinanet]
     assert watch(model, detection_batch())[0].keys is None
@@ -269,13 +317,13 @@ def emptied(batch, *images):
     return batch
 
 
-@pytest.mark.parametrize('build', DETECTORS)
+@pytest.mark.parametrize('build', DETECTORS + KIN)
 def test_no_objects_at_all(build, detectors):
     model = detectors[build]
     batch = pictures(build)
     batch = emptied(batch, *range(len(batch['inputs'])))
     observation, _ = watch(model, batch)
-    columns = 4 if build in SIGMOID else 5
+    columns = 4 if observation.use_sigmoid else 5
     assert observation.logits.shape == (0, columns)
     assert len(observation.labels) == len(observation.weights) == 0
     assert observation.keys == []
@@ -295,6 +343,39 @@ def test_predictions_of_a_detector_can_be_differentiated(build):
     assert any('cls' in name for name in reached)
     assert any('backbone' in name for name in reached)
     assert not any('reg' in n or 'rpn' in n for n in reached)
+
+
+def test_arcface_shows_what_it_predicts_in_a_test():
+    """Without the margin that its loss takes off for the true class."""
+    model = tiny_classifier(type='ArcFaceClsHead', scale=16.0)
+    batch = classification_batch()
+    observation, losses = watch(model, batch)
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    features = call(model.backbone, {}, data['inputs'])[0].mean(dim=(2, 3))
+    weight = model.head.norm_product.weight
+    want = 16 * torch.nn.functional.cosine_similarity(
+        features[:, None], weight[None], dim=2
+    )
+    assert torch.allclose(observation.logits, want, rtol=1e-4, atol=1e-5)
+    # PS-KD's difference fits a loss of these very logits alone.
+    assert observation.cross_entropy == 0
+    chosen = want.log_softmax(dim=1)[range(4), observation.labels]
+    assert float(losses['loss']) > float(-chosen.mean()) + 0.1
+
+
+def test_images_of_several_labels_have_independent_classes():
+    model = classifier_with('MultiLabelLinearClsHead', use_sigmoid=True)
+    batch = classification_batch(([0, 2], [], [1], [3, 0, 1]))
+    observation, losses = watch(model, batch)
+    assert observation.use_sigmoid and observation.cross_entropy == 0
+    assert observation.labels.tolist() == [-1] * 4
+    wanted = torch.tensor(
+        [[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 1]]
+    )
+    p = observation.logits.sigmoid()
+    entropies = -torch.where(wanted == 1, p.log(), (1 - p).log()).sum(dim=1)
+    weighted = (observation.weights * entropies).sum()
+    assert torch.allclose(weighted, losses['loss'])
 
 
 def test_half_precision_predictions_are_widened():
@@ -357,7 +438,7 @@ def test_mixed_labels_are_refused():
     batch = classification_batch()
     for sample in batch['data_samples']:
         sample.set_gt_score(torch.full((4,), 0.25))
-    with pytest.raises(TypeError, match='gt_score.*remove augments'):
+    with pytest.raises(TypeError, match='gt_score.*off.*remove augments'):
         watch(model, batch)
 
 
@@ -379,10 +460,10 @@ def sigmoid_faster_rcnn():
     return model
 
 
-def trident_faster_rcnn():
-    """With the head alone: its backbone has no narrow form."""
-    model = tiny_faster_rcnn()
-    model.roi_head.__class__ = TridentRoIHead
+def grounding_dino():
+    """With the head alone: its network reads texts, too."""
+    model = tiny_dino()
+    model.bbox_head.__class__ = GroundingDINOHead
     return model
 
 
@@ -395,14 +476,16 @@ def classifier_with(head, **loss):
     'build_model, named',
     [
         (
-            lambda: classifier_with('ArcFaceClsHead', loss_weight=1.0),
-            'ImageClassifier with head ArcFaceClsHead',
+            lambda: classifier_with('DeiTClsHead'),
+            'DeiTClsHead.*its distillation token is taught by another',
         ),
         (
-            lambda: classifier_with(
-                'MultiLabelLinearClsHead', use_sigmoid=True
-            ),
-            'ImageClassifier with head MultiLabelLinearClsHead',
+            lambda: classifier_with('EfficientFormerClsHead'),
+            'EfficientFormerClsHead.*it has a second head',
+        ),
+        (
+            lambda: classifier_with('LinearRegressionHead'),
+            'LinearRegressionHead.*it predicts numbers',
         ),
         (sigmoid_faster_rcnn, 'FasterRCNN with head StandardRoIHead'),
         (torch.nn.Sequential, 'Sequential with head NoneType .it has neither'),
@@ -432,14 +515,13 @@ def classifier_with(head, **loss):
         ),
         (
             'pisa/faster-rcnn_r50_fpn_pisa_1x_coco',
-            'FasterRCNN with head PISARoIHead',
+            'FasterRCNN with head PISARoIHead.*by their rank',
         ),
         (
             'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman',
-            'CrowdDet with head MultiInstanceRoIHead',
+            'CrowdDet with head MultiInstanceRoIHead.*two objects',
         ),
-        (trident_faster_rcnn, 'FasterRCNN with head TridentRoIHead'),
-        ('detr/detr_r50_8xb2-150e_coco', 'DETR with head DETRHead'),
+        (grounding_dino, 'GroundingDINOHead.*.GroundingDINOHead._get_targ'),
     ],
 )
 def test_heads_that_cannot_be_seen_are_refused_by_name(build_model, named):
@@ -460,6 +542,8 @@ def test_heads_that_cannot_be_seen_are_refused_by_name(build_model, named):
         'ATSSHead',
         'RTMDetHead',
         'YOLOXHead',
+        'DETRHead',
+        'SparseRoIHead',
     ):
         assert supported in str(error.value)
 

@@ -5,6 +5,8 @@ from .assigned import AssignedObserver
 from .base import Observer
 from .build import build_observer
 from .classifier import ClassifierObserver
+from .detr import QueryObserver
+from .sparse import SparseObserver
 from .two_stage import TwoStageObserver
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     'AssignedObserver',
     'ClassifierObserver',
     'Observer',
+    'QueryObserver',
+    'SparseObserver',
     'TwoStageObserver',
     'build_observer',
 ]

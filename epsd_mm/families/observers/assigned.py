@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from epsd_mm.distillation.observation import Observation, at_least_float32
 
 from ..kinds import class_names
-from .base import Observer
+from .base import Observer, put_on
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
 
@@ -229,15 +229,8 @@ class AssignedObserver(Observer):
         On the instance, where it hides the method of the class.
         """
         head = self.model.bbox_head
-        own = vars(head)
-        before = {name: own[name]} if name in own else {}
-
-        def put_back() -> None:
-            del own[name]
-            own.update(before)
-
-        own[name] = tapped(getattr(head, name))
-        self._removals.append(put_back)
+        hidden = put_on(head, name, tapped(getattr(head, name)))
+        self._removals.append(hidden)
 
     def _tap_outputs(self, head: nn.Module, args: tuple, out: tuple) -> None:
         self._cls_scores = out[0]

@@ -1,7 +1,8 @@
 """What every observer offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -20,12 +21,15 @@ class Observer(ABC):
     Attributes:
         of_objects: Whether its samples are annotated objects, not images.
         use_sigmoid: Whether the classes are independent probabilities.
+        several_labels: Whether a sample has any number of classes, so that
+            its label in an observation is −1.
         path_parts: Parts at the end of its path that an image is known by;
             ``None`` for the whole path.
     """
 
     of_objects: bool = False
     use_sigmoid: bool = False
+    several_labels: bool = False
     path_parts: int | None = None
 
     def __init__(self, model: nn.Module) -> None:
@@ -35,6 +39,11 @@ class Observer(ABC):
     @abstractmethod
     def accepts(cls, model: nn.Module) -> bool:
         """Whether the model belongs to the family."""
+
+    @classmethod
+    def refusal(cls, model: nn.Module) -> str:
+        """Why a model that looks like one of the family is none, if so."""
+        return ''
 
     @abstractmethod
     def start(self) -> None:
@@ -55,3 +64,20 @@ class Observer(ABC):
     def image_keys(self, data_samples: Sequence) -> list[Hashable | None]:
         """What identifies the image of each sample across epochs."""
         return [image_key(s, self.path_parts) for s in data_samples]
+
+
+def put_on(owner: object, name: str, value: Any) -> Callable[[], None]:
+    """Let an object have an attribute for a while, whatever its class says.
+
+    Returns:
+        What takes it off, and puts back what others had put there.
+    """
+    own = vars(owner)
+    before = {name: own[name]} if name in own else {}
+    own[name] = value
+
+    def take_off() -> None:
+        del own[name]
+        own.update(before)
+
+    return take_off

@@ -9,12 +9,14 @@ from .atss import ATSSObserver, DDODObserver, GFLObserver, VFNetObserver
 from .base import Observer
 from .centernet import CenterNetObserver
 from .classifier import ClassifierObserver
+from .detr import QueryObserver
 from .fcos import FCOSObserver
 from .foveabox import FoveaBoxObserver
 from .fsaf import FSAFObserver
 from .paa import PAAObserver
 from .refused import reason
 from .rtmdet import RTMDetObserver
+from .sparse import SparseObserver
 from .tood import TOODObserver
 from .two_stage import TwoStageObserver
 from .yolo import YOLOFObserver, YOLOv3Observer, YOLOXObserver
@@ -40,6 +42,8 @@ _FAMILIES: tuple[type[Observer], ...] = (
     AnchorObserver,
     *_DENSE,
     CenterNetObserver,
+    QueryObserver,
+    SparseObserver,
     ClassifierObserver,
 )
 
@@ -61,13 +65,16 @@ def build_observer(model: nn.Module) -> Observer:
     raise TypeError(
         f'self-distillation cannot see the predictions of '
         f'{type(model).__name__} with head {type(head).__name__}'
-        f'{_losses(head)}{reason(head)}. Supported '
-        'are classifiers with a ClsHead; detectors with a StandardRoIHead '
-        '(Faster R-CNN) or CascadeRoIHead (Cascade R-CNN) and a softmax '
-        'cross-entropy; detectors with a RetinaHead, an SSDHead, or another '
+        f'{_losses(head)}{reason(head)}{_refusals(model)}. Supported '
+        'are classifiers with a ClsHead or MultiLabelClsHead; detectors '
+        'with a StandardRoIHead (Faster R-CNN) or CascadeRoIHead (Cascade '
+        'R-CNN) and a softmax cross-entropy; detectors with a RetinaHead, an '
+        'SSDHead, or another '
         'AnchorHead that assigns anchors and sums its losses as these do; '
         'detectors with one of the heads CenterNetHead, '
-        f'{", ".join(dense.head for dense in _DENSE)}, as mmdet has them. '
+        f'{", ".join(dense.head for dense in _DENSE)}, as mmdet has them; '
+        'DETR and its kin (DETRHead, DINOHead), Sparse R-CNN and QueryInst '
+        '(SparseRoIHead). '
         'For pruning without self-distillation set sd_loss=None'
     )
 
@@ -86,6 +93,11 @@ def _refuse_several(model: nn.Module) -> None:
             'predictions of one: leave the others out of the model, or set '
             'sd_loss=None for pruning without self-distillation'
         )
+
+
+def _refusals(model: nn.Module) -> str:
+    reasons = (observer.refusal(model) for observer in _FAMILIES)
+    return ''.join(f' ({reason})' for reason in reasons if reason)
 
 
 def _losses(head: nn.Module | None) -> str:

@@ -10,7 +10,12 @@ _REASONS = {
     'CenterNetUpdateHead': (
         'it learns heat maps of whole boxes, and assigns no cell to an object'
     ),
+    'ConformerHead': 'it has the predictions of two branches',
     'CornerHead': 'each of two corners of an object has a class of its own',
+    'DeiTClsHead': (
+        'its distillation token is taught by another network, which '
+        'mmpretrain cannot train: take VisionTransformerClsHead'
+    ),
     'FreeAnchorRetinaHead': (
         'it weighs a bag of anchors of each object, and assigns none'
     ),
@@ -18,7 +23,11 @@ _REASONS = {
     'LADHead': 'another network, its teacher, assigns the anchors',
     'LDHead': 'it learns from a teacher already, which sets its losses',
     'ModuleList': 'they are several',
+    'MultiInstanceRoIHead': 'each of its proposals stands for two objects',
+    'MultiTaskHead': 'it has a head for each of several tasks',
+    'PISARoIHead': 'it weighs single proposals by their rank',
     'PISASSDHead': 'it mines and weighs single anchors by their rank',
+    'RegressionHead': 'it predicts numbers, not classes',
     'RepPointsHead': 'its points are assigned twice, in two stages',
     'YOLACTHead': 'it mines and weighs single anchors for masks',
 }

@@ -1,6 +1,7 @@
 """Predictions of two-stage detectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,16 @@ from torch import Tensor, nn
 from epsd_mm.distillation.observation import Observation
 
 from ..kinds import class_names
-from .base import Observer
+from .base import Observer, put_on
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
 
-# These sample, weigh or repeat proposals in a way of their own.
-_OTHERS = {'PISARoIHead', 'MultiInstanceRoIHead', 'TridentRoIHead'}
+# These sample, weigh or order proposals in a way of their own.
+_OTHERS = {
+    'PISARoIHead',
+    'MultiInstanceRoIHead',
+    'SparseRoIHead',
+}
 
 
 class TwoStageObserver(Observer):
@@ -30,7 +35,8 @@ class TwoStageObserver(Observer):
     as the sample of a detector is our choice; the papers say nothing of it.
 
     For mmdet's ``StandardRoIHead`` (Faster R-CNN) and ``CascadeRoIHead``
-    (Cascade R-CNN) with softmax classifiers.
+    (Cascade R-CNN) with softmax classifiers. Branches of TridentNet are
+    stages.
     """
 
     of_objects = True
@@ -38,6 +44,7 @@ class TwoStageObserver(Observer):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._seen: list[Positives] = []
+        self._removals: list[Callable[[], None]] = []
 
     @classmethod
     def accepts(cls, model: nn.Module) -> bool:
@@ -48,19 +55,18 @@ class TwoStageObserver(Observer):
             or names & _OTHERS
         ):
             return False
-        return all(_softmax(head) for head in _bbox_heads(roi_head))
+        return all(_softmax(head) for head in bbox_heads(roi_head))
 
     def start(self) -> None:
-        self._seen = []
-        for stage, head in enumerate(_bbox_heads(self.model.roi_head)):
-            # On the instance, where it hides the method of the class.
-            head.loss_and_target = partial(
-                self._tap, head.loss_and_target, stage
-            )
+        self._seen, self._removals = [], []
+        for stage, head in enumerate(bbox_heads(self.model.roi_head)):
+            tap = partial(self._tap, head.loss_and_target, stage)
+            self._removals.append(put_on(head, 'loss_and_target', tap))
 
     def stop(self) -> None:
-        for head in _bbox_heads(self.model.roi_head):
-            del head.loss_and_target
+        for remove in self._removals:
+            remove()
+        self._removals = []
 
     def observe(self, data_samples: Sequence) -> Observation:
         seen, self._seen = self._seen, []
@@ -70,10 +76,18 @@ class TwoStageObserver(Observer):
                 'without bbox_head.loss_and_target: self-distillation '
                 'cannot use this head'
             )
-        heads = _bbox_heads(self.model.roi_head)
+        heads = bbox_heads(self.model.roi_head)
         factors = {plain_cross_entropy(head.loss_cls) for head in heads}
+        positives = Positives.join(seen)
+        # TridentNet asks for each image in several branches.
+        branches = positives.images // len(data_samples)
+        positives = replace(
+            positives,
+            images=positives.images % len(data_samples),
+            stages=positives.stages + branches * len(heads),
+        )
         return observe_objects(
-            Positives.join(seen),
+            positives,
             data_samples,
             self.image_keys(data_samples),
             # Stages with different losses have no common factor.
@@ -107,7 +121,7 @@ class TwoStageObserver(Observer):
         return 1.0 if weights is None else weights[stage]
 
 
-def _bbox_heads(roi_head: nn.Module) -> list[nn.Module]:
+def bbox_heads(roi_head: nn.Module) -> list[nn.Module]:
     heads = roi_head.bbox_head
     return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
 
