@@ -90,7 +90,8 @@ def check_recipes(runner: Runner, loss: SelfDistillationLoss | None) -> None:
     for recipe in later_recipes(runner):
         if recipe.batch_augments is not None:
             raise ValueError(
-                f'{_MIXED.format(_name(loss))}: remove the batch_augments of '
+                f'{_MIXED.format(_name(loss))}: set batch_augments="off" of '
+                'EPSDHook, which says so, or remove the batch_augments of '
                 f'{recipe.source}'
             )
         if recipe.transforms and knows_objects(runner, loss):
@@ -129,9 +130,11 @@ def check_data(
     if classes is not None and table is not None:
         _check_labels(table, classes)
     if loss is not None:
-        if table is not None and not is_detector(model):
-            _refuse_several_labels(table, loss)
-        build_observer(model)
+        observer = build_observer(model)
+        # A partner has the class of its image, if that has one.
+        one_class = loss.needs.partners or not observer.several_labels
+        if table is not None and not observer.of_objects and one_class:
+            _refuse_several_labels(table, loss, observer.several_labels)
         refuse_mixing(runner, loss)
     _check_sampler(runner, loss)
     if loss is not None and loss.build_teacher().learns:
@@ -160,17 +163,19 @@ def _check_labels(table: ImageTable, classes: int) -> None:
 
 
 def _refuse_several_labels(
-    table: ImageTable, loss: SelfDistillationLoss
+    table: ImageTable, loss: SelfDistillationLoss, head_does: bool
 ) -> None:
     several = [i for i, own in enumerate(table.classes) if len(own) != 1]
     if several:
         image = several[0]
+        others = '"PSKDLoss" or "DLBLoss", which ask for no class, or '
         raise ValueError(
             f'{_name(loss)} compares images that have one class each, but '
             f'{len(several)} of {len(table.classes)} images of the training '
             f'set have several or none, as image {table.index[image]} with '
-            f'the labels {list(table.classes[image])}: set sd_loss=None to '
-            'prune without self-distillation, which any labels allow'
+            f'the labels {list(table.classes[image])}: set sd_loss='
+            f'{others * head_does}None to prune without self-distillation, '
+            'which any labels allow'
         )
 
 
@@ -233,7 +238,8 @@ def refuse_mixing(runner: Runner, loss: SelfDistillationLoss) -> None:
         return
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
-            f'{_MIXED.format(_name(loss))}: remove augments from the '
+            f'{_MIXED.format(_name(loss))}: set batch_augments="off" of '
+            'EPSDHook, which says so, or remove augments from the '
             "model's train_cfg, or batch_augments from its data_preprocessor"
         )
 

@@ -27,6 +27,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         start=None if settings.start is None else 'given',
         policy=described(settings.policy),
         bad_boxes=settings.bad_boxes,
+        batch_augments=settings.batch_augments,
     )
 
 

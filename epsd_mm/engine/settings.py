@@ -34,6 +34,7 @@ from epsd_mm.registry import (
 )
 from epsd_mm.structure import Units
 
+from .mixing import check_batch_augments
 from .policy_settings import check_policy
 
 DEFAULT_DRAWS = 8
@@ -104,6 +105,10 @@ class Settings:
         bad_boxes: What is done about boxes that a detector cannot be
             trained on: ``'error'``, or ``'drop'``: they are named, and
             training goes on without them.
+        batch_augments: What is done about Mixup, CutMix and the like of a
+            classifier, which no self-distillation loss can make use of:
+            ``'error'``, or ``'off'``, for a run with such a loss and for
+            those that it is compared with.
 
     Raises:
         ValueError: A setting is wrong or would have no effect.
@@ -128,6 +133,7 @@ class Settings:
     start: str | Path | None = None
     policy: MaskPolicy | None = None
     bad_boxes: str = 'error'
+    batch_augments: str = 'error'
 
     @classmethod
     def build(cls, **options: Any) -> 'Settings':
@@ -164,6 +170,7 @@ class Settings:
         _check_score_weights(self.score_weights)
         check_choice(self.zero_layers)
         check_bad_boxes(self.bad_boxes)
+        check_batch_augments(self.batch_augments)
         if self.changes:
             check_policy(self)
         for name in ('masks', 'start'):

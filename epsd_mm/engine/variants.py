@@ -30,7 +30,7 @@ POLICIES = {
     ),
 }
 # What a dense run takes of the hook, so that it sees the same data.
-_OF_DATA = ('bad_boxes',)
+_OF_DATA = ('bad_boxes', 'batch_augments')
 # What a dense run with self-distillation takes of it.
 _OF_TRAINING = ('type', 'sd_loss', *_OF_DATA)
 # What a criterion that looks at no image makes no use of.

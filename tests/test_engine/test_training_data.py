@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from contextlib import contextmanager
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -129,17 +130,39 @@ class TestSeveralLabels:
         runner.train()
         assert hook_of(runner).masks.sparsity == pytest.approx(0.5, abs=0.01)
 
-    @pytest.mark.parametrize('loss', ['PSKDLoss', 'CSKDLoss'])
-    def test_a_loss_that_compares_classes_says_why_not(
-        self, folder, tmp_path, loss
-    ):
-        cfg = self.cfg(folder, tmp_path, only(loss), self.HEADS[0])
-        if loss == 'CSKDLoss':
-            cfg.train_dataloader.batch_sampler = dict(type=PAIRS['type'])
+    def test_a_loss_that_compares_classes_says_why_not(self, folder, tmp_path):
+        cfg = self.cfg(folder, tmp_path, only('CSKDLoss'), self.HEADS[0])
+        cfg.train_dataloader.batch_sampler = dict(type=PAIRS['type'])
         with pytest.raises(
-            ValueError, match=rf'{loss} .*3 of 6 .*image 1 .*\[1, 2\].*None'
+            ValueError,
+            match=r'CSKDLoss .*3 of 6 .*image 1 .*\[1, 2\].*PSKDLoss.*None',
         ):
             runner_of(cfg).train()
+
+    def test_a_head_for_one_class_says_why_not(self, folder, tmp_path):
+        head = dict(type='LinearClsHead')
+        cfg = self.cfg(folder, tmp_path, only('PSKDLoss'), head)
+        with pytest.raises(
+            ValueError, match=r'PSKDLoss .*3 of 6 .*: set sd_loss=None'
+        ):
+            runner_of(cfg).train()
+
+    @pytest.mark.parametrize('loss', ['PSKDLoss', 'DLBLoss'])
+    @pytest.mark.parametrize('head', HEADS)
+    def test_losses_that_ask_for_no_class_train_and_are_scored(
+        self, folder, tmp_path, head, loss
+    ):
+        criterion = dict(type='ProsPr', steps=1, lr=0.01)
+        epsd = dict(only(loss), criterion=criterion, sparsity=0.5, draws=1)
+        cfg = self.cfg(folder, tmp_path, epsd, head)
+        cfg.train_dataloader.batch_size = 2
+        cfg.train_cfg.max_epochs = 2
+        if loss == 'DLBLoss':
+            cfg.train_dataloader.batch_sampler = dict(type=OVERLAP['type'])
+        runner = runner_of(cfg)
+        runner.train()
+        terms, _ = runner.message_hub.get_scalar('train/loss_sd').data
+        assert terms[-1] > 0
 
     def test_a_label_beyond_the_head_is_refused(self, folder, tmp_path):
         cfg = self.cfg(folder, tmp_path, RANDOM, self.HEADS[0])
@@ -261,6 +284,52 @@ class TestReplacedLater:
         with pytest.raises(ValueError, match=f'{loss} .*action_epoch=3'):
             runner.train()
         assert runner.iter == 0
+
+    @pytest.mark.parametrize('hook', ['EPSDHook', 'DenseHook'])
+    def test_one_option_turns_it_off_now_and_later(
+        self, folder, tmp_path, hook
+    ):
+        seen = []
+
+        class Looks(Hook):
+            def before_train_iter(self, runner, *_, **__):
+                preprocessor = runner.model.data_preprocessor
+                seen.append(preprocessor.batch_augments)
+
+        epsd = only('PSKDLoss') if hook == 'EPSDHook' else dict(type=hook)
+        epsd['batch_augments'] = 'off'
+        cfg = tiny_classifier_cfg(folder, tmp_path, epsd, epochs=3)
+        cfg.model.train_cfg = MIXUP
+        cfg.model.data_preprocessor.num_classes = 4
+        later = dict(augments=dict(type='CutMix', alpha=1.0))
+        cfg.custom_hooks = [switch_recipe((2, dict(batch_augments=later)))]
+        runner = runner_of(cfg)
+        runner.register_hook(Looks())
+        with self.logged(runner) as said:
+            runner.train()
+        assert seen and set(seen) == {None}
+        (told,) = [text for text in said if 'are off' in text]
+        assert told.startswith('Mixup, CutMix of the config')
+
+    @contextmanager
+    def logged(self, runner):
+        said = []
+        handler = logging.Handler(logging.INFO)
+        handler.emit = lambda record: said.append(record.getMessage())
+        runner.logger.addHandler(handler)
+        yield said
+        runner.logger.removeHandler(handler)
+
+    def test_turning_off_what_is_not_there_is_an_error(self, folder, tmp_path):
+        epsd = dict(only('PSKDLoss'), batch_augments='off')
+        cfg = tiny_classifier_cfg(folder, tmp_path, epsd)
+        with pytest.raises(ValueError, match='has no effect.*remove it'):
+            runner_of(cfg).train()
+
+    def test_it_is_off_or_an_error(self, folder, tmp_path):
+        epsd = dict(only('PSKDLoss'), batch_augments=False)
+        with pytest.raises(ValueError, match='batch_augments=False must be'):
+            runner_of(tiny_classifier_cfg(folder, tmp_path, epsd))
 
     def test_a_recipe_that_mixes_nothing_is_welcome(self, folder, tmp_path):
         recipe = dict(batch_augments=None)

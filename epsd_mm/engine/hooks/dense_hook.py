@@ -23,10 +23,16 @@ class DenseHook(ResumableHook):
     Args:
         bad_boxes: ``'error'``, or ``'drop'`` to train a detector without
             boxes that it cannot be trained on.
+        batch_augments: ``'error'``, which leaves them, or ``'off'``, as in
+            the runs that it is compared with.
     """
 
-    def __init__(self, bad_boxes: str = 'error') -> None:
-        self._data = TrainingDataHook(bad_boxes=bad_boxes)
+    def __init__(
+        self, bad_boxes: str = 'error', batch_augments: str = 'error'
+    ) -> None:
+        self._data = TrainingDataHook(
+            bad_boxes=bad_boxes, batch_augments=batch_augments
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Look at the training data, and at where training starts."""

@@ -82,7 +82,9 @@ class EPSDHook(ResumableHook):
         self._units: ModelUnits | None = None
         self._left_dense: list[str] = []
         self._data = TrainingDataHook(
-            self.settings.sd_loss, self.settings.bad_boxes
+            self.settings.sd_loss,
+            self.settings.bad_boxes,
+            self.settings.batch_augments,
         )
         self._sample_keys: SampleKeys | None = None
         self._measured: dict[str, float] = {}

@@ -21,6 +21,7 @@ from epsd_mm.engine.checks import (
     unwrapped,
 )
 from epsd_mm.engine.loaders import has_workers, renew_loader
+from epsd_mm.engine.mixing import check_batch_augments, turn_off_mixing
 from epsd_mm.families.kinds import is_detector
 
 
@@ -35,13 +36,15 @@ class TrainingDataHook(Hook):
         loss: The self-distillation loss that trains, if any.
         bad_boxes: ``'error'``, or ``'drop'`` to train without boxes that
             :func:`~epsd_mm.datasets.annotations.check_annotations` refuses.
+        batch_augments: ``'error'`` where there is a loss, or ``'off'`` to
+            let no batch be mixed.
 
     Attributes:
         sample_keys: What the images are known by, for a loss that remembers
             them; else None.
 
     Raises:
-        ValueError: ``bad_boxes`` is neither.
+        ValueError: ``bad_boxes`` or ``batch_augments`` is neither.
     """
 
     priority = 'LOWEST'
@@ -50,10 +53,13 @@ class TrainingDataHook(Hook):
         self,
         loss: SelfDistillationLoss | None = None,
         bad_boxes: str = 'error',
+        batch_augments: str = 'error',
     ) -> None:
         check_bad_boxes(bad_boxes)
+        check_batch_augments(batch_augments)
         self.loss = loss
         self.bad_boxes = bad_boxes
+        self.batch_augments = batch_augments
         self.sample_keys: SampleKeys | None = None
         self._seen: list = []
 
@@ -64,6 +70,8 @@ class TrainingDataHook(Hook):
             ValueError: Data, loader or later recipes do not fit the model
                 or the loss; gives the line of the config to change.
         """
+        if self.batch_augments == 'off':
+            turn_off_mixing(runner, unwrapped(runner))
         check_loader(runner, self.loss)
         check_recipes(runner, self.loss)
         dropped = self._look(runner)
