@@ -10,6 +10,7 @@ from torch import nn
 
 import epsd_mm
 from epsd_mm.datasets.leaves import leaf_configs
+from epsd_mm.engine.pretrained import without_pretrained
 from epsd_mm.engine.variants import VARIANTS, apply_variant
 from epsd_mm.families.observers import build_observer
 from epsd_mm.pruning import Prunability, prunable_parameters
@@ -191,7 +192,7 @@ def test_no_image_of_a_test_may_be_left_out(name):
 def test_no_residual_branch_starts_at_zero(path):
     cfg = Config.fromfile(str(path))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(without_pretrained(cfg.model))
     model.init_weights()
     weights = dict(model.named_parameters())
     zero = [
