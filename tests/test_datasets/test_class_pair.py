@@ -113,6 +113,14 @@ def test_a_partner_shows_the_class_of_one_object(detected):
     assert abs(counts[0, 1] - 200) < 40
 
 
+def test_a_class_of_one_image_does_not_take_the_place_of_others(tmp_path):
+    """As classes of a long tail: image 0 alone shows class 2."""
+    shown = [objects(2, 1, 2), objects(1), objects(0)]
+    images = detection_set(tmp_path, shown)
+    counts = partners(ClassPairBatchSampler(InOrder(images), 3), 20)
+    assert counts == {(0, 1): 20, (1, 0): 20, (2, 2): 20}
+
+
 def test_ignored_objects_make_no_pair(detected):
     """Class 2 is ignored in image 2, class 0 in image 5."""
     counts = partners(ClassPairBatchSampler(InOrder(detected), 2), 50)

@@ -17,9 +17,9 @@ class ClassPairBatchSampler(WrappingBatchSampler):
 
     The partner of an image is another image of its class, drawn uniformly
     (CS-KD, Yun et al., CVPR 2020). In a detection set the class is that of
-    one of the image's objects, also drawn uniformly: our choice. An image
-    that is the only one of its class, or shows no object, is its own
-    partner, seen under another augmentation.
+    one of the image's objects, also drawn uniformly, of those that another
+    image shows: our choice. An image that is the only one of its classes, or
+    shows no object, is its own partner, seen under another augmentation.
 
     ``batch_size`` stays the number of images that carry the task loss.
 
@@ -64,11 +64,10 @@ class ClassPairBatchSampler(WrappingBatchSampler):
     def _partner(self, index: int, generator: np.random.Generator) -> int:
         image = self._table.image[index]
         classes = self._table.classes[image]
-        if not classes:
+        several = [m for m in map(self._members.get, classes) if len(m) > 1]
+        if not several:
             return index
-        members = self._members[classes[generator.integers(len(classes))]]
-        if len(members) == 1:
-            return index
+        members = several[generator.integers(len(several))]
         # Uniform over the others: skip the place of the image itself.
         place = generator.integers(len(members) - 1)
         place += place >= np.searchsorted(members, image)
