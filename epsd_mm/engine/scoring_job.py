@@ -154,7 +154,8 @@ def scoring_copy(model: BaseModel) -> BaseModel:
     make_twice_differentiable(twin)
     if hasattr(twin, 'set_epoch'):
         twin.set_epoch(0)
-    return twin.train()
+    twin.train()  # a detector with a teacher returns nothing
+    return twin
 
 
 def peak_memory(device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""The table of detectors: its outcomes are those of a run, and add up."""
+
+import sys
+import time
+
+import pytest
+
+from epsd_mm.pruning.second_order import SecondOrderError
+
+TOOL = 'analysis_tools/detector_coverage'
+
+
+@pytest.fixture
+def coverage(tool):
+    return tool(TOOL)
+
+
+def test_two_detectors_are_scored_with_every_loss(run, capfd):
+    """One with an observer, one whose second derivative is not there."""
+    run(TOOL, '--families', 'ATSS', 'RepPoints')
+    rows = [
+        line.split(' | ')
+        for line in capfd.readouterr().out.splitlines()
+        if '_1x_coco' in line
+    ]
+    name, _, *outcomes, why = rows[0]
+    assert name == '| ATSS' and outcomes == ['exact'] * 4
+    assert why.strip(' |') == ''
+    name, _, plain, *others, why = rows[1]
+    assert name == '| RepPoints' and plain == 'first order'
+    assert others == ['refused'] * 3
+    assert 'DeformConv2d' in why and 'RepPointsHead' in why
+
+
+def test_a_detector_that_takes_too_long_or_breaks_is_told(
+    coverage, monkeypatch
+):
+    monkeypatch.setattr(coverage, 'build_detector', time.sleep)
+    (found,) = set(map(tuple, coverage.run_apart(60, 0.3).values()))
+    assert found == ('failed', 'not done in 0 s')
+    monkeypatch.setattr(coverage, 'build_detector', sys.exit)
+    (found,) = set(map(tuple, coverage.run_apart(3, 60).values()))
+    assert found == ('failed', 'the process ended with status 3')
+
+
+def test_our_own_sentences_are_refusals_and_others_faults(coverage):
+    def outcome_of(function, *args):
+        try:
+            function(*args)
+        except Exception as error:
+            return coverage.failure(error)
+
+    from epsd_mm.engine.mixing import check_batch_augments
+
+    kind, why = outcome_of(check_batch_augments, 'on')
+    assert kind == 'refused' and why.startswith("batch_augments='on' must be")
+    kind, why = outcome_of(int, 'x')
+    assert kind == 'failed' and why.startswith('ValueError in test_coverage')
+    # A fault within the package is none of its sentences.
+    kind, _ = outcome_of(SecondOrderError.of, None)
+    assert kind == 'failed'
+
+
+def test_the_table_adds_up(coverage):
+    exact, refused = ['exact'], ['refused', 'no such head']
+    results = {
+        'FCOS': dict.fromkeys(coverage.OBJECTIVES, exact),
+        'DINO': dict.fromkeys(coverage.OBJECTIVES, refused) | {'plain': exact},
+    }
+    text = coverage.table(results)
+    assert '| exact | refused | refused | refused | no such head |' in text
+    assert '- plain: 2 exact\n- CS-KD: 1 exact, 1 refused\n' in text
+    assert text.endswith('- all four: 1 exact\n')
+
+
+def test_it_does_not_pass_for_the_package_of_its_name(tool):
+    """Which others import wherever they find it."""
+    with pytest.raises(ImportError, match='not the package'):
+        tool('analysis_tools/coverage')
+
+
+def test_sixty_detectors_are_named_once(coverage):
+    families = coverage.FAMILIES
+    assert len(families) == len(set(families.values())) == 60
