@@ -1,5 +1,7 @@
 """Models whose losses can be differentiated twice, exactly."""
 
+import sys
+
 from torch import nn
 
 from .kinds import class_names
@@ -19,9 +21,10 @@ _OWN_BACKWARD = dict(
 def make_twice_differentiable(model: nn.Module) -> None:
     """Let parts that refuse, or drop, second-order terms have them.
 
-    RoIAlign, deformable attention and mmdet's focal loss become exact;
-    activation checkpointing and the backward of reversible layers are off
-    (they refuse a second derivative, or take it at other weights).
+    RoIAlign, deformable convolutions and attention, and losses of mmdet
+    become exact; activation checkpointing and the backward of reversible
+    layers are off (they refuse a second derivative, or take it at other
+    weights).
 
     Args:
         model: A copy of one's own: what trains keeps mm's operators.
@@ -36,12 +39,10 @@ def make_twice_differentiable(model: nn.Module) -> None:
         from .twice_differentiable import replace_roi_align
 
         replace_roi_align(model)
-    if 'MultiScaleDeformableAttention' in kinds:
-        from .twice_differentiable.deformable_attention import (
-            replace_deformable_attention,
-        )
+    if 'mmcv.ops' in sys.modules:  # or nothing can call them
+        from .twice_differentiable.calls import replace_calls
 
-        replace_deformable_attention(model)
+        replace_calls(model)
     if any(type(m).__module__.startswith('mmdet.') for m in model.modules()):
         from .twice_differentiable.focal_loss import replace_focal_loss
 

@@ -5,6 +5,7 @@ adds something to it, before it convolves, what it convolves with is not zero
 there: a removed weight would still take part.
 """
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -85,12 +86,17 @@ def changes_to_weights(layer: nn.Module) -> list[str]:
 
 
 def _trusted(layer: nn.Module) -> bool:
-    if 'forward' in vars(layer):
-        return False
     kind = type(layer)
+    own = vars(layer).get('forward')
+    if own is not None and _code(own) is not _code(kind.forward):
+        return False
     functions = kind.forward, getattr(kind, '_conv_forward', kind.forward)
     modules = [getattr(f, '__module__', None) or '' for f in functions]
     return all(module.startswith(_TRUSTED) for module in modules)
+
+
+def _code(function: Any) -> Any:
+    return getattr(inspect.unwrap(function), '__code__', None)
 
 
 class _Seen(TorchFunctionMode):

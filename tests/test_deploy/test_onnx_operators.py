@@ -10,7 +10,7 @@ from epsd_mm.deploy import run
 from epsd_mm.deploy.exporting import _as_openvino
 from epsd_mm.deploy.onnx_file import write_onnx
 from epsd_mm.deploy.run import Resize
-from epsd_mm.families.deployable.operators import make_exportable
+from epsd_mm.families.deployable.compiled import make_exportable
 from tests.helpers.exported import metadata_of
 
 

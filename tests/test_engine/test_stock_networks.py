@@ -15,7 +15,6 @@ from epsd_mm.pruning import (
     prunable_parameters,
     score,
 )
-from epsd_mm.pruning.second_order import SecondOrderError
 from tests.helpers.models import detection_batch, to_float64, trainable
 from tests.helpers.oracles import (
     by_plain_operators,
@@ -25,9 +24,6 @@ from tests.helpers.oracles import (
     unrolled_gradient,
 )
 from tests.helpers.stock import STOCK, stock
-
-# With mmcv's deformable convolution, which is differentiable once.
-DEFORMABLE = {'VFNet', 'DDOD', 'RepPoints', 'GA-RetinaNet', 'TOOD', 'DCN'}
 
 # Weights that are standardised before they convolve are not prunable.
 EXCLUDED = {'ConvWS': ['backbone.*', 'neck.*', '*.shared_convs.*']}
@@ -57,13 +53,8 @@ def test_a_stock_network_is_scored_by_snip(name):
 
 
 @pytest.mark.parametrize('name', STOCK)
-def test_a_stock_network_is_scored_by_prospr_or_says_what_helps(name):
-    options = dict(steps=1, lr=1e-4)
-    if name in DEFORMABLE:
-        with pytest.raises(SecondOrderError, match='Conv2d.*first_order=True'):
-            scores_of(name, ProsPr(**options))
-        options['first_order'] = True
-    assert scores_of(name, ProsPr(**options))
+def test_a_stock_network_is_scored_by_prospr(name):
+    assert scores_of(name, ProsPr(steps=1, lr=1e-4))
 
 
 def test_the_walk_through_hard_sigmoids_is_the_unrolled_graph():

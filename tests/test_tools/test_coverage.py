@@ -16,7 +16,7 @@ def coverage(tool):
 
 
 def test_two_detectors_are_scored_with_every_loss(run, capfd):
-    """One with an observer, one whose second derivative is not there."""
+    """One with an observer, one that none knows."""
     run(TOOL, '--families', 'ATSS', 'RepPoints')
     rows = [
         line.split(' | ')
@@ -27,9 +27,19 @@ def test_two_detectors_are_scored_with_every_loss(run, capfd):
     assert name == '| ATSS' and outcomes == ['exact'] * 4
     assert why.strip(' |') == ''
     name, _, plain, *others, why = rows[1]
-    assert name == '| RepPoints' and plain == 'first order'
-    assert others == ['refused'] * 3
-    assert 'DeformConv2d' in why and 'RepPointsHead' in why
+    assert name == '| RepPoints' and plain == 'exact'
+    assert others == ['refused'] * 3 and 'RepPointsHead' in why
+
+
+def test_what_has_a_first_derivative_alone_is_told(coverage, monkeypatch):
+    def score(name, model, loss, first_order=False):
+        if not first_order:
+            raise SecondOrderError.of(['OwnBackward'])
+        return ['exact']
+
+    monkeypatch.setattr(coverage, 'score', score)
+    found = coverage.try_to_score('FCOS', None, None)
+    assert found == ['first order', 'OwnBackward']
 
 
 def test_a_detector_that_takes_too_long_or_breaks_is_told(

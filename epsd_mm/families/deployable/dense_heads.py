@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from epsd_mm.families.kinds import class_names
 
+from ..methods import with_globals
 from .candidates import Candidates, drop_small
-from .per_image import for_each_image, with_globals
+from .per_image import for_each_image
 
 _Canvas = tuple[int, int]
 

@@ -1,8 +1,6 @@
 """mm's code for one image, run for a batch in one traceable piece."""
 
 from collections.abc import Callable, Mapping
-from inspect import unwrap
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -70,34 +68,3 @@ def _clamp(value: Tensor, low: Any, high: Any) -> Tensor:
             torch.minimum(value, high) if several else value.clamp(max=high)
         )
     return value
-
-
-def with_globals(owner: Any, method: str, **names: Any) -> None:
-    """Let one object's method see other values of some global names.
-
-    The class and its module stay as they are. Names that its module does
-    not have are left out.
-    """
-    function = _function(owner, method)
-    known = function.__globals__
-    copied = FunctionType(
-        function.__code__,
-        {**known, **{k: v for k, v in names.items() if k in known}},
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copied.__kwdefaults__ = function.__kwdefaults__
-    owner.__dict__[method] = MethodType(copied, owner)
-
-
-def global_names(owner: Any, method: str) -> Mapping[str, Any]:
-    """What a method of an object sees as global; nothing without one."""
-    if not hasattr(getattr(owner, method, None), '__func__'):
-        return {}
-    return _function(owner, method).__globals__
-
-
-def _function(owner: Any, method: str) -> FunctionType:
-    """Without decorators, as those of mmcv that rename old arguments."""
-    return unwrap(getattr(owner, method).__func__)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from epsd_mm.ops.exportable import roi_align_levels
 
+from ..methods import with_globals
 from .candidates import Candidates, suppress
 from .dense_heads import DenseHead
-from .per_image import for_each_image, with_globals
+from .per_image import for_each_image
 
 # Their boxes are found as one of the first two finds them.
 _SUPPORTED = (

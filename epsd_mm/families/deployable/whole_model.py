@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from epsd_mm.families.kinds import class_names
 
 from .candidates import UNLIMITED, Selected, iou_threshold, suppress
+from .compiled import make_exportable, refuse_operators
 from .dense_heads import DenseHead
-from .operators import make_exportable, refuse_operators
 from .pixels import Normalise
 from .queries import Queries
 from .two_stages import TwoStages

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from epsd_mm.families.kinds import class_names
 from epsd_mm.ops.exportable import deform_conv
 
-from .per_image import global_names, with_globals
+from ..methods import global_names, with_globals
 
 #: Of mmcv's layers, those that have a form in a file.
 _KNOWN = {'RoIAlign', 'DeformConv2d', 'ModulatedDeformConv2d'}
