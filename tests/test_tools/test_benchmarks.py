@@ -95,6 +95,14 @@ def test_masks_are_measured_on_each_workload(run, capsys):
         assert float(share.rstrip('%')) / 100 == pytest.approx(want, abs=1e-3)
 
 
+def test_a_history_is_as_large_as_arithmetic_says(run, capsys):
+    options = ('--samples', '4000', '--classes', '300', '--top-k', '5', '0')
+    run('analysis_tools/benchmark_history', *options)
+    rows = rows_of(capsys.readouterr().out)
+    assert [row[2] for row in rows.values()] == ['0', '2']
+    assert all(float(time) > 0 for row in rows.values() for time in row[3:])
+
+
 @pytest.mark.slow
 def test_each_distillation_method_is_measured(run, capsys):
     run('analysis_tools/benchmark_distillation', '--iterations', '1', *SMALL)
