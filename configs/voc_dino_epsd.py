@@ -9,8 +9,9 @@ default_hooks = dict(
         sparsity=0.9,
         criterion=dict(type='ProsPr', steps=3, lr=0.001),
         sd_loss=dict(type='CSKDLoss', temperature=4.0, loss_weight=1.0),
-        # The classes are new. Embeddings are added, not multiplied with.
-        exclude=['bbox_head.cls_branches.*', '*embed*'],
+        # The classes are new, embeddings are added, and no layer goes whole.
+        exclude=['bbox_head.*', '*embed*'],
+        allocation=dict(type='global', min_density=0.001),
         batches_per_step=4,
     )
 )
@@ -34,7 +35,6 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(_delete_=True, **__test))
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    _delete_=True, type='VOCDetectionMetric', eval_mode='11points'
-)
+__ap = dict(type='VOCDetectionMetric', eval_mode='11points')
+val_evaluator = dict(_delete_=True, **__ap)
 test_evaluator = val_evaluator

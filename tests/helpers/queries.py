@@ -69,7 +69,11 @@ def _query_model(config, seed, strong_heads, width=16):
 
 
 def _query_config(config, width=16):
-    cfg = shipped(config)
+    return narrow_queries(shipped(config), width)
+
+
+def narrow_queries(cfg, width=16):
+    """The config of a DETR or its kin, in place."""
     _narrow(cfg, dict(_NARROW, embed_dims=width, num_feats=width // 2))
     levels = cfg.backbone.out_indices
     cfg.backbone = _backbone(levels)

@@ -12,6 +12,7 @@ import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.variants import apply_sd_loss
+from tests.helpers.queries import narrow_queries
 from tests.helpers.runners import (
     config_of,
     hook_of,
@@ -91,6 +92,10 @@ def narrow(cfg):
     SSD's VGG has no setting for its number of channels.
     """
     model = cfg.model
+    if model.type == 'DINO':
+        classes = model.bbox_head.num_classes
+        narrow_queries(model).bbox_head.num_classes = classes
+        return
     slim = dict(
         base_channels=8,
         stem_channels=8,
@@ -138,6 +143,8 @@ SIZES = dict(
         ('voc_fcos_epsd', 'CSKDLoss'),
         ('voc_rtmdet_tiny_epsd', 'CSKDLoss'),
         ('voc_cocofmt_faster_rcnn_epsd', 'CSKDLoss'),
+        ('voc_dino_epsd', 'CSKDLoss'),
+        ('voc_dino_epsd', 'PSKDLoss'),
     ],
 )
 def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
@@ -146,12 +153,18 @@ def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
     cfg.default_hooks.epsd.update(draws=1, batches_per_step=1)
     cfg.default_hooks.epsd.criterion.update(steps=1, lr=1e-4)
     narrow(cfg)
+    if name == 'voc_dino_epsd':
+        cfg.load_from = None
+        # Attention looks nowhere in particular before it is trained.
+        cfg.default_hooks.epsd.zero_layers = 'dense'
     for leaf in leaf_configs(cfg.train_dataloader.dataset):
         leaf.data_root = f'{voc}/'
         leaf.filter_cfg = dict(filter_empty_gt=True)
         # It shrinks the objects until SSD's coarse levels see none.
         leaf.pipeline = [s for s in leaf.pipeline if s['type'] != 'Expand']
-        for step in leaf.pipeline:
+        for step in every_step(leaf.pipeline):
+            if step['type'] == 'RandomChoiceResize':
+                step['scales'] = [(128, 128)]
             if step['type'] in SIZES and step.get('keep_ratio', True):
                 step[SIZES[step['type']]] = (128, 128)
     cfg.train_dataloader.update(
@@ -165,6 +178,16 @@ def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
     assert np.isfinite(report['steps'][0]['losses']).all()
     # A picture may have nothing but difficult objects.
     assert any(term['sd'] for term in report['terms'])
+
+
+def every_step(pipeline):
+    """Those of pipelines inside of others, too."""
+    for step in pipeline:
+        if isinstance(step, list):
+            yield from every_step(step)
+            continue
+        yield step
+        yield from every_step(step.get('transforms', ()))
 
 
 @pytest.fixture(scope='module')

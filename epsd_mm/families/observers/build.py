@@ -114,4 +114,6 @@ def _losses(head: nn.Module | None) -> str:
 
 def _name(loss: nn.Module) -> str:
     sigmoid = getattr(loss, 'use_sigmoid', False)
-    return type(loss).__name__ + ('(use_sigmoid=True)' if sigmoid else '')
+    # Of a copy that is scored, by the name that the config has.
+    name = type(loss).__name__.removeprefix('TwiceDifferentiable')
+    return name + ('(use_sigmoid=True)' if sigmoid else '')
