@@ -72,7 +72,10 @@ def ordered(page):
             if line and not line.startswith(':'):
                 # Alone, or behind its short name: `Bad boxes <bad_boxes>`.
                 target = re.search(r'([^\s<>]+)>?$', line)[1]
-                yield page.parent / f'{target}.md'
+                path = page.parent / f'{target}.md'
+                # A notebook is a page as it is.
+                if not path.with_suffix('.ipynb').exists():
+                    yield path
 
 
 def test_each_page_has_its_place_in_the_order_of_the_site():

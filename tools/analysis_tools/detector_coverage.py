@@ -177,7 +177,12 @@ def table(results: dict[str, dict[str, list[str]]]) -> str:
 
     rows = []
     for name, found in results.items():
-        reasons = dict.fromkeys(r for _, *why in found.values() for r in why)
+        reasons = dict.fromkeys(
+            # What cannot be seen is told by its head.
+            reason.partition(' with head ')[2] or reason
+            for _, *why in found.values()
+            for reason in why
+        )
         config = FAMILIES[name].rpartition('/')[2].removesuffix('.py')
         outcomes = [outcome for outcome, *_ in found.values()]
         rows.append([name, config, *outcomes, '; '.join(reasons)])
