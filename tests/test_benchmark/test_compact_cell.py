@@ -121,7 +121,7 @@ def test_it_goes_on_without_scoring_anew(finished, monkeypatch):
         raise AssertionError('scored again')
 
     monkeypatch.setattr(
-        'epsd_mm.benchmark.compact_cell.prune_before_training', score
+        'epsd_mm.benchmark.scored_apart.prune_before_training', score
     )
     before = (finished / 'pruned' / 'init.pth').stat().st_mtime_ns
     (finished / 'result.json').unlink()

@@ -9,7 +9,7 @@ from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
-from mmpretrain.models import ResNet_CIFAR
+from mmpretrain.models import LinearClsHead
 
 from epsd_mm.pruning import weight_count
 
@@ -190,25 +190,23 @@ def test_a_trained_network_is_pruned_and_pruned_again(
 
 
 @MODELS.register_module()
-class TrainedAlong(ResNet_CIFAR):
-    """With a layer that only training calls."""
+class TrainedAlong(LinearClsHead):
+    """With a layer that only the loss calls, so that no trace reaches it."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.only_trained = torch.nn.Conv2d(8, 4, 1)
+        self.only_trained = torch.nn.Linear(self.in_channels, 4)
 
-    def forward(self, x):
-        found = super().forward(x)
-        if self.training:
-            self.only_trained(found[-1])
-        return found
+    def loss(self, feats, data_samples, **kwargs):
+        self.only_trained(self.pre_logits(feats))
+        return super().loss(feats, data_samples, **kwargs)
 
 
 def test_what_cannot_be_trained_leaves_no_config(run, tmp_path):
     pictures = picture_folder(tmp_path / 'pictures')
     cfg = tiny_classifier_cfg(pictures, tmp_path / 'of', EPSD)
     cfg.default_hooks.epsd.sd_loss = None
-    cfg.model.backbone.type = 'TrainedAlong'
+    cfg.model.head.type = 'TrainedAlong'
     cfg.pop('work_dir')
     cfg.dump(tmp_path / 'config.py')
     for _ in range(2):  # the first leaves nothing in the way
