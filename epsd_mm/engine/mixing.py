@@ -1,10 +1,11 @@
 """What mixes the images of a batch, and turning it off."""
 
-from typing import Any
-
-from mmengine.runner import Runner
+from typing import TYPE_CHECKING, Any
 
 from epsd_mm.families.kinds import class_names, is_detector
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 #: What may be done about it.
 CHOICES = ('error', 'off')
@@ -23,7 +24,7 @@ def check_batch_augments(batch_augments: str) -> None:
         )
 
 
-def turn_off_mixing(runner: Runner, model: Any) -> None:
+def turn_off_mixing(runner: 'Runner', model: Any) -> None:
     """Let no batch be mixed, now or by a later recipe, and say so.
 
     Args:
@@ -61,7 +62,7 @@ def turn_off_mixing(runner: Runner, model: Any) -> None:
     )
 
 
-def _asks_for_onehot(runner: Runner) -> bool:
+def _asks_for_onehot(runner: 'Runner') -> bool:
     model = runner.cfg.get('model')
     asked = model.get('data_preprocessor') if isinstance(model, dict) else None
     return bool((asked or {}).get('to_onehot'))
