@@ -22,6 +22,10 @@ NEAR = 0.5
 #: Below so many pixels, errors are those of single precision.
 BOX_FLOOR = 0.01
 
+#: Boxes of two networks that round otherwise are one up to this distance of
+#: their corners, in relation to the longer side of the canvas.
+CLOSE = 0.05
+
 #: Takes and returns what a deployable module does.
 Predict = Callable[..., Any]
 
@@ -159,6 +163,37 @@ def compare(
     return result
 
 
+def found_again(
+    one: Network, other: Network, pictures: Sequence[Image.Image]
+) -> tuple[int, int]:
+    """How many answers of one network another one gives, too.
+
+    Those of a classifier are its classes; of a detector the boxes above
+    :data:`LOWEST_SCORE`, of which another one of the class is no further
+    away than :data:`CLOSE` of the canvas.
+
+    Returns:
+        How many, and of how many.
+    """
+    found = of = 0
+    for picture in pictures:
+        feed = one.feed_of(picture)
+        here, there = one(**feed), other(**feed)
+        if 'probabilities' in here:
+            classes = [x['probabilities'].argmax() for x in (here, there)]
+            found, of = found + int(classes[0] == classes[1]), of + 1
+            continue
+        limit = CLOSE * max(feed['image'].shape[2:])
+        rows = ('boxes', 'scores', 'labels')
+        others = tuple(there[name][0] for name in rows)
+        for box, score, label in zip(*(here[name][0] for name in rows)):
+            if score > LOWEST_SCORE:
+                of += 1
+                near = _partner(box, label, others, set(), limit)
+                found += near is not None
+    return found, of
+
+
 def _call(
     call: Predict, feed: dict[str, np.ndarray], dtype: torch.dtype
 ) -> dict[str, np.ndarray]:
@@ -204,7 +239,11 @@ def _box_error(reference: tuple, found: tuple) -> Error:
 
 
 def _partner(
-    box: np.ndarray, label: int, others: tuple, taken: set[int]
+    box: np.ndarray,
+    label: int,
+    others: tuple,
+    taken: set[int],
+    limit: float = NEAR,
 ) -> int | None:
     """The nearest box of the same class that has no partner yet."""
     boxes, _, labels = others
@@ -213,4 +252,4 @@ def _partner(
         return None
     off = np.abs(boxes[free] - box).max(axis=1)
     nearest = int(off.argmin())
-    return int(free[nearest]) if off[nearest] < NEAR else None
+    return int(free[nearest]) if off[nearest] < limit else None

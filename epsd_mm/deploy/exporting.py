@@ -31,7 +31,7 @@ from epsd_mm.version import __version__
 
 from . import run
 from .canvas import Canvas, canvas_of
-from .equivalence import Comparison, compare
+from .equivalence import Comparison, compare, found_again
 from .onnx_file import write_onnx
 from .openvino_operators import extensions
 from .quantize import check_calibration, quantize
@@ -102,14 +102,13 @@ def export(
         )
         logger = MMLogger.get_current_instance()
         logger.info(comparison.summary())
+        kept = None
         if calibration is not None:
-            source = new / 'model.onnx'
-            quantize(source, calibration, source)
-            metadata = run.load(source).metadata
-            if to == 'openvino':
-                _as_openvino(source, metadata)
+            kept = _to_int8(new / 'model.onnx', file, calibration, pictures)
+            metadata = run.load(new / 'model.onnx').metadata
             logger.info(
-                f'{file.name} is int8 by {len(calibration)} pictures; '
+                f'{file.name} is int8 by {len(calibration)} pictures: '
+                f'{kept[0]} of {kept[1]} answers are those of float32; '
                 'tools/test.py --file says what that costs'
             )
         if to == 'openvino':
@@ -127,6 +126,7 @@ def export(
             ),
             metadata=json.loads(metadata.to_json()),
             calibrated_by=len(calibration) if calibration else None,
+            found_again_in_int8=kept,
             comparison=comparison.figures(),
         )
         write_text(new / REPORT, json.dumps(report, indent=2) + '\n')
@@ -175,6 +175,36 @@ def write_compared(
             f'{"; ".join(faults)}. Nothing was written'
         )
     return file, comparison
+
+
+def _to_int8(
+    source: Path,
+    file: Path,
+    calibration: Sequence[Image.Image],
+    pictures: Sequence[Image.Image],
+) -> tuple[int, int]:
+    """Quantize a file of ONNX in its place, and what is made from it.
+
+    Returns:
+        How many answers are found again, and of how many.
+
+    Raises:
+        ValueError: OpenVINO finds something else in it than ONNX Runtime.
+    """
+    before = run.load(source)
+    quantize(source, calibration, source)
+    after = run.load(source)
+    kept = found_again(before, after, pictures)
+    if file != source:
+        _as_openvino(source, after.metadata)
+        found, of = found_again(after, run.load(file), pictures)
+        if 2 * found < of:
+            raise ValueError(
+                'OpenVINO computes the int8 file otherwise than ONNX Runtime: '
+                f'it gives {found} of {of} answers. Nothing was written; '
+                'quantize with --to onnx'
+            )
+    return kept
 
 
 def build_model(

@@ -50,11 +50,10 @@ def _scale(
     if layer in scaled:
         return output
     scaled.add(layer)
-    factor = 1.5 / output.std().clamp(min=1e-6)
-    layer.weight.mul_(factor)
-    if layer.bias is None:
-        return output * factor
-    bias = layer.bias
+    bias = torch.zeros(()) if layer.bias is None else layer.bias
     if isinstance(layer, nn.Conv2d):
-        bias = bias[:, None, None]
+        bias = bias[..., None, None]
+    # Priors of scores are biases: they are no spread over images.
+    factor = 1.5 / (output - bias).std().clamp(min=1e-6)
+    layer.weight.mul_(factor)
     return (output - bias) * factor + bias

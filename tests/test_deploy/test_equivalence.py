@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from epsd_mm.deploy.equivalence import compare
+from epsd_mm.deploy.equivalence import compare, found_again
 from epsd_mm.deploy.run import Metadata, Network, Resize, Session
 
 BOXES = np.array([[[0, 0, 20, 10], [5, 5, 30, 30], [0, 0, 0, 0]]], float)
@@ -125,3 +125,15 @@ def test_another_class_is_no_partner():
 
 def test_a_neighbour_is_no_partner():
     assert '4 boxes have no partner' in faults(boxes=BOXES + 1)[0]
+
+
+def test_of_two_that_round_otherwise_close_boxes_are_one():
+    picture = [Image.new('RGB', (40, 40))] * 2
+    near = network(boxes=BOXES + 1.5)  # of a canvas of 32 pixels
+    assert found_again(network(), near, picture) == (4, 4)
+    far = network(boxes=BOXES + [0, 0, 0, 1.7])
+    assert found_again(network(), far, picture) == (0, 4)
+    fewer = network(scores=SCORES * [1, 0, 0])
+    assert found_again(fewer, network(), picture) == (2, 2)
+    renamed = network(labels=LABELS[:, [1, 0, 2]])
+    assert found_again(network(), renamed, picture) == (0, 4)

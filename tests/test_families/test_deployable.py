@@ -37,6 +37,7 @@ DETECTORS = {
         'RepPoints',
         'RTMDet',
         'YOLOX',
+        'YOLOv3',
         'Dynamic R-CNN',
         'DCN',
         'DETR',

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from epsd_mm.deploy import exporting
 from epsd_mm.deploy import run as runtime
+from epsd_mm.deploy.equivalence import CLOSE
 from epsd_mm.deploy.pictures import of_data_set
 from epsd_mm.families.deployable import as_deployed
 
@@ -179,6 +180,45 @@ def test_quantize_writes_int8_by_images_of_the_training_data(
     assert report['metadata']['precision'] == 'int8'
     assert report['calibrated_by'] == 3
     assert '━' not in capsys.readouterr().out  # of a bar of NNCF's
+    found, of = report['found_again_in_int8']
+    assert 0 < found <= of == report['comparison']['file']['objects']
+    compare_int8(tmp_path / 'int8' / 'model.onnx', network)
+
+
+def compare_int8(file, network):
+    """OpenVINO compiles both stages, and finds what ONNX Runtime finds."""
+    import openvino
+
+    path = exporting._as_openvino(file, network.metadata)
+    graph = openvino.Core().read_model(path)
+    # It is right for one size alone; the export looks for that.
+    graph.reshape(dict(image=[2, 3, 64, 96], size=[2, 2]))
+    hint = dict(INFERENCE_PRECISION_HINT='f32')
+    other = openvino.compile_model(graph, 'CPU', hint)
+    generator = torch.Generator().manual_seed(3)
+    image = torch.randn((2, 3, 64, 96), generator=generator) * 50 + 116
+    one = network(image.numpy())
+    sizes = torch.tensor([[64.0, 96.0]] * 2)
+    found = other(dict(image=image.numpy(), size=sizes.numpy()))
+    near, limit = 0, CLOSE * 96
+    for boxes, others in zip(one['boxes'][:, :20], found['boxes']):
+        near += (abs(boxes[:, None] - others).max(-1).min(1) < limit).sum()
+    # Half of 40, as the export asks: both round, so that some proposals are
+    # ordered otherwise. Of the file whose sizes are open it finds none.
+    assert near > 20, near
+
+
+def test_int8_that_openvino_computes_otherwise_is_not_written(
+    trained, run, at_once, tmp_path, monkeypatch
+):
+    config, checkpoint, _ = trained
+    counts = iter([(150, 200), (90, 200)])  # of int8, and of OpenVINO's
+    monkeypatch.setattr(exporting, 'found_again', lambda *args: next(counts))
+    monkeypatch.setattr(exporting, 'quantize', lambda *args: None)
+    few = ('--quantize', '--calibration-images', 2, '--to', 'openvino')
+    told = refused(run, config, checkpoint, '--out', tmp_path / 'x', *few)
+    assert 'otherwise than ONNX Runtime: it gives 90 of 200 answers' in told
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_calibration_is_spread_over_a_set_that_may_be_sorted(
