@@ -81,6 +81,14 @@ class Comparison:
 
     def faults(self) -> list[str]:
         """In what one is further off than single precision explains."""
+        if 2 * self.torch.unmatched > self.torch.objects:
+            return [
+                'torch itself finds other boxes in single precision than in '
+                f'double precision ({self.torch.unmatched} without a partner '
+                f'beside {self.torch.objects}), so that nothing can be told: '
+                'name other images by --images, or look whether its weights '
+                'are trained and finite'
+            ]
         own = self._faults_of(self.mm)
         if own:
             return [f'mm itself predicts something else: {own[0]}', *own[1:]]

@@ -91,12 +91,21 @@ def _translate(
     except torch.onnx.errors.OnnxExporterError as error:
         cause = error.__cause__ or error
         raise ValueError(
-            f'ONNX lacks an operator of the network: {_first_lines(cause)}'
+            'ONNX lacks an operator of the network: '
+            f'{_operator(cause) or _first_lines(cause)}'
         ) from error
 
 
 def _model_name(module: nn.Module) -> str:
     return type(getattr(module, 'model', module)).__name__
+
+
+def _operator(error: BaseException) -> str | None:
+    """That the exporter gives the graph's whole line of."""
+    called = re.search(
+        r'call_function\[target=torch\.ops\.([\w.]+)', str(error)
+    )
+    return called and called[1]
 
 
 def _first_lines(error: BaseException) -> str:

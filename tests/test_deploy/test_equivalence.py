@@ -42,9 +42,9 @@ def network(boxes=BOXES, scores=SCORES, labels=LABELS):
     )
 
 
-def comparison(predict=None, **outputs):
+def comparison(predict=None, module=None, **outputs):
     picture = Image.new('RGB', (40, 40))
-    fixed = Fixed()
+    fixed = module or Fixed()
     return compare(fixed, network(**outputs), [picture], predict or fixed)
 
 
@@ -137,3 +137,20 @@ def test_of_two_that_round_otherwise_close_boxes_are_one():
     assert found_again(fewer, network(), picture) == (2, 2)
     renamed = network(labels=LABELS[:, [1, 0, 2]])
     assert found_again(network(), renamed, picture) == (0, 4)
+
+
+class Elsewhere(Fixed):
+    """In double precision the same network finds other boxes."""
+
+    def forward(self, image, size):
+        found = super().forward(image, size)
+        if image.dtype == torch.float64:
+            found.boxes.add_(8)
+        return found
+
+
+def test_a_network_that_rounding_turns_into_another_one_is_not_called_equal():
+    found = comparison(module=Elsewhere(), boxes=BOXES + 3)
+    (fault,) = found.faults()
+    assert 'other boxes in single precision' in fault
+    assert '4 without a partner beside 2' in fault

@@ -123,7 +123,8 @@ def outcome(name: str, to: str, dynamic: bool) -> list[str]:
     except ValueError as error:
         return [config, 'no', ' '.join(str(error).split())]
     except Exception as error:  # a fault of ours, to be seen in the table
-        return [config, 'failed', f'{type(error).__name__}: {error}']
+        first = str(error).partition('\n')[0]
+        return [config, 'failed', f'{type(error).__name__}: {first:.120}']
     return [config, 'yes', comparison.summary()]
 
 
