@@ -5,6 +5,9 @@ from typing import Any
 
 import torch
 
+# Registers what is translated.
+import epsd_mm.ops.exportable  # noqa: F401
+
 OPSET = 19
 _INT64 = 7  # onnx.TensorProto
 
