@@ -158,7 +158,7 @@ def compare(
         pictures: Real ones: random pixels show little.
         predict: What mm itself finds, of the arguments of the module.
     """
-    double = copy.deepcopy(module).double()
+    double = in_double(module)
     detects = network.metadata.task == 'detection'
     result = Comparison(detects, len(pictures), Error(), Error(), Error())
     for picture in pictures:
@@ -169,6 +169,26 @@ def compare(
             single = _call(call, feed, torch.float32)
             error.add(_error(reference, single))
     return result
+
+
+def in_double(module: nn.Module) -> nn.Module:
+    """A copy in double precision.
+
+    mm computes some embeddings of positions in single precision whatever its
+    weights are; layers of the copy take them as double.
+    """
+    double = copy.deepcopy(module).double()
+    for layer in double.modules():
+        if next(layer.parameters(recurse=False), None) is not None:
+            layer.register_forward_pre_hook(_widen)
+    return double
+
+
+def _widen(layer: nn.Module, inputs: tuple) -> tuple:
+    return tuple(
+        x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
+        for x in inputs
+    )
 
 
 def found_again(

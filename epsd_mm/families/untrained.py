@@ -22,13 +22,21 @@ def enliven(model: nn.Module, images: Tensor) -> None:
         model: Of mmdet or mmpretrain; is left in evaluation mode.
         images: Preprocessed, of shape (N, 3, H, W).
     """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = 1.0
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
     told = [samples(model, image[None]) for image in images]
     told = None if told[0] is None else [sample for (sample,) in told]
-    model.train()(images, told, mode='tensor')
     model.eval()
+    # They alone: some networks have another way through when they train.
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    model(images, told, mode='tensor')
+    for norm in norms:
+        norm.eval()
     scaled: set[nn.Module] = set()
     hooks = [
         layer.register_forward_hook(partial(_scale, scaled))

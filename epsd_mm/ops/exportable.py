@@ -149,9 +149,26 @@ def deform_conv(
 
     Returns:
         Of shape (N, C', H', W').
+
+    Raises:
+        ValueError: Offsets are of another size than the output, which mmcv
+            reads on and files refuse.
     """
     from mmcv.ops import modulated_deform_conv2d
 
+    geometry = zip(
+        features.shape[2:], weight.shape[2:], stride, padding, dilation
+    )
+    size = [
+        (side + 2 * pad - dilated * (points - 1) - 1) // step + 1
+        for side, points, step, pad, dilated in geometry
+    ]
+    if list(offset.shape[2:]) != size:
+        raise ValueError(
+            f'offsets of {tuple(offset.shape[2:])} for an output of '
+            f'{tuple(size)}: a deformable convolution cannot be exported '
+            'whose offsets are of another size than what it returns (DyHead)'
+        )
     if mask is None:
         mask = torch.ones_like(offset[:, ::2])
     return modulated_deform_conv2d(

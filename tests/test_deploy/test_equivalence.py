@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from epsd_mm.deploy.equivalence import compare, found_again
+from epsd_mm.deploy.equivalence import compare, found_again, in_double
 from epsd_mm.deploy.run import Metadata, Network, Resize, Session
 
 BOXES = np.array([[[0, 0, 20, 10], [5, 5, 30, 30], [0, 0, 0, 0]]], float)
@@ -154,3 +154,23 @@ def test_a_network_that_rounding_turns_into_another_one_is_not_called_equal():
     (fault,) = found.faults()
     assert 'other boxes in single precision' in fault
     assert '4 without a partner beside 2' in fault
+
+
+class Positions(nn.Module):
+    """In single precision whatever the weights are, as in DAB-DETR."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 4)
+
+    def forward(self, x):
+        return self.layer(x.float().sum((1, 2, 3))[:, None])
+
+
+def test_the_copy_in_double_precision_takes_positions_in_single_precision():
+    module = Positions()
+    image = torch.ones(2, 3, 4, 4)
+    with torch.no_grad():
+        double = in_double(module)(image.double())
+        assert double.dtype == torch.float64
+        assert (double - module(image)).abs().max() < 1e-5

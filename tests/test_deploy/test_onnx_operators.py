@@ -11,6 +11,7 @@ from epsd_mm.deploy.exporting import _as_openvino
 from epsd_mm.deploy.onnx_file import write_onnx
 from epsd_mm.deploy.run import Resize
 from epsd_mm.families.deployable.compiled import make_exportable
+from epsd_mm.ops.exportable import deform_conv
 from tests.helpers.exported import metadata_of
 
 
@@ -59,3 +60,21 @@ def test_deformable_convolutions_are_those_of_mmcv(written, runtime):
     found = run.load(file)(image)['probabilities']
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
     assert expected.std() > 1e-3
+
+
+def test_offsets_of_another_size_are_refused():
+    """DyHead gives offsets of the level before; mmcv reads on in memory."""
+    layer = ModulatedDeformConv2dPack(3, 4, 3, stride=2, padding=1)
+    features, finer = torch.rand(1, 3, 8, 8), torch.rand(1, 27, 8, 8)
+    options = [[2, 2], [1, 1], [1, 1], 1, 1]
+    with pytest.raises(
+        ValueError, match=r'\(8, 8\) for an output of \(4, 4\)'
+    ):
+        deform_conv(
+            features,
+            finer[:, :18],
+            finer[:, 18:],
+            layer.weight,
+            layer.bias,
+            *options,
+        )

@@ -98,6 +98,8 @@ _CLASSES = {name.partition('/')[0]: name for name in CLASSIFIERS}
 _PICTURES = 2
 #: Of a detector whose own images are larger: its operators are the same.
 _SIZE = (320, 256)
+#: Its deformable convolution needs three cells on each level.
+_LARGER = dict(DDOD=(512, 384))
 
 
 def parse_args() -> argparse.Namespace:
@@ -119,7 +121,8 @@ def outcome(name: str, to: str, dynamic: bool) -> list[str]:
     config = Path(FAMILIES.get(name) or _CLASSES[name]).stem
     try:
         with quiet():
-            comparison = export(*built(name), to, dynamic)
+            size = _LARGER.get(name, _SIZE)
+            comparison = export(*built(name), to, dynamic, size)
     except ValueError as error:
         return [config, 'no', ' '.join(str(error).split())]
     except Exception as error:  # a fault of ours, to be seen in the table
@@ -132,7 +135,8 @@ def built(name: str) -> tuple[Config, BaseModel]:
     """A config and its network, in evaluation mode."""
     torch.manual_seed(0)
     if name in FAMILIES:
-        model = build_detector(name).eval()
+        model = build_detector(name)
+        model.eval()  # which of LAD returns nothing
         repair_ssd_head(model)
         return complete(config_of(name)), model
     path = shipped(f'mmpretrain::{_CLASSES[name]}.py')
@@ -143,7 +147,11 @@ def built(name: str) -> tuple[Config, BaseModel]:
 
 
 def export(
-    cfg: Config, model: BaseModel, to: str, dynamic: bool
+    cfg: Config,
+    model: BaseModel,
+    to: str,
+    dynamic: bool,
+    size: tuple[int, int],
 ) -> Comparison:
     """Write a file of a network that is no longer what it was, and go."""
     try:
@@ -151,7 +159,7 @@ def export(
         small = max(canvas.width, canvas.height) <= 512
     except ValueError:  # the config leaves the size open
         small = False
-    of_it = (cfg, model, ['any'], None if small else _SIZE)
+    of_it = (cfg, model, ['any'], None if small else size)
     module, metadata = deployable(*of_it)  # or a refusal, at once
     sides = metadata.height, metadata.width
     pictures = [drawn(*sides, seed) for seed in range(_PICTURES)]
