@@ -41,17 +41,19 @@ def no_visualizer():
     Visualizer._instance_dict.clear()
 
 
+@pytest.fixture(autouse=True, scope='module')
+def same_random_numbers_for_fixtures():
+    """What a file shares does not depend on which files ran before it."""
+    _seed()
+
+
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     """No test depends on which tests ran before it."""
+    _seed()
+
+
+def _seed() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def default_dtype():
-    """Sets the type of new tensors, for one test."""
-    before = torch.get_default_dtype()
-    yield torch.set_default_dtype
-    torch.set_default_dtype(before)
