@@ -8,9 +8,9 @@ Where OpenMMLab is absent, what takes torch alone is there: :func:`prune`,
 import os
 import sys
 from difflib import get_close_matches
-from pathlib import Path
 
 from . import compat
+from .shipped_files import shipped
 from .version import __version__
 
 __all__ = ['MaskKeeper', 'Masks', '__version__', 'config_path', 'prune']
@@ -34,17 +34,6 @@ except (ImportError, OSError) as error:
             f'{error} (`python -m epsd_mm.check_env` says what is missing '
             'and how to install it)'
         ) from error
-
-
-def shipped(folder: str) -> Path:
-    """Where ``configs``, ``tools`` or ``requirements`` are.
-
-    Wheels hold them inside; in the repository they lie beside the package.
-    """
-    package = Path(__file__).resolve().parent
-    inside = package / '.mim' / folder
-    found = inside if inside.is_dir() else package.parent / folder
-    return found.resolve()
 
 
 def config_path(name: str) -> str:

@@ -1,5 +1,6 @@
 """Pruning from Python, for any module and for OpenMMLab models."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,12 @@ from .pruning import (
     prunable_parameters,
 )
 from .structure import Channels, Groups
+
+_TORCH_LOSSES = ('torch.nn.functional', 'torch.nn.modules.loss')
+_WRAP = (
+    'where batches are of images and labels write '
+    'loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1])'
+)
 
 
 def prune(
@@ -93,8 +100,16 @@ def prune(
         FloatingPointError: A loss, gradient or score is not finite.
         RuntimeError: Called in a distributed job.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f'model must be a torch.nn.Module, got {type(model).__name__}'
+        )
     if criterion is None:
         raise ValueError('criterion=None prunes nothing: name a criterion')
+    if sparsity == 0:
+        raise ValueError(
+            f'sparsity={sparsity} removes nothing: give one in (0, 1)'
+        )
     old = {} if pattern is None else dict(pattern=pattern)
     settings = Settings.build(
         **old,
@@ -159,14 +174,40 @@ def _check_groups(
         )
     if needed and groups is None:
         raise TypeError(
-            f'structure={settings.structure!r} needs groups=..., which '
-            'epsd_mm.structure.find_groups(model, images) finds'
+            f'structure={settings.units.kind!r} needs groups=..., which '
+            'epsd_mm.structure.find_groups(model, images) finds in '
+            f'{type(model).__name__}'
         )
+    if needed:
+        if not isinstance(groups, Groups):
+            raise TypeError(
+                f'groups must be Groups, got {type(groups).__name__}: those '
+                'that epsd_mm.structure.find_groups(model, images) finds'
+            )
+        groups.check_model(model)
     if needed and settings.units.of != 'weights':
         raise ValueError(
             f'of={settings.units.of!r} counts what an OpenMMLab model does '
             'in a training step: leave it out for a plain module'
         )
+
+
+def _check_loss(loss: Callable[[nn.Module, Any], Tensor]) -> None:
+    """Raise where it cannot be called with a model and a batch."""
+    name = getattr(loss, '__name__', type(loss).__name__)
+    if getattr(loss, '__module__', None) in _TORCH_LOSSES:
+        raise TypeError(
+            f'loss={name} is called with predictions and labels, and prune '
+            f'calls loss(model, batch): {_WRAP}'
+        )
+    try:
+        inspect.signature(loss).bind(None, None)
+    except TypeError as e:
+        raise TypeError(
+            f'loss={name} cannot be called as loss(model, batch): {e}; {_WRAP}'
+        ) from e
+    except ValueError:  # of built-in functions nobody knows
+        pass
 
 
 def _score_mm_model(
@@ -190,7 +231,8 @@ def _score_module(
         raise TypeError(
             f'sd_loss={type(settings.sd_loss).__name__} needs an OpenMMLab '
             'model, whose predictions it knows where to find: add the term '
-            'to loss(model, batch) instead'
+            'to loss(model, batch) instead, such as '
+            'epsd_mm.distillation.cs_kd_loss'
         )
     if settings.data_free == (loss is not None):
         name = type(settings.criterion).__name__
@@ -200,6 +242,8 @@ def _score_module(
             else f'{name} needs loss=..., a function of (model, batch) that '
             'returns a scalar'
         )
+    if loss is not None:
+        _check_loss(loss)
     if settings.units:
         units = ModelUnits(model, settings, groups)
         criterion, target = units.criterion, units.budget()

@@ -36,6 +36,11 @@ def borrow_masks(
             'masks_of: the other run scores nothing, so it has no masks of '
             'its own: name one that prunes'
         )
+    if settings.changes:
+        raise ValueError(
+            f'masks_of: those of the other run change while it trains, by '
+            f'{type(settings.policy).__name__}: name one that prunes before'
+        )
     if settings.units:
         raise ValueError(
             'masks_of: the other run removes whole channels, which masks of '

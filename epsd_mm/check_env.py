@@ -27,7 +27,8 @@ class Part:
         sources (tuple[str]): Distributions that provide it, ours first.
         needs (tuple[str]): Parts without which it cannot be tried.
         family (tuple[str]): Any one of these parts is enough.
-        only_for (str): What alone needs it, where most uses do not.
+        only_for (str): What alone needs it, where most uses do not; parts
+            that need it count among the uses where they are there.
         of_mm (bool): Models of OpenMMLab alone need it.
         options (str): What pip has to be told beside its name.
     """
@@ -94,7 +95,7 @@ PARTS = (
         of_mm=True,
         options='--no-deps --force-reinstall',
     ),
-    Part('pycocotools', ('pycocotools',), ('numpy',), of_mm=True),
+    Part('pycocotools', ('pycocotools',), ('numpy',), only_for='mmdet'),
     Part(
         'mmengine',
         ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
@@ -171,6 +172,22 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+def version_of(package: str, versions: Mapping[str, str]) -> str | None:
+    """Version of a package, whatever its distribution is called.
+
+    Args:
+        package: Name as it is imported, such as ``mmdet``.
+        versions: As of :func:`installed_versions`.
+    """
+    sources = (
+        source
+        for part in PARTS
+        if part.package.partition('.')[0] == package
+        for source in part.sources
+    )
+    return next((versions[s] for s in sources if s in versions), None)
+
+
 def require(*packages: str, needed_by: str) -> None:
     """Raise unless packages are installed.
 
@@ -228,8 +245,8 @@ def _check_import(
         text, level = f'{package} is not installed', 'note'
         if there.intersection(part.family):
             text += '; only its models need it'
-        elif part.only_for:
-            text += f'; only {part.only_for} needs it'
+        elif part.only_for and not _needed(package, there):
+            text += f'; needed only for {part.only_for}'
         elif part.of_mm and not there.intersection(MM):
             text += '; only models of OpenMMLab need it'
         else:
@@ -245,6 +262,13 @@ def _check_import(
         text = f'{package} is installed but fails: {_first_line(error)}'
         return Finding('error', text, _reinstall(part, error))
     return Finding('ok', f'{package} works')
+
+
+def _needed(package: str, there: set[str]) -> bool:
+    """Whether one of the parts that are there cannot do without it."""
+    return any(
+        package in part.needs for part in PARTS if part.package in there
+    )
 
 
 def _reinstall(part: Part, error: Exception) -> str:

@@ -1,8 +1,10 @@
 """The one place that knows about broken and partial environments."""
 
 import sys
-from importlib.machinery import PathFinder
+from collections.abc import Iterable
+from importlib.machinery import ExtensionFileLoader, PathFinder
 from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import Any
 
 # An operator is forgotten together with the library that declared it.
@@ -33,8 +35,9 @@ def require_mm(what: str) -> None:
     if absent := absent_mm():
         raise ImportError(
             f'{what} needs OpenMMLab, and {" and ".join(absent)} cannot be '
-            'found here: pip install "epsd_mm[mm]" for classification; '
-            '`python -m epsd_mm.check_env` has the commands for detection'
+            'found here: pip install ".[mm]" in a clone of epsd_mm for '
+            'classification; `python -m epsd_mm.check_env` has the commands '
+            'for detection'
         )
 
 
@@ -77,12 +80,32 @@ def _own_operators_load(package: Any) -> bool:
 
     if hasattr(torch.ops.torchvision, 'nms'):
         return True
-    binary = PathFinder.find_spec('_C', package.submodule_search_locations)
-    if binary is None:
-        return False
-    try:
-        # What `import torchvision` does, only without importing the rest.
-        torch.ops.load_library(binary.origin)
-    except OSError:
-        return False
-    return hasattr(torch.ops.torchvision, 'nms')
+    binaries = _binaries(package.submodule_search_locations)
+    ours = [path for name, path in binaries.items() if name.startswith('_C')]
+    for path in ours:
+        try:
+            # What `import torchvision` does, only without importing the rest.
+            torch.ops.load_library(path)
+        except OSError:
+            continue
+        if hasattr(torch.ops.torchvision, 'nms'):
+            return True
+    # Where they are declared twice the process ends: no guess is made of a
+    # torchvision that keeps them elsewhere.
+    return bool(binaries) and not ours
+
+
+def _binaries(locations: Iterable[str]) -> dict[str, str]:
+    """Paths of the compiled modules in some folders, by name.
+
+    Operators are in ``_C``, and from torchvision 0.29 on in ``_C_stable``.
+    """
+    specs = (
+        PathFinder.find_spec(module.name, locations)
+        for module in iter_modules(locations)
+    )
+    return {
+        spec.name: spec.origin
+        for spec in specs
+        if isinstance(spec.loader, ExtensionFileLoader)
+    }

@@ -9,7 +9,7 @@ be imported, as in mmengine's configs in plain Python.
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 #: mmengine registers the class of weights to load under a name of its own.
@@ -72,6 +72,31 @@ def narrowed_layers(cfg: Config) -> dict[str, tuple[int, int]]:
         if widths is not None:
             found[name] = tuple(widths)
     return found
+
+
+def with_all_channels(model: Any) -> Any:
+    """The config of a model as it was before channels were removed.
+
+    Args:
+        model: A config of a model, or any part of one: also where others,
+            as of test-time augmentation, are around the compact network.
+
+    Returns:
+        One that is equal where nothing was removed.
+    """
+    if isinstance(model, (list, tuple)):
+        return type(model)(map(with_all_channels, model))
+    if not isinstance(model, Mapping):
+        return model
+    whole = ConfigDict(
+        {name: with_all_channels(part) for name, part in model.items()}
+    )
+    if type_name(model) == 'Compact':
+        whole.type = whole.pop('of')
+        del whole['channels']
+        # That of a compact network has its own shapes.
+        whole.pop('init_cfg', None)
+    return whole
 
 
 def setting(cfg: Config, name: str) -> Any:

@@ -15,17 +15,16 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
-from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
 from .compaction import WidthTable, check_training, compare, shrink
 from .config_types import type_name
+from .engine.checks import unwrapped
 from .engine.fitting_state import fitting_state
 from .engine.hooks import EPSDHook
+from .engine.initial_model import build_untrained
 from .engine.pretrained import without_pretrained
-from .engine.runner import model_config
 from .engine.safe_loading import CheckpointError, load_values
 from .engine.saved_state import SavedState
 from .engine.settings import settings_of
@@ -33,6 +32,7 @@ from .engine.variants import apply_pruned
 from .families import channel_groups, example_call, let_heads_go
 from .files import atomic_write, write_text
 from .pruning import weight_count
+from .run_files import MASKS
 from .structure import Channels
 from .structure.coupling import UNSEEN
 from .structure.prices import multiplications
@@ -42,7 +42,8 @@ from .version import __version__
 #: What each weight does on a batch of training, in the folder of a network.
 WORK = 'epsd/multiplications.json'
 
-_HERE = '{{ fileDirname }}'  # the folder of the config that says so
+#: The folder of the config that says so.
+HERE = '{{ fileDirname }}'
 _OF_ONE_RUN = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
@@ -66,7 +67,7 @@ def prune_before_training(
         StartError: See :func:`~epsd_mm.training.train`.
         CheckpointError: The checkpoint is not one of this network.
     """
-    _refuse_outcome(folder)
+    refuse_outcome(folder)
     settings = settings_of(cfg)
     if settings is not None and settings.changes:
         raise ValueError(
@@ -74,18 +75,17 @@ def prune_before_training(
             'trains, and what is written here has those of the start: train '
             'with tools/train.py, or remove policy'
         )
-    told = _without_run(cfg)
+    told = without_run(cfg)
     cfg = _renamed(cfg)
     cfg.work_dir = str(folder)
     if checkpoint is not None:
         cfg.load_from, cfg.resume = checkpoint, False
     runner = train(cfg, _StopBeforeFirstStep(checkpoint))
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrapped(runner)
     (hook,) = (h for h in runner.hooks if isinstance(h, EPSDHook))
     classes = getattr(runner.train_dataloader.dataset, 'metainfo', None)
     if hook.channels is None:
-        apply_pruned(told, masks=f'{_HERE}/epsd/masks.pth')
+        apply_pruned(told, masks=f'{HERE}/{MASKS}')
         told.model = _initialised(told.model)
         _write(folder, told, model, classes)
     else:
@@ -106,17 +106,16 @@ def compact_trained(cfg: Config, folder: Path, checkpoint: str) -> None:
         CheckpointError: The checkpoint is not one of this network, or has
             no channels.
     """
-    _refuse_outcome(folder)
+    refuse_outcome(folder)
     content = load_values(checkpoint, 'cpu')
     channels = channels_of(checkpoint, content)
     if channels is None:
         raise CheckpointError(f'{checkpoint} has no channels to remove')
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MODELS.build(without_pretrained(model_config(cfg)))
+    model = build_untrained(cfg)
     model.load_state_dict(fitting_state(model, content, checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     classes = content.get('meta', {}).get('dataset_meta')
-    _write_compact(folder, _without_run(cfg), model, channels, classes)
+    _write_compact(folder, without_run(cfg), model, channels, classes)
 
 
 def channels_of(path: str, content: Any = None) -> Channels | None:
@@ -145,9 +144,7 @@ class _StopBeforeFirstStep(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._checkpoint is not None:
-            model = runner.model
-            model = model.module if is_model_wrapper(model) else model
-            fitting_state(model, checkpoint, self._checkpoint)
+            fitting_state(unwrapped(runner), checkpoint, self._checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         runner.train_loop.stop_training = True
@@ -189,16 +186,21 @@ def _write_compact(
             'other random numbers than with zeros in their place: '
             f'{", ".join(compared.dropouts)}'
         )
-    base = _initialised(cfg.model)
-    kind = base.pop('type')
-    if type_name(cfg.model) == 'Compact':
-        kind = base.pop('of')
-        table = WidthTable.from_config(base.pop('channels')).then(table)
-    cfg.model = ConfigDict(
-        type='Compact', of=kind, channels=table.to_config(), **base
-    )
+    cfg.model = narrowed(_initialised(cfg.model), table)
     apply_pruned(cfg)
     _write(folder, cfg, model, classes, channels)
+
+
+def narrowed(model: ConfigDict, table: WidthTable) -> ConfigDict:
+    """The config of a network with the widths of a table."""
+    base = copy.copy(model)
+    kind = base.pop('type')
+    if type_name(model) == 'Compact':
+        kind = base.pop('of')
+        table = WidthTable.from_config(base.pop('channels')).then(table)
+    return ConfigDict(
+        type='Compact', of=kind, channels=table.to_config(), **base
+    )
 
 
 def _write_work(path: Path, whole: nn.Module, batch: Any) -> None:
@@ -230,9 +232,7 @@ def _write(
 ) -> None:
     if not is_main_process():
         return
-    imports = cfg.setdefault('custom_imports', ConfigDict(imports=[]))
-    if 'epsd_mm' not in imports.imports:
-        imports.imports = [*imports.imports, 'epsd_mm']
+    import_package(cfg)
     text = cfg.pretty_text
     content = dict(
         meta=dict(
@@ -259,11 +259,18 @@ def _write(
     )
 
 
+def import_package(cfg: Config) -> None:
+    """Let a config find the names that are registered here."""
+    imports = cfg.setdefault('custom_imports', ConfigDict(imports=[]))
+    if 'epsd_mm' not in imports.imports:
+        imports.imports = [*imports.imports, 'epsd_mm']
+
+
 def _initialised(model: ConfigDict) -> ConfigDict:
     """The same model, which starts from ``init.pth`` beside its config."""
     model = without_pretrained(model)
     model.init_cfg = ConfigDict(
-        type='Pretrained', checkpoint=f'{_HERE}/init.pth'
+        type='Pretrained', checkpoint=f'{HERE}/init.pth'
     )
     return model
 
@@ -280,14 +287,20 @@ def _renamed(cfg: Config) -> Config:
     )
 
 
-def _without_run(cfg: Config) -> Config:
+def without_run(cfg: Config) -> Config:
+    """A copy that says nothing of where one run was."""
     told = copy.deepcopy(cfg)
     for name in _OF_ONE_RUN:
         told.pop(name, None)
     return told
 
 
-def _refuse_outcome(folder: Path) -> None:
+def refuse_outcome(folder: Path) -> None:
+    """Raise where a folder has the outcome of another pruning.
+
+    Raises:
+        FileExistsError: Names the file.
+    """
     for name in ('init.pth', 'config.py'):
         if (folder / name).exists():
             raise FileExistsError(

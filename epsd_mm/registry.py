@@ -11,6 +11,7 @@ from typing import Any
 
 from epsd_mm.compat import absent_mm
 from epsd_mm.distillation.losses import (
+    KD,
     CSKDLoss,
     DLBLoss,
     PSKDLoss,
@@ -21,6 +22,7 @@ from epsd_mm.pruning import (
     ERK,
     FORCE,
     NM,
+    NTKSAP,
     SNIP,
     Allocation,
     Blocks,
@@ -33,13 +35,14 @@ from epsd_mm.pruning import (
     ProsPr,
     Random,
     Rows,
+    SDMPrune,
     Structure,
     SynFlow,
     Uniform,
     Weights,
 )
 from epsd_mm.registration import Registry
-from epsd_mm.structure import Units
+from epsd_mm.structure import Neurons, Units
 
 if absent_mm():
     #: Self-distillation losses.
@@ -61,8 +64,10 @@ for _class in (
     GraSP,
     IterSNIP,
     Magnitude,
+    NTKSAP,
     ProsPr,
     Random,
+    SDMPrune,
     SNIP,
     SynFlow,
 ):
@@ -80,11 +85,12 @@ for _name, _class in (
     ('blocks', Blocks),
     ('nm', NM),
     ('channels', Units),
+    ('neurons', Neurons),
 ):
     STRUCTURES.register_module(name=_name, module=_class)
 for _class in (Fixed, Gradual, SET, RigL):
     POLICIES.register_module(module=_class)
-for _class in (CSKDLoss, DLBLoss, PSKDLoss):
+for _class in (CSKDLoss, DLBLoss, PSKDLoss, KD):
     SD_LOSSES.register_module(module=_class)
 
 
@@ -144,7 +150,8 @@ def _build(spec: Any, registry: Registry, base: type, what: str) -> Any:
     try:
         inspect.signature(cls).bind(**options)
     except TypeError as e:
-        raise ValueError(f'{what} {cls.__name__}: {e}') from e
+        example = ", such as '2:4'" if cls is NM else ''
+        raise ValueError(f'{what} {cls.__name__}: {e}{example}') from e
     return cls(**options)
 
 

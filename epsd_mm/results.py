@@ -10,6 +10,7 @@ from typing import Any
 
 from .analysis import Report, read_report
 from .quantities import Quantity
+from .run_files import REPORT
 
 # Of what a scoring has found, which is told to a log too.
 _SCORING = 'scoring/'
@@ -101,7 +102,7 @@ def read_result(work_dir: str | Path) -> dict[str, Quantity]:
     if not log.evaluations:
         raise _not_evaluated(work_dir)
     result = _of_evaluation(log.evaluations[-1]) | _of_training(log)
-    report = work_dir / 'epsd' / 'report.json'
+    report = work_dir / REPORT
     if report.is_file():
         result |= _of_scoring(read_report(report))
     return _with_kinds(result)
@@ -152,11 +153,12 @@ def _of_evaluation(line: Mapping[str, Any]) -> dict[str, float]:
 def _of_training(log: Log) -> dict[str, float | None]:
     lines = log.training
     distilled = [x['loss_sd'] for x in lines if 'loss_sd' in x]
+    losses = [line['loss'] for line in log.by_iteration.values()]
     return {
         'training/iterations': max(x['iter'] for x in lines),
         'training/iteration_time': log.iteration_time,
         'training/epoch_time': log.epoch_time,
-        'training/last_loss': statistics.mean(x['loss'] for x in lines[-10:]),
+        'training/last_loss': statistics.mean(losses[-10:]),
         'training/first_loss_sd': distilled[0] if distilled else None,
         'training/gpu_memory': max(
             (x['memory'] for x in lines if 'memory' in x), default=None
@@ -166,6 +168,7 @@ def _of_training(log: Log) -> dict[str, float | None]:
 
 def _of_scoring(report: Report) -> dict[str, float | None]:
     growth = [n['growth'] for n in report['steps'] if 'growth' in n]
+    outputs = [n['outputs'] for n in report['steps'] if 'outputs' in n]
     sd = [abs(each['sd']) for each in report['terms'] if 'sd' in each]
     found = dict(
         sparsity=report['sparsity'],
@@ -173,6 +176,8 @@ def _of_scoring(report: Report) -> dict[str, float | None]:
         time=report['seconds'],
         peak_memory=report['peak_memory'],
         evaluations=len(report['terms']),
+        output_images=sum(each['images'] for each in outputs) or None,
+        output_passes=sum(each['passes'] for each in outputs) or None,
         stability=report['stability'],
         largest_growth=max(growth, default=None),
         size_of_sd=statistics.mean(sd) if sd else None,

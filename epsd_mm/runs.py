@@ -14,6 +14,13 @@ from mmengine.config import Config
 
 from .borrowed_masks import borrow_masks
 from .config_types import setting
+from .earlier_runs import (
+    Earlier,
+    check_taught,
+    earlier_of,
+    learn_from,
+    start_from,
+)
 from .engine.variants import (
     apply_criterion,
     apply_options,
@@ -41,6 +48,8 @@ _HARMLESS_HOOKS = ('timer', 'logger', 'checkpoint', 'visualization')
 PARTS = ('criterion', 'sd_loss', 'score_weights', 'policy')
 # What decides masks, and nothing else.
 _OF_MASKS = ('criterion', 'score_weights', 'policy', 'sparsity')
+# Parts that are other runs.
+_OTHERS = ('masks_of', 'weights_of', 'teacher')
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,18 @@ class Run:
         seed: In place of the config's.
         options: Settings that replace those of the config, as of
             ``--cfg-options``.
-        masks_of: Another run of the same config, as :meth:`to_dict` has it,
-            whose masks this one starts from in place of scoring.
+        masks_of: Another run of the same config, whose masks this one starts
+            from in place of scoring. Other runs may be given as
+            :meth:`to_dict` has them.
         shuffled: Move those masks about inside each layer.
+        weights_of: Another run of the same network, from whose trained
+            weights this one starts. What that one has pruned stays removed,
+            so that this one goes on to prune.
+        rewound_to: Start from the weights that the other had after so many
+            epochs, or iterations where its training is told in them.
+        teacher: Another run, from whose trained network this one learns.
+        narrow: Train a dense network that is as large, layer by layer, as
+            what that teacher keeps of its own.
     """
 
     config: str
@@ -74,10 +92,17 @@ class Run:
     sparsity: float | None = None
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    masks_of: Mapping[str, Any] | None = None
+    masks_of: 'Run | None' = None
     shuffled: bool = False
+    weights_of: 'Run | None' = None
+    rewound_to: int | None = None
+    teacher: 'Run | None' = None
+    narrow: bool = False
 
     def __post_init__(self) -> None:
+        for name in _OTHERS:
+            if isinstance(other := getattr(self, name), Mapping):
+                object.__setattr__(self, name, Run(**other))
         if self.shuffled and self.masks_of is None:
             raise ValueError(
                 'shuffled=True moves the masks of another run about: name '
@@ -88,11 +113,21 @@ class Run:
             self._refuse(why, *_OF_MASKS, 'masks_of')
         elif self.masks_of is not None:
             self._refuse('the masks are those of another run', *_OF_MASKS)
-            if self.lender.policy is not None:
-                raise ValueError(
-                    f'the masks of a run with policy={self.lender.policy!r} '
-                    'change while it trains: name one that prunes before'
-                )
+        if self.narrow and self.teacher is None:
+            raise ValueError(
+                'narrow=True makes a network as large as what its teacher '
+                'keeps: name that run by teacher'
+            )
+        if self.narrow and self.weights_of is not None:
+            raise ValueError(
+                'narrow=True starts from weights of its own, which no other '
+                'run has: leave weights_of out'
+            )
+        if self.weights_of is None and self.rewound_to is not None:
+            raise ValueError(
+                f'rewound_to={self.rewound_to} goes back in the training of '
+                'another run: name it by weights_of'
+            )
 
     def _refuse(self, why: str, *names: str) -> None:
         idle = [name for name in names if getattr(self, name) is not None]
@@ -103,9 +138,30 @@ class Run:
             )
 
     @property
-    def lender(self) -> 'Run | None':
-        """The run whose masks this one starts from."""
-        return None if self.masks_of is None else Run(**self.masks_of)
+    def comes_after(self) -> list['Run']:
+        """Runs that must have ended before this one begins."""
+        found = [self.weights_of, self.teacher]
+        if self.masks_of is not None:
+            found += self.masks_of.comes_after
+        return [run for run in found if run is not None]
+
+    def earlier(self, base: Config | None = None) -> Earlier:
+        """What runs that come after this one must know of it; found once.
+
+        Args:
+            base: As of :meth:`resolve`.
+
+        Raises:
+            ValueError: As of :meth:`resolve`; or its loss learns from a
+                trained network, and none is named.
+        """
+        # A run of many rounds names its predecessors at every level.
+        known = self.__dict__
+        if '_earlier' not in known:
+            cfg = self.resolve(base)
+            check_taught(cfg)
+            known['_earlier'] = earlier_of(cfg, key_of(cfg))
+        return known['_earlier']
 
     def resolve(self, base: Config | None = None) -> Config:
         """The config of the run.
@@ -117,14 +173,15 @@ class Run:
             ValueError: A change does not apply to the config.
             FileNotFoundError: There is no such config.
         """
-        cfg = copy.deepcopy(base) or Config.fromfile(self.config)
+        base = base or Config.fromfile(self.config)
+        cfg = copy.deepcopy(base)
         if self.sd_loss is not None:
             apply_sd_loss(cfg, self.sd_loss)
         if self.policy is not None:
             apply_policy(cfg, self.policy)
         if self.criterion is not None:
             apply_criterion(cfg, self.criterion)
-        cfg.merge_from_dict(dict(self.options))
+        cfg.merge_from_dict(copy.deepcopy(dict(self.options)))
         asked = dict(sparsity=self.sparsity, score_weights=self.score_weights)
         asked = {name: v for name, v in asked.items() if v is not None}
         if asked:
@@ -134,8 +191,12 @@ class Run:
         if self.variant is not None:
             apply_variant(cfg, self.variant)
         if self.masks_of is not None:
-            lender = self.lender.resolve(base)
+            lender = self.masks_of.resolve(base)
             borrow_masks(cfg, lender, decisive(lender), self.shuffled)
+        if self.weights_of is not None:
+            start_from(cfg, self.weights_of.earlier(base), self.rewound_to)
+        if self.teacher is not None:
+            learn_from(cfg, self.teacher.earlier(base), self.narrow)
         return cfg
 
     def unneeded(self, base: Config | None = None) -> dict[str, Any]:
@@ -206,7 +267,7 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that :class:`Run` takes again."""
-        return asdict(self)
+        return asdict(self)  # of the runs that it names, too
 
 
 def key_of(cfg: Config) -> str:

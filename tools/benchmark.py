@@ -11,9 +11,15 @@ import argparse
 import importlib
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+# All of the package is imported where it has to say something alone.
+if find_spec('mmengine') is None:
+    import with_mm  # noqa: F401
+
+# isort: split
 from mmengine.config import DictAction
 
 from endings import one_sentence
@@ -43,8 +49,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     run.add_argument(
         '--executor',
         choices=['local', 'ray', 'slurm'],
-        default='local',
-        help='processes on this machine, a Ray cluster, or Slurm by submitit',
+        help='processes on this machine (by default), a Ray cluster, or '
+        'Slurm by submitit',
     )
     run.add_argument(
         '--jobs',
@@ -83,7 +89,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         ('import', 'take finished cells of a results.json'),
         ('metafile', 'write results as a metafile.yml'),
         ('rebuild', "set the store aside; make one from the cells' folders"),
-        ('clean', 'delete cells that the suite has no longer'),
+        ('clean', 'list cells that the suite has no longer, or delete them'),
     ):
         commands.add_parser(name, help=what)
     for command in commands.choices.values():
@@ -106,6 +112,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     metafile.add_argument(
         '--index', help='a model-index.yml that shall name it'
+    )
+    commands.choices['clean'].add_argument(
+        '--yes',
+        action='store_true',
+        help='delete them, with their results and folders',
     )
     commands.choices['import'].add_argument('file', help='a results.json')
     return parser.parse_args(argv)

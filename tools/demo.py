@@ -4,26 +4,29 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 # The package repairs broken environments, so it is imported first.
-import epsd_mm  # noqa: F401
+import with_mm  # noqa: F401
 
 # isort: split
 from rich.console import Console
 
+import epsd_mm
 from epsd_mm.analysis import read_report
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.deploy.latency import measure
 from epsd_mm.files import write_text
 from epsd_mm.results import Log, read_result
+from epsd_mm.run_files import REPORT
 from epsd_mm.tables import text_table
+from in_short import run_in_short
 
 ROOT = Path('work_dirs/demo')
+LOG = ROOT / 'demo.log'  # all that the tools say
 TRAIN, TEST = 320, 80
 BUDGET = 0.5  # of the multiply-adds, which go with the compact network's
 ROUNDS = 20  # of timing, in turns
@@ -70,11 +73,16 @@ NETWORKS = (
 
 
 def run_tool(tool: str, *args: object) -> None:
-    """Run a tool of this folder; its output is the demo's output."""
+    """Run a tool of this folder; the screen has in short what it says."""
+    say(f'tools/{tool}')
     command = [sys.executable, str(TOOLS / tool), *map(str, args)]
-    code = subprocess.run(command).returncode
-    if code:
-        raise SystemExit(f'error: {tool} ended with exit code {code}')
+    for line in run_in_short(command, LOG):
+        say(f'    {line}')
+
+
+def say(line: str) -> None:
+    """Put a line on the screen, as it is and at once."""
+    print(line, flush=True)
 
 
 def train_and_test(network: Network) -> dict:
@@ -93,8 +101,12 @@ def train_and_test(network: Network) -> dict:
         file_bytes=(network.exported / 'model.onnx').stat().st_size,
         **count(network),
     )
+    say(
+        f'mAP50 {results["mAP50"]:.3f}, {results["kept"]:,} weights that are '
+        f'not zero, {results["file_bytes"] / 1e6:.1f} megabytes'
+    )
     if network.scored is not None:
-        report = read_report(network.scored / 'epsd' / 'report.json')
+        report = read_report(network.scored / REPORT)
         results['scoring_seconds'] = report['seconds']
     return results
 
@@ -188,8 +200,10 @@ def main() -> None:
     folders = [network.folder for network in NETWORKS]
     for folder in (*folders, PRUNED, ROOT / 'data'):
         shutil.rmtree(folder, ignore_errors=True)
+    LOG.unlink(missing_ok=True)
     console.rule(f'1/4  Drawing {TRAIN} images to train on, {TEST} to test on')
-    console.print(str(generate_voc(ROOT / 'data', train=TRAIN, test=TEST)))
+    console.print(f'In {generate_voc(ROOT / "data", train=TRAIN, test=TEST)}')
+    console.print(f'All that the tools below say is in {LOG}')
     dense, zeros, compact = NETWORKS
     results = {}
     console.rule('2/4  Dense: train, test, export')
@@ -200,6 +214,7 @@ def main() -> None:
     budget = ('--budget', 'multiply_adds', '--sparsity', BUDGET)
     run_tool('prune.py', EPSD, '--out', PRUNED, *budget)
     results[compact.name] = train_and_test(compact)
+    console.rule('Timing the three files, and drawing what they detect')
     for result, taken in zip(results.values(), milliseconds(), strict=True):
         result['milliseconds'] = taken
     draw_detections(ROOT / 'detections')
@@ -210,13 +225,18 @@ def main() -> None:
         'Single zeros make no dense runtime faster, and no file smaller; '
         'channels that are gone do, from the first step of training on.'
     )
-    console.print(
-        f'Detections: {ROOT / "detections"}; density by layer: '
-        f'{zeros.folder / "epsd" / "density.png"}; numbers: '
-        f'{ROOT / "results.json"}; a network that needs neither torch nor '
-        f'mm: {compact.exported}'
-    )
-    console.print(f'{time.perf_counter() - started:.0f} seconds in all')
+    python = os.path.relpath(sys.executable)
+    where = {
+        'what they detect': ROOT / 'detections',
+        'density by layer': zeros.folder / 'epsd' / 'density.png',
+        'these numbers': ROOT / 'results.json',
+        'a network without torch or mm': compact.exported,
+        'all that the tools said': LOG,
+        'to look at a run': f'{python} tools/show.py {zeros.folder}',
+    }
+    for what, path in where.items():
+        say(f'  {what:<30}{path}')
+    say(f'{time.perf_counter() - started:.0f} seconds in all')
 
 
 if __name__ == '__main__':

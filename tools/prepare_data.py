@@ -2,6 +2,9 @@
 
 import argparse
 
+import with_mm  # noqa: F401
+
+# isort: split
 from epsd_mm.preparation import LAYOUTS, prepare
 
 _NOTES = """\

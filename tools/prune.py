@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 # The package repairs broken environments, so it is imported first.
-import epsd_mm  # noqa: F401
+import with_mm  # noqa: F401
 
 # isort: split
 from mmengine.config import Config, ConfigDict

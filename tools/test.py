@@ -11,7 +11,7 @@ import argparse
 from copy import deepcopy
 
 # The package repairs broken environments, so it is imported first.
-import epsd_mm  # noqa: F401
+import with_mm  # noqa: F401
 
 # isort: split
 from mmengine.config import Config, ConfigDict

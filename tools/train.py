@@ -3,7 +3,7 @@
 import argparse
 
 # The package repairs broken environments, so it is imported first.
-import epsd_mm  # noqa: F401
+import with_mm  # noqa: F401
 
 # isort: split
 from mmengine.config import Config
@@ -46,8 +46,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--sd-loss',
         metavar='NAME',
-        help='CSKDLoss, PSKDLoss, DLBLoss or one of your own instead of the '
-        "config's, with the batches that it needs; --cfg-options "
+        help='CSKDLoss, PSKDLoss, DLBLoss, KD or one of your own instead of '
+        "the config's, with the batches that it needs; --cfg-options "
         'default_hooks.epsd.sd_loss.X=… sets it. DLBLoss repeats half of each '
         'batch, so that its epochs have twice as many steps',
     )

@@ -24,7 +24,9 @@ def tested_shape(cfg: Config) -> Shape:
         ValueError: There is no test set, or its pipeline says no size.
     """
     if not cfg.get('test_dataloader'):
-        raise ValueError('the config has no test set')
+        raise ValueError(
+            'the config has no test set: give it a test_dataloader'
+        )
     leaf = next(leaf_configs(cfg.test_dataloader.dataset))
     for transform in reversed(leaf.pipeline):
         size = transform.get('crop_size')

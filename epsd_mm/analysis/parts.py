@@ -1,4 +1,8 @@
-"""What the parts of a network weigh, compute and scored."""
+"""What the parts of a network weigh, compute and scored.
+
+Multiply-adds are counted by weight, since masks are of weights;
+``epsd_mm.structure.prices`` says why not by torch's counter.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -81,7 +85,7 @@ def layer_figures(
     params = dict(model.named_parameters())
     masks = masks or {}
     if masks:
-        masks.check_fits({n: p for n, p in params.items() if n in masks})
+        masks.check_fits(params, partly=True)
     layers = {}
     for name, done in multiply_adds(model, inputs).items():
         total = params[name].numel()

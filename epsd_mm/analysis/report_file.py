@@ -3,21 +3,17 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import (
-    Any,
-    TypedDict,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Any, TypedDict
 
-from epsd_mm.json_values import check_plain, joined
+from epsd_mm.json_values import check_kind, check_plain, read_object
 from epsd_mm.old_spellings import described_in_present_words
+from epsd_mm.versions import check_version
 
 #: Raised by a change after which older readers would misread the file.
 VERSION = 1
+
+_REMEDY = 'name the report.json that a run has written'
+_NEWER = 'read it with the version that has written it, or upgrade this one'
 
 
 class ReportError(ValueError):
@@ -139,57 +135,18 @@ def read_report(path: str | Path) -> Report:
         ReportError: It is no report, or one of a later version.
     """
     try:
-        content = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f'{path} is no JSON: {error}') from error
-    if not isinstance(content, dict):
-        raise ReportError(f'{path} holds no report but {content!r:.60}')
-    content = described_in_present_words(content)
-    content.setdefault('version', 0)
-    version = content['version']
-    if version not in range(VERSION + 1):
-        raise ReportError(
-            f'{path} is of version {version!r}, this epsd_mm reads up to '
-            f'{VERSION}: read it with the version that has written it, or '
-            'upgrade this one'
-        )
+        content = described_in_present_words(read_object(path, _REMEDY))
+        if 'version' in content:
+            check_version(content['version'], VERSION, f'{path} is', _NEWER)
+    except ValueError as error:
+        raise ReportError(str(error)) from error
+    version = content.setdefault('version', 0)
     try:
-        _check(content, Report if version else FirstReport, '')
+        check_kind(content, Report if version else FirstReport)
         if version:
             check_plain(content)
     except (TypeError, ValueError) as error:
-        raise ReportError(f'{path} is no report: {error}') from error
+        raise ReportError(
+            f'{path} is no report ({error}): {_REMEDY}'
+        ) from error
     return content
-
-
-def _check(value: Any, hint: Any, place: str) -> None:
-    """Raise where a value is not what a type hint says."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is UnionType:
-        if value is not None:
-            _check(value, inner[0], place)
-    elif is_typeddict(hint):
-        _require(value, dict, place)
-        missing = sorted(hint.__required_keys__ - value.keys())
-        if missing:
-            raise ValueError(f'{place or "it"} lacks {", ".join(missing)}')
-        for name, kind in get_type_hints(hint).items():
-            if name in value:
-                _check(value[name], kind, joined(place, name))
-    elif origin is dict:
-        _require(value, dict, place)
-        for name, each in value.items():
-            _check(each, inner[1], joined(place, name))
-    elif origin is list:
-        _require(value, list, place)
-        for index, each in enumerate(value):
-            _check(each, inner[0], joined(place, index))
-    else:
-        _require(value, (int, float) if hint is float else hint, place)
-
-
-def _require(value: Any, kind: Any, place: str) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = ' or '.join(each.__name__ for each in kinds)
-        raise TypeError(f'{place} is {value!r:.60} instead of {names}')

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from epsd_mm.shipped_files import command_of
+
 SHAPE = (3, 32, 32)
-_REMEDY = (
-    '`python tools/prepare_data.py cifar10` (or cifar100) puts the published '
-    'files into place'
-)
+
+
+def _remedy() -> str:
+    command = command_of('prepare_data.py', 'cifar10')
+    return f'`{command}` (or cifar100) puts the published files into place'
 
 
 def read_batch(path: str | Path) -> dict[str, Any]:
@@ -46,18 +49,18 @@ def read_batch(path: str | Path) -> dict[str, Any]:
     except _RefusedError as error:
         raise ValueError(
             f'{path} names {error}, which a CIFAR file has no use for: it is '
-            f'damaged or malicious and was not read; {_REMEDY}'
+            f'damaged or malicious and was not read; {_remedy()}'
         ) from None
     except Exception as error:
         # Damaged pickles raise nearly everything, KeyError to OverflowError.
         raise ValueError(
             f'{path} is truncated, damaged or no CIFAR file '
-            f'({type(error).__name__}: {error}); {_REMEDY}'
+            f'({type(error).__name__}: {error}); {_remedy()}'
         ) from error
     if not isinstance(batch, dict):
         raise ValueError(
             f'{path} holds a {type(batch).__name__} instead of a dict; '
-            f'{_REMEDY}'
+            f'{_remedy()}'
         )
     return {
         key.decode('latin1') if isinstance(key, bytes) else key: (
@@ -89,25 +92,29 @@ def read_samples(
         if key not in batch:
             raise ValueError(
                 f'{path} has no {key!r}, only {sorted(map(str, batch))}; '
-                f'{_REMEDY}'
+                f'{_remedy()}'
             )
     data, labels = batch['data'], batch[label_key]
     width = int(np.prod(SHAPE))
     if not isinstance(data, np.ndarray):
-        raise ValueError(f'{path}: data is no array but {type(data).__name__}')
+        raise ValueError(
+            f'{path}: data is no array but {type(data).__name__}; {_remedy()}'
+        )
     if data.dtype != np.uint8 or data.shape[1:] != (width,):
         raise ValueError(
             f'{path}: data is {data.dtype} of shape {data.shape} instead of '
-            f'uint8 of shape (N, {width}); {_REMEDY}'
+            f'uint8 of shape (N, {width}); {_remedy()}'
         )
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
     if not isinstance(labels, list):
-        raise ValueError(f'{path}: {label_key} is no list but {labels!r:.40}')
+        raise ValueError(
+            f'{path}: {label_key} is no list but {labels!r:.40}; {_remedy()}'
+        )
     if len(labels) != len(data):
         raise ValueError(
             f'{path} has {len(data)} images but {len(labels)} labels: row '
-            f'{min(len(data), len(labels))} has only one of them; {_REMEDY}'
+            f'{min(len(data), len(labels))} has only one of them; {_remedy()}'
         )
     for row, label in enumerate(labels):
         if not isinstance(label, Integral) or not 0 <= label < classes:

@@ -14,6 +14,8 @@ from mmpretrain.datasets.categories import (
 )
 from mmpretrain.registry import DATASETS
 
+from epsd_mm.shipped_files import command_of
+
 from .cifar_batches import read_samples
 
 
@@ -57,8 +59,7 @@ class _PreparedDataset(BaseDataset):
         if not samples:
             raise ValueError(
                 f'{self.root} holds no image of split={self.split!r}: '
-                f'`python tools/prepare_data.py {self.name}` puts the data '
-                'set into place'
+                f'{self._remedy()}'
             )
         return samples
 
@@ -72,10 +73,13 @@ class _PreparedDataset(BaseDataset):
     def _existing(self, path: Path) -> Path:
         if not path.exists():
             raise FileNotFoundError(
-                f'{path} does not exist: `python tools/prepare_data.py '
-                f'{self.name}` puts the data set into place; check data_root'
+                f'{path} does not exist: {self._remedy()}; check data_root'
             )
         return path
+
+    def _remedy(self) -> str:
+        command = command_of('prepare_data.py', self.name)
+        return f'`{command}` puts the data set into place'
 
 
 @DATASETS.register_module()
@@ -180,7 +184,8 @@ class TinyImageNet(_PreparedDataset):
         if len(self.CLASSES) != len(labels):
             raise ValueError(
                 f'metainfo names {len(self.CLASSES)} classes, but '
-                f'{self.root / "wnids.txt"} lists {len(labels)}'
+                f'{self.root / "wnids.txt"} lists {len(labels)}: name one '
+                'for each of them, in sorted order'
             )
         find = self._train if self.split == 'train' else self._val
         return [
@@ -229,7 +234,7 @@ class TinyImageNet(_PreparedDataset):
             if image not in present:
                 raise FileNotFoundError(
                     f'{where}: {folder / image} is absent; remove the line '
-                    f'or run `python tools/prepare_data.py {self.name}`'
+                    f'or run `{command_of("prepare_data.py", self.name)}`'
                 )
             found.append((folder / image, wnid))
         return found

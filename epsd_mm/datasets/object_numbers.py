@@ -100,7 +100,8 @@ def _transforms(dataset: Any) -> list:
     if not isinstance(transforms, list):
         raise ValueError(
             f'{type(dataset).__name__} has no pipeline of transforms, in '
-            'which the objects of its images could be numbered'
+            'which the objects of its images could be numbered: give it one, '
+            'or train with CSKDLoss'
         )
     return transforms
 

@@ -65,7 +65,8 @@ class SampleKeys:
             if key is None:
                 raise ValueError(
                     f'image {index} of {name} has neither img_path nor '
-                    'sample_idx to be remembered by'
+                    'sample_idx to be remembered by: let get_data_info give '
+                    'one of them, or train with CSKDLoss'
                 )
             if key in lines:
                 raise ValueError(

@@ -64,7 +64,10 @@ def canvas_of(
             )
     if len(resizing) > 1:
         names = ' and '.join(map(type_name, resizing))
-        raise ValueError(f'the test pipeline resizes twice, by {names}')
+        raise ValueError(
+            f'the test pipeline resizes more than once, by {names}: leave one '
+            'of them in it'
+        )
     if not resizing:
         resize, natural = _unresized(size)
     else:
@@ -123,7 +126,10 @@ def _from_resize(
 ) -> tuple[Resize, _Size]:
     scale = step.get('scale')
     if scale is None:
-        raise ValueError('Resize of the test pipeline has no scale')
+        raise ValueError(
+            'Resize of the test pipeline has no scale: give it '
+            'scale=(width, height)'
+        )
     scale = (scale, scale) if isinstance(scale, int) else tuple(scale)
     if len(scale) != 2 or not all(isinstance(side, int) for side in scale):
         raise ValueError(
@@ -147,8 +153,8 @@ def _from_edge(
 ) -> tuple[Resize, _Size]:
     if step.get('edge', 'short') != 'short' or len(crops) != 1:
         raise ValueError(
-            'the test pipeline has ResizeEdge: known is the short edge, '
-            'followed by one CenterCrop'
+            'the test pipeline has a ResizeEdge that an exported file cannot '
+            "repeat: let it have edge='short', and one CenterCrop after it"
         )
     crop = crops[0]['crop_size']
     crop = (crop, crop) if isinstance(crop, int) else tuple(crop)

@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 from torch import nn
 
@@ -20,11 +20,14 @@ from epsd_mm.config_types import type_name
 from epsd_mm.datasets.class_names import configured_classes
 from epsd_mm.early_pruning import channels_of
 from epsd_mm.engine.fitting_state import fitting_state
-from epsd_mm.engine.pretrained import without_pretrained
-from epsd_mm.engine.runner import model_config
+from epsd_mm.engine.initial_model import build_untrained
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.evaluation.sparsity import network_sparsity
-from epsd_mm.families.deployable import as_deployed, as_predicted
+from epsd_mm.families.deployable import (
+    NotExportableError,
+    as_deployed,
+    as_predicted,
+)
 from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.files import write_text
 from epsd_mm.version import __version__
@@ -32,14 +35,13 @@ from epsd_mm.version import __version__
 from . import run
 from .canvas import Canvas, canvas_of
 from .equivalence import Comparison, compare, found_again
+from .export_report import REPORT, VERSION, ExportReport, is_export
 from .onnx_file import write_onnx
 from .openvino_operators import extensions
 from .quantize import check_calibration, quantize
 from .run import Metadata, last_line
 
 RUNTIMES = ('onnx', 'openvino')
-REPORT = 'report.json'
-_REPORT_VERSION = 1
 _TRACED = (512, 640)  # height and width of no image in particular
 
 
@@ -70,6 +72,9 @@ def export(
         calibration: Pictures of the training data, by which the file becomes
             int8 once it was compared in float32; None leaves it.
 
+    Returns:
+        What the file says of itself.
+
     Raises:
         ImportError: What the export needs is not installed.
         ValueError: The network cannot be exported, or its file computes
@@ -90,11 +95,15 @@ def export(
         )
     _refuse_foreign(folder)
     model, content = build_model(cfg, checkpoint, keep_zeros)
-    module, metadata = deployable(cfg, model, _classes(cfg, content), size)
+    with _others_named():
+        module, metadata = deployable(cfg, model, _classes(cfg, content), size)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f'.{folder.name}.', dir=folder.parent
-    ) as draft:
+    with (
+        _others_named(),
+        tempfile.TemporaryDirectory(
+            prefix=f'.{folder.name}.', dir=folder.parent
+        ) as draft,
+    ):
         new = Path(draft) / 'new'
         new.mkdir()
         file, comparison = write_compared(
@@ -114,8 +123,8 @@ def export(
         if to == 'openvino':
             os.remove(new / 'model.onnx')
         shutil.copy(run.__file__, new / 'run.py')
-        report = dict(
-            version=_REPORT_VERSION,
+        report = ExportReport(
+            version=VERSION,
             epsd_mm=__version__,
             torch=torch.__version__,
             config=str(cfg.filename),
@@ -132,6 +141,18 @@ def export(
         write_text(new / REPORT, json.dumps(report, indent=2) + '\n')
         _replace(new, folder)
     return metadata
+
+
+@contextmanager
+def _others_named() -> Iterator[None]:
+    """Say of a network without a form as a file where others are listed."""
+    try:
+        yield
+    except NotExportableError as error:
+        raise NotExportableError(
+            f'{error}. Networks that can be exported are listed in '
+            'docs/exportable.md'
+        ) from error
 
 
 def deployable(
@@ -171,8 +192,9 @@ def write_compared(
     faults = comparison.faults()
     if faults:
         raise ValueError(
-            f'the file does not compute what the network does: '
-            f'{"; ".join(faults)}. Nothing was written'
+            'the file does not compute what the network does: '
+            f'{"; ".join(faults)}. Nothing was written; use the checkpoint '
+            'itself, and report the config'
         )
     return file, comparison
 
@@ -231,9 +253,7 @@ def build_model(
 
 def initial_model(cfg: Config) -> nn.Module:
     """The network of a config, in evaluation mode; nothing is downloaded."""
-    scope = cfg.get('default_scope', 'mmengine')
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(without_pretrained(model_config(cfg)))
+    model = build_untrained(cfg)
     repair_ssd_head(model)
     return model.eval()
 
@@ -315,7 +335,8 @@ def _as_openvino(path: Path, metadata: Metadata) -> Path:
         network = openvino.convert_model(path, extension=extensions())
     except RuntimeError as error:
         raise ValueError(
-            f'OpenVINO lacks an operator of the network: {last_line(error)}'
+            f'OpenVINO lacks an operator of the network: {last_line(error)}. '
+            'Nothing was written; --to onnx does without OpenVINO'
         ) from error
     network.set_rt_info(metadata.to_json(), [run.KEY])
     openvino.save_model(
@@ -329,8 +350,7 @@ def _refuse_foreign(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise FileExistsError(f'{folder} is a file: name a folder with --out')
-    names = {path.name for path in folder.iterdir()}
-    if names and not {REPORT, 'run.py'} <= names:
+    if any(folder.iterdir()) and not is_export(folder):
         raise FileExistsError(
             f'{folder} holds something else than an earlier export: name '
             'another folder with --out'

@@ -35,7 +35,7 @@ class FileModel(BaseModel):
         if classes is not None and list(classes) != known:
             raise ValueError(
                 f'{file} knows the classes {known}, and the test set has '
-                f'{list(classes)}'
+                f'{list(classes)}: give the config that it was exported with'
             )
         self._order = order
 

@@ -114,7 +114,10 @@ def measure(
         if value < 1:
             raise ValueError(f'{name} is {value} and must be at least 1')
     if min(batches) < 1 or warm_up < 0:
-        raise ValueError(f'batches {batches} or warm-up {warm_up} too small')
+        raise ValueError(
+            f'batches {list(batches)} must be at least 1, and warm-up '
+            f'{warm_up} at least 0'
+        )
     pairs = [
         (target, runtime)
         for target in targets

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from epsd_mm.families.deployable import NotExportableError, not_exportable
+from epsd_mm.quiet import quiet
+
 from .onnx_operators import OPSET, translations
-from .quiet import quiet
 from .run import KEY, Metadata
 
 #: Sides that vary are at least so many pixels long.
@@ -61,9 +63,7 @@ def _trace(module: nn.Module, example: tuple, shapes: tuple) -> object:
                 module, example, dynamic_shapes=shapes, strict=False
             )
     except Exception as error:  # whatever torch says of what it cannot trace
-        raise ValueError(
-            f'{_model_name(module)} cannot be exported: {_cause(error)}'
-        ) from error
+        raise not_exportable(_model_name(module), _cause(error)) from error
 
 
 def _cause(error: Exception) -> str:
@@ -90,7 +90,7 @@ def _translate(
         )
     except torch.onnx.errors.OnnxExporterError as error:
         cause = error.__cause__ or error
-        raise ValueError(
+        raise NotExportableError(
             'ONNX lacks an operator of the network: '
             f'{_operator(cause) or _first_lines(cause)}'
         ) from error

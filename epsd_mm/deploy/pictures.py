@@ -28,7 +28,10 @@ def of_paths(paths: Iterable[str]) -> Iterator[Image.Image]:
             continue
         files = [f for f in sorted(path.rglob('*')) if _is_image(f)]
         if not files:
-            raise FileNotFoundError(f'there is no image in {path}')
+            raise FileNotFoundError(
+                f'there is no image in {path}: name a folder that has some, '
+                'or files'
+            )
         yield from map(open_image, files)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from PIL import Image
 
 from epsd_mm.check_env import require
+from epsd_mm.quiet import quiet
 
 from . import run
-from .quiet import quiet
 
 _CONVOLVE = {'Conv', 'ConvTranspose'}
 _MULTIPLY = {*_CONVOLVE, 'Gemm', 'MatMul'}
@@ -68,7 +68,10 @@ def quantize(
 
     network = run.load(file)
     if network.metadata.precision != 'float32':
-        raise ValueError(f'{file} is {network.metadata.precision} already')
+        raise ValueError(
+            f'{file} is {network.metadata.precision} already: take the file '
+            'of float32'
+        )
     feeds = [network.feed_of(picture) for picture in pictures]
     graph, nodes = _read(file)
     kept = float_nodes(nodes)
@@ -102,7 +105,7 @@ def check_calibration(pictures: Sequence[Image.Image]) -> None:
     if not pictures:
         raise ValueError(
             'the calibration set is empty: quantization sets its ranges by '
-            'images of the training data'
+            'images of the training data, so name a config that has some'
         )
 
 

@@ -342,7 +342,7 @@ def last_line(error: Exception) -> str:
 
 
 class Network:
-    """An exported network.
+    """An exported network, which :func:`load` opens.
 
     Attributes:
         metadata (Metadata): What the file says of itself.
@@ -424,6 +424,12 @@ class Network:
 def load(file: str | Path, threads: int | None = None) -> Network:
     """Open an exported network.
 
+    Example:
+        >>> network = load('exported/model.onnx')
+        >>> picture = open_image('IMAGE.jpg')
+        >>> found = detect(network, picture, threshold=0.3)
+        >>> draw(picture, found, network.metadata.classes).save('found.png')
+
     Args:
         file: With the ending ``.onnx`` or ``.xml``.
         threads: That compute; as many as there are cores by default.
@@ -442,7 +448,9 @@ def load(file: str | Path, threads: int | None = None) -> Network:
     try:
         metadata = Metadata.from_json(session.metadata)
     except ValueError as error:
-        raise ValueError(f'{file}: {error}') from error
+        raise ValueError(
+            f'{file}: {error}; the network can be exported again'
+        ) from error
     return Network(session, metadata)
 
 
@@ -451,6 +459,9 @@ def open_image(file: str | Path) -> Image.Image:
 
     Grey, palette and 16-bit images are converted; what is transparent is
     shown as it is stored, as cv2 does. Of an animation it is the first one.
+
+    Args:
+        file: In any format that Pillow reads.
 
     Raises:
         OSError: There is no such file.
@@ -678,6 +689,9 @@ def detect(
         network: A detector.
         picture: In any mode.
         threshold: Objects with a lower score are left out.
+
+    Returns:
+        Those that are left, in pixels of the picture.
     """
     picture = as_rgb(picture)
     prepared = prepare(picture, network)
@@ -707,7 +721,13 @@ def classify(network: Network, picture: Image.Image) -> np.ndarray:
 def draw(
     picture: Image.Image, found: Detections, classes: Sequence[str]
 ) -> Image.Image:
-    """A copy of a picture with its objects framed and named."""
+    """A copy of a picture with its objects framed and named.
+
+    Args:
+        picture: In any mode.
+        found: What :func:`detect` returned.
+        classes: Names by label.
+    """
     picture = as_rgb(picture).copy()
     pen = ImageDraw.Draw(picture)
     line = max(1, round(min(picture.size) / 200))

@@ -47,7 +47,10 @@ def open_file(task: dict) -> tuple[dict, Callable[[int], float]]:
 
 def _size(shapes: dict, known: dict, file: Path) -> tuple[int, int]:
     if 'image' not in shapes:
-        raise ValueError(f'{file} has no input called image')
+        raise ValueError(
+            f'{file} has no input called image, so epsd_mm has not exported '
+            'it: export the network with tools/export.py'
+        )
     height, width = shapes['image'][2:]
     width, height = width or known.get('width'), height or known.get('height')
     if width is None or height is None:

@@ -1,23 +1,28 @@
 """Self-distillation on observed predictions, in pure torch."""
 
 from .losses import (
+    KD,
     CSKDLoss,
     DLBLoss,
     PSKDLoss,
     SelfDistillationLoss,
     cs_kd_loss,
     dlb_loss,
+    kd_divergence,
+    kd_loss,
     ps_kd_divergence,
     ps_kd_loss,
 )
-from .needs import Need, Overlap, Pairs, Past, Watch
+from .needs import Lesson, Need, Overlap, Pairs, Past, Watch
 from .observation import Observation
-from .teachers import History, Partner, Previous, Teacher
+from .teachers import History, Partner, Previous, Teacher, Trained
 
 __all__ = [
+    'KD',
     'CSKDLoss',
     'DLBLoss',
     'History',
+    'Lesson',
     'Need',
     'Observation',
     'Overlap',
@@ -28,9 +33,12 @@ __all__ = [
     'Previous',
     'SelfDistillationLoss',
     'Teacher',
+    'Trained',
     'Watch',
     'cs_kd_loss',
     'dlb_loss',
+    'kd_divergence',
+    'kd_loss',
     'ps_kd_divergence',
     'ps_kd_loss',
 ]

@@ -24,6 +24,8 @@ class Need:
             after it.
         shows_each: Scoring shows every batch likewise before it scores it:
             a model that was not trained yet has nothing to recall.
+        taught: A network that was trained before, the loss's ``teacher``,
+            predicts for the images of each step, just before it.
     """
 
     sampler: str | None = None
@@ -31,6 +33,7 @@ class Need:
     partners: bool = False
     shows_first: bool = False
     shows_each: bool = False
+    taught: bool = False
 
     def split(self, batch: dict) -> tuple[dict, dict | None]:
         """What carries the task's losses, and what is only predicted for.
@@ -183,3 +186,9 @@ class Past(Need):
     """Each image has been seen before, an epoch ago: any batches do."""
 
     shows_each = True
+
+
+class Lesson(Need):
+    """A trained network sees each batch too: any batches do."""
+
+    taught = True

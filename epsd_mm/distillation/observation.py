@@ -30,6 +30,8 @@ class Observation:
             ``c Σ_i w_i CE(z_i, y_i)`` of these very logits and labels, a
             softmax cross-entropy without smoothing or weights of classes; 0
             where the task has another classification loss.
+        objects: Position of each sample's object in its image, shape (n,);
+            ``None`` where the samples are images.
     """
 
     logits: Tensor
@@ -40,6 +42,7 @@ class Observation:
     stages: Tensor | None = None
     use_sigmoid: bool = False
     cross_entropy: float = 0.0
+    objects: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.logits)

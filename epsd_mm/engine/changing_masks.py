@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from epsd_mm.analysis import write_masks
 from epsd_mm.policies import MaskUpdates, Update
-from epsd_mm.pruning import MaskKeeper
+from epsd_mm.pruning import MaskKeeper, prunable_parameters
+from epsd_mm.pruning.search import check_room
 
 from .checks import unwrapped
 from .optimizers import optimizers_of
@@ -98,11 +99,31 @@ def check_changes(runner: Runner, settings: Settings) -> None:
     """Raise where a training is not one that a policy can change masks in.
 
     Raises:
-        ValueError: It is too short, or has several optimisers.
+        ValueError: It is too short, has several optimisers, or its weights
+            cannot be pruned as the settings ask.
     """
     if settings.changes:
         _one_optimizer(runner, settings)
         settings.policy.check_total(steps_of(runner))
+        check_reachable(settings, unwrapped(runner))
+
+
+def check_reachable(settings: Settings, model: nn.Module) -> None:
+    """Raise where the masks that are asked for cannot be, however it trains.
+
+    Args:
+        settings: With a sparsity of single weights.
+        model: Its weights are looked at for their shapes.
+
+    Raises:
+        ValueError: The sparsity cannot be reached, or leaves nothing of a
+            layer.
+    """
+    prunable = prunable_parameters(model, settings.include, settings.exclude)
+    target = settings.target(prunable)
+    target.check()
+    if settings.zero_layers == 'error':
+        check_room(target, settings.allow_empty_layers)
 
 
 def steps_of(runner: Runner) -> int:

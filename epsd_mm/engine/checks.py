@@ -157,8 +157,8 @@ def _check_labels(table: ImageTable, classes: int) -> None:
         if wrong:
             raise ValueError(
                 f'image {index} of the training set has the label {wrong[0]}, '
-                f'but the head has {classes} classes: set num_classes of the '
-                'head'
+                f'and the head has num_classes={classes}: set it to the '
+                'number of classes of the data set'
             )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from epsd_mm.old_spellings import described_in_present_words
 
 from .settings import Settings, described
+from .trained_network import teacher_digest
 
 
 def identity(settings: Settings) -> dict[str, Any]:
@@ -13,9 +14,15 @@ def identity(settings: Settings) -> dict[str, Any]:
 
     Left out is what only trades time for memory, as the criterion declares
     it (``cost_only``), and what a resumed run makes no use of, such as the
-    seed of scoring and the place of the file of masks.
+    seed of scoring and the places of files of masks and of a teacher, whose
+    content counts.
+
+    Raises:
+        FileNotFoundError: The teacher is not where the settings say.
     """
     about = settings.describe()
+    if (taught_by := teacher_digest(settings.sd_loss)) is not None:
+        about['sd_loss']['teacher'] = taught_by
     return dict(
         about,
         settings=_scoring(settings, about['settings']),

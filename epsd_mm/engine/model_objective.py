@@ -11,13 +11,12 @@ from torch.func import functional_call
 
 from epsd_mm.distillation import Observation
 from epsd_mm.families.kinds import is_detector
-from epsd_mm.pruning import Masks
+from epsd_mm.pruning import Masks, Network
 from epsd_mm.pruning.objective import (
     Objective,
     Params,
     RandomState,
     Step,
-    positive_outputs,
     preserved_randomness,
 )
 
@@ -61,8 +60,9 @@ class ModelObjective(Objective):
         self.sd = sd if distillation else 0.0
         if not (self.task or self.sd):
             raise ValueError(
-                f'task={task} and sd={sd} leave nothing of the objective'
-                + ('' if distillation else ' without self-distillation')
+                f'score_weights with task={task} and sd={sd} leave nothing '
+                f'to score by{"" if distillation else " without an sd_loss"}: '
+                'give the task a weight above 0'
             )
         self.terms: list[dict[str, float]] = []
         self._buffers = dict(model.named_buffers())
@@ -99,6 +99,8 @@ class ModelObjective(Objective):
             self._watch.see(batch['data_samples'])
             if self.distillation.needs.shows_each:
                 self._show({}, data)
+            if self.distillation.needs.taught:
+                self._teacher.remember(self.distillation.lesson(**data))
             if partners is not None:
                 self._show(params, self._preprocessed(partners))
         state = RandomState.capture()
@@ -120,17 +122,18 @@ class ModelObjective(Objective):
             observed = self._observe(params, step.batch)
             return self._weighted(*observed, step.teacher)[0]
 
-    def outputs(self, params: Params, batch: Any) -> Tensor:
+    def network(self, batch: Any) -> Network:
         if is_detector(self.model):
             raise TypeError(
-                'SynFlow sums one tensor of outputs, and '
+                'SynFlow, NTKSAP and SDMPrune take one tensor of outputs, and '
                 f'{type(self.model).__name__} is a detector: choose another '
                 'criterion'
             )
         main, _ = self._split(batch)
-        inputs = self._preprocessed(main)['inputs'][:1]
-        with self._state.kept():
-            return positive_outputs(self.model, params, inputs, mode='tensor')
+        images = self._preprocessed(main)['inputs']
+        return Network(
+            self.model, images, dict(mode='tensor'), self._state.kept
+        )
 
     def _preprocessed(self, batch: Any) -> dict:
         with self._state.kept():

@@ -47,7 +47,8 @@ class ModelUnits:
         self.followers: Masks | None = None
         if groups is None:
             groups = find_model_groups(model)
-        self.groups = self._removable(groups)
+        self.groups = self._removable(groups, model)
+        settings.units.check_found(self.groups, model)
 
     @property
     def criterion(self) -> UnitScores:
@@ -119,11 +120,12 @@ class ModelUnits:
             Masks(followers) if followers else None,
         )
 
-    def _removable(self, groups: Groups) -> Groups:
+    def _removable(self, groups: Groups, model: nn.Module) -> Groups:
         """Without those whose layers are not to be pruned."""
         left, whole = [], dict(groups.whole)
         for group in groups.values():
-            if reason := self._stays(group):
+            reason = self._settings.units.stays(group, model)
+            if reason := reason or self._stays(group):
                 whole |= dict.fromkeys(group.layers('producer'), reason)
             else:
                 left.append(group)

@@ -22,8 +22,9 @@ def check_policy(settings: 'Settings') -> None:
             f'masks={str(settings.masks)!r} are kept: remove one of the two'
         )
     if settings.units:
+        kind = settings.units.kind
         raise ValueError(
-            f"structure='channels' beside policy={name}: whole channels go "
+            f'structure={kind!r} beside policy={name}: whole {kind} go '
             'before the first step, and the policy masks weights in training: '
             'remove one of the two'
         )

@@ -1,14 +1,14 @@
 """From a config to its runner, as the tools of mmdet and mmpretrain do it."""
 
-import copy
 from importlib.util import find_spec
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from epsd_mm.check_env import RECOMPILE_MMCV, pip
 from epsd_mm.config_types import is_mmdet, is_mmpretrain, scope_of
+from epsd_mm.quiet import quiet
 
 from .launch import join_without_accelerator
 
@@ -30,6 +30,8 @@ def complete(cfg: Config) -> Config:
             f'(about 10 minutes on 2 cores), by {pip(RECOMPILE_MMCV)} '
             '(models of mmpretrain need none)'
         )
+    if is_mmdet(cfg):
+        _import_quietly()
     cfg.setdefault('launcher', 'none')
     cfg.default_scope = scope_of(cfg)
     if is_mmpretrain(cfg):
@@ -37,16 +39,14 @@ def complete(cfg: Config) -> Config:
     return cfg
 
 
-def model_config(cfg: Config) -> ConfigDict:
-    """The config of the model that a runner builds.
+def _import_quietly() -> None:
+    """Import what mmengine would, without words on packages that are absent.
 
-    mmpretrain's have the preprocessor beside the model, and a runner puts
-    it in: without it a network would see pixels that are not normalised.
+    mmdet prints them for data sets and metrics that nobody asked for.
     """
-    model = copy.deepcopy(cfg.model)
-    if cfg.get('data_preprocessor') is not None:
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return model
+    with quiet():
+        import mmdet.datasets
+        import mmdet.evaluation  # noqa: F401
 
 
 def build_runner(cfg: Config) -> Runner:

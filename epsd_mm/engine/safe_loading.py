@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,19 @@ def code_refused(unless: bool = False) -> Iterator[None]:
     load only what it knows.
 
     Args:
-        unless: Do nothing, since what is loaded is trusted.
+        unless: Refuse nothing, since what is loaded is trusted: then
+            :func:`load_values` takes more than values, too.
     """
-    if unless:
-        yield
-        return
+    token = _trusts.set(unless)
+    try:
+        with contextlib.nullcontext() if unless else _refusing():
+            yield
+    finally:
+        _trusts.reset(token)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
     # torch takes no file while both are set.
     before = {name: os.environ.pop(name, None) for name in (_TOLD, _UNTOLD)}
     os.environ[_TOLD] = '1'
@@ -79,7 +88,9 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     """
     path = Path(filename).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'{filename} can not be found.')
+        raise FileNotFoundError(
+            f'{filename} can not be found: name the file of a checkpoint'
+        )
     return _without_config(load_values(path, map_location))
 
 
@@ -110,7 +121,9 @@ def load_values(
     """What is in a file of tensors and plain values.
 
     The values that mmengine's and this package's checkpoints hold are among
-    them: arrays, random states, the history of the log.
+    them: arrays, random states, the history of the log. What else there is
+    is loaded where the user trusts it (:func:`code_refused`), and nowhere
+    else.
 
     Raises:
         OSError: It cannot be read.
@@ -118,6 +131,9 @@ def load_values(
     """
     _check_whole(path)
     try:
+        if _trusts.get():
+            options['weights_only'] = False
+            return torch.load(path, map_location=map_location, **options)
         return _load(path, map_location, **options)
     except pickle.UnpicklingError as error:
         name = re.search(r'GLOBAL ([\w.]+)', str(error))
@@ -125,12 +141,13 @@ def load_values(
         raise CheckpointError(
             f'{path} holds {what}, which is no plain value, and loading it '
             'could run code: if you trust who made it, repeat with '
-            '--trust-checkpoint'
+            '--trust-checkpoint, or, where there is no such option, as in a '
+            'suite, let a file have its state_dict alone'
         ) from error
     except OSError:
         raise
     except Exception as error:  # torch has many for what it cannot read
-        raise CheckpointError(f'{path} cannot be read: {error}') from error
+        raise _unreadable(path, error) from error
 
 
 def check_checkpoint(path: str | Path, to_resume: bool = False) -> None:
@@ -150,18 +167,19 @@ def check_checkpoint(path: str | Path, to_resume: bool = False) -> None:
     except pickle.UnpicklingError as error:
         if _is_zip(path) or 'GLOBAL' in str(error):
             return  # whole, and of more than values
-        raise CheckpointError(f'{path} cannot be read: {error}') from error
+        raise _unreadable(path, error) from error
     except OSError:
         raise
     except Exception as error:  # torch has many for what it cannot read
-        raise CheckpointError(f'{path} cannot be read: {error}') from error
+        raise _unreadable(path, error) from error
     if to_resume:
         found = content if isinstance(content, dict) else {}
         missing = [repr(part) for part in _RESUMED if part not in found]
         if missing:
             raise CheckpointError(
                 f'{path} has no {" and no ".join(missing)}, so that no run '
-                'can go on from it'
+                'can go on from it: take its weights with load_from instead '
+                'of resume'
             )
 
 
@@ -172,6 +190,12 @@ def read_meta(path: str | Path) -> dict:
     except Exception:  # whatever it is, it is no checkpoint of a run
         return {}
     return meta if isinstance(meta, dict) else {}
+
+
+def _unreadable(path: str | Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f'{path} cannot be read: {error}; take another checkpoint'
+    )
 
 
 def _check_whole(path: str | Path) -> None:
@@ -230,6 +254,7 @@ def _method(owner: Any, name: str) -> Any:
     return getattr(_CLASSES.get(owner, owner), name)
 
 
+_trusts: ContextVar[bool] = ContextVar('trusts', default=False)
 _TOLD = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _UNTOLD = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 # What both runners of mmengine take from a checkpoint to go on.

@@ -14,6 +14,10 @@ from epsd_mm.memory import check_memory
 from epsd_mm.pruning import Masks
 from epsd_mm.pruning.objective import RandomState
 from epsd_mm.structure import Channels
+from epsd_mm.versions import check_version
+
+#: Of ``checkpoint['epsd']``: 0 had no digest, 1 no version.
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class SavedState:
     training_set: str | None = None
 
     def pack(self) -> dict:
-        """Tensors and plain values, with a digest of them all."""
-        packed = dict(identity=_plain(self.identity))
+        """Tensors and plain values, a version, and a digest of them all."""
+        packed = dict(version=VERSION, identity=_plain(self.identity))
         if self.random_state is not None:
             packed['random_state'] = asdict(self.random_state)
         if self.masks is not None:
@@ -67,7 +71,8 @@ class SavedState:
         form alone.
 
         Raises:
-            ValueError: Says which part is damaged.
+            ValueError: It is of a version that is not known here, or
+                damaged; says which part.
         """
         if packed is None:
             return cls()
@@ -75,11 +80,16 @@ class SavedState:
             raise ValueError(f'it is a {type(packed).__name__}, not a dict')
         parts = dict(packed)
         told = parts.pop('digest', None)
-        unknown = [name for name in parts if name not in _READERS]
+        if 'version' in parts:
+            remedy = 'go on with the version of epsd_mm that wrote it, or take'
+            remedy += ' its weights alone by load_from'
+            check_version(parts['version'], VERSION, 'it is', remedy)
+        readable = {n: p for n, p in parts.items() if n != 'version'}
+        unknown = [name for name in readable if name not in _READERS]
         if unknown:
             raise ValueError(f'it has the unknown part {unknown[0]!r}')
         read = {}
-        for name, part in parts.items():
+        for name, part in readable.items():
             try:
                 check_memory(part)
                 read[name] = _READERS[name](part)

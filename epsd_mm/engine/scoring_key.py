@@ -16,6 +16,7 @@ from epsd_mm.digest import digest
 from epsd_mm.pruning import Masks
 
 from .settings import Settings
+from .trained_network import teacher_digest
 
 # They tell what becomes of the scores; the content of given masks counts.
 _NOT_OF_SCORES = (
@@ -66,6 +67,7 @@ def scoring_key(
         'settings': _settings(settings),
         'given masks': given and given.pack(),
         'masks of the start': start and start.pack(),
+        'teacher': teacher_digest(settings.sd_loss),
         'config of the model': runner.cfg.get('model'),
         'config of the loader': {
             k: v for k, v in loader.items() if k not in _OF_WORKERS

@@ -1,7 +1,8 @@
-"""The self-distillation term of a model: what scoring and training share."""
+"""The distillation term of a model: what scoring and training share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
@@ -13,6 +14,8 @@ from epsd_mm.distillation import (
     Teacher,
 )
 from epsd_mm.families.observers import build_observer
+
+from .trained_network import TrainedNetwork
 
 #: Calls a model with keyword arguments.
 Forward = Callable[..., dict]
@@ -48,6 +51,8 @@ class SelfDistillation:
 
     Raises:
         TypeError: The model's predictions cannot be seen.
+        ValueError: The loss has a teacher that does not fit, or lacks one,
+            see :class:`~epsd_mm.engine.trained_network.TrainedNetwork`.
     """
 
     def __init__(
@@ -61,6 +66,9 @@ class SelfDistillation:
         self.needs = loss.needs
         self.observer = build_observer(model)
         self.observer.path_parts = path_parts
+        self._trained = (
+            TrainedNetwork(loss, model) if self.needs.taught else None
+        )
         self._told = False
 
     @property
@@ -97,6 +105,10 @@ class SelfDistillation:
             # Older autocasts keep half-precision copies of the weights that
             # were made here, without a gradient.
             torch.clear_autocast_cache()
+
+    def lesson(self, inputs: Any, data_samples: Any) -> Observation:
+        """What the trained network that teaches predicts for a batch."""
+        return self._trained.predict(inputs, data_samples)
 
     def loss(
         self,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Settings:
             ``'2:4'`` (which settles the density of each layer), ``'rows'``
             of a weight, ``dict(type='blocks', rows=4, columns=1)``, or
             ``'channels'``: whole ones, of all layers that share them, see
-            :class:`~epsd_mm.structure.Units`.
+            :class:`~epsd_mm.structure.Units`, or ``'neurons'``, those of
+            MLPs alone.
         allow_empty_layers: Accept masks that remove a whole layer.
         zero_layers: What is done with layers whose scores are all exactly
             zero at initialisation, or that the objective does not reach:
@@ -140,7 +142,8 @@ class Settings:
         """Settings whose parts may be names or config dicts.
 
         The criterion is ``'ProsPr'`` unless it is given, given masks stand
-        alone, or a policy starts with all weights. Old spellings are taken
+        alone, or a policy starts with all weights; what a criterion asks for
+        is the default of these settings. Old spellings are taken
         with a warning.
 
         Raises:
@@ -159,6 +162,11 @@ class Settings:
         dense = policy and sparsity and not policy.initial(sparsity)
         if not dense and (sparsity or options.get('masks') is None):
             options.setdefault('criterion', 'ProsPr')
+        criterion = build_criterion(options.get('criterion'))
+        options['criterion'] = criterion
+        for name, value in (criterion.asks if criterion else {}).items():
+            if options.get(name) is None:
+                options[name] = value
         built = {name: b(options.get(name)) for name, b in _BUILDERS.items()}
         return cls(**{**options, **built})
 
@@ -167,6 +175,8 @@ class Settings:
         check_combination(self.allocation, self.structure)
         if self.units:
             self._check_units()
+        if self.criterion is not None and self.sparsity:
+            self._check_criterion()
         _check_score_weights(self.score_weights)
         check_choice(self.zero_layers)
         check_bad_boxes(self.bad_boxes)
@@ -188,6 +198,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f'{name}={value!r} must be an integer >= 1')
+        if not isinstance(self.seed, Integral | None):
+            raise ValueError(f'seed={self.seed!r} must be an integer')
         if self.changes and self.criterion is None:
             self._refuse(_NOT_SCORED, *_OF_SCORING)
         elif self.criterion is None:
@@ -237,7 +249,8 @@ class Settings:
             raise ValueError(
                 f'the masks of start={str(self.start)!r} have sparsity '
                 f'{masks.sparsity:.6g}, and sparsity={self.sparsity} keeps '
-                'more: what they remove stays removed'
+                'more, but what they remove stays removed: give a sparsity '
+                'above theirs, or leave start out'
             )
         return masks
 
@@ -326,13 +339,23 @@ class Settings:
     def _check_units(self) -> None:
         self.units.check(self.criterion, self.allocation)
         self._refuse(
-            'a layer keeps some of its channels',
+            f'a layer keeps some of its {self.units.kind}',
             'allow_empty_layers',
         )
         self._refuse(
-            "structure='channels' scores the whole network",
+            f'structure={self.units.kind!r} scores the whole network',
             'masks',
         )
+
+    def _check_criterion(self) -> None:
+        self.criterion.in_round(1, self.sparsity)
+        for name, value in self.criterion.asks.items():
+            asked, given = _BUILDERS[name](value), getattr(self, name)
+            if not isinstance(given, type(asked)):
+                raise ValueError(
+                    f'{type(self.criterion).__name__} is defined for {name}='
+                    f'{value!r}: leave {name} out, or take another criterion'
+                )
 
     def _check_start(self) -> None:
         self._refuse(
@@ -344,7 +367,8 @@ class Settings:
         )
         if self.units:
             raise ValueError(
-                "structure='channels' scores the whole network, so that "
+                f'structure={self.units.kind!r} scores the whole network, '
+                'so that '
                 f'start={str(self.start)!r} would have no effect: remove it'
             )
         if self.criterion is not None and self.criterion.regrow:

@@ -3,7 +3,8 @@
 That is in the backends of the run's visualizer: TensorBoard, W&B, MLflow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
@@ -70,14 +71,26 @@ def _show(
     """Tell each backend; what one of them cannot take stops no training."""
     if not is_main_process():
         return
-    try:
+    # MLflow takes it for a file's name, whose end says its kind.
+    images = {f'{n}.png': pixels_of(bars(x)) for n, x in drawn.items()}
+    # The visualizer's own loop ends at the first backend that fails.
+    for name, backend in runner.visualizer._vis_backends.items():
+        failed = []
         for step, values in scalars:
-            runner.visualizer.add_scalars(values, step=step)
-        for name, shares in drawn.items():
-            # MLflow takes it for a file's name, whose end says its kind.
-            runner.visualizer.add_image(f'{name}.png', pixels_of(bars(shares)))
+            failed += _failure(backend.add_scalars, values, step=step)
+        for title, image in images.items():
+            failed += _failure(backend.add_image, title, image)
+        if failed:
+            runner.logger.warning(
+                f'{len(failed)} of {len(scalars) + len(images)} figures and '
+                f'drawings of what was found before training do not reach '
+                f'{name}, a backend of the visualizer: {failed[0]}'
+            )
+
+
+def _failure(tell: Callable, *args: Any, **kwargs: Any) -> list[Exception]:
+    try:
+        tell(*args, **kwargs)
     except Exception as error:  # trackers are many, and some are far away
-        runner.logger.warning(
-            'what was found before training does not reach the backends of '
-            f'the visualizer: {error}'
-        )
+        return [error]
+    return []

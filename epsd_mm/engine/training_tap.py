@@ -19,8 +19,9 @@ class TrainingTap:
     model's names or type changes. Where the loss needs partners, the second
     half of each training batch is taken off before the model preprocesses
     it; a forward pass without gradient, in training mode as the model is,
-    shows its predictions just before the main one. Where the teacher learns
-    from each step, its owner says so after the step.
+    shows its predictions just before the main one. Where a trained network
+    teaches, it sees the batch of the main pass before that. Where the teacher
+    learns from each step, its owner says so after the step.
 
     Args:
         distillation: The term, of this model.
@@ -83,11 +84,13 @@ class TrainingTap:
         return (main, training), {}
 
     def _before(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
-        _, mode = _model_arguments(*args, **kwargs)
+        inputs, samples, mode = _model_arguments(*args, **kwargs)
         if self._looking or mode != 'loss':
             return
         if self.distillation.needs.partners:
             self._show_partners(model)
+        if self.distillation.needs.taught:
+            self.teacher.remember(self.distillation.lesson(inputs, samples))
         self.distillation.observer.start()
         self._watching = True
 
@@ -98,7 +101,8 @@ class TrainingTap:
             raise RuntimeError(
                 f'{self.distillation.name} needs a partner for each image, '
                 'but no training batch was preprocessed before this forward '
-                'pass'
+                'pass: call model.data_preprocessor(data, training=True) '
+                'first, as train_step does'
             )
         with self._own_pass():
             data = model.data_preprocessor(partners, True)
@@ -122,7 +126,7 @@ class TrainingTap:
         self.distillation.observer.stop()
         if losses is None:  # the forward pass has raised
             return None
-        samples, _ = _model_arguments(*args, **kwargs)
+        _, samples, _ = _model_arguments(*args, **kwargs)
         observation = self.distillation.observer.observe(samples)
         if self.teacher.learns:
             self.observed = observation.detach()
@@ -160,4 +164,4 @@ def _preprocessor_arguments(data: dict, training: bool = False) -> tuple:
 def _model_arguments(
     inputs: Any, data_samples: Any = None, mode: str = 'tensor'
 ) -> tuple:
-    return data_samples, mode
+    return inputs, data_samples, mode

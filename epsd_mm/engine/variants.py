@@ -61,7 +61,8 @@ def apply_variant(cfg: Config, variant: str) -> None:
     if hook.get('sd_loss') is None or not scores:
         raise ValueError(
             'variants are made from a config of EPSD, whose hook has a '
-            f'criterion and an sd_loss; this one has {dict(hook)}'
+            f'criterion and an sd_loss; this one has {dict(hook)}: add what '
+            'it lacks, or train it as it is, without a variant'
         )
     needs = build_sd_loss(hook.sd_loss).needs
     if variant == 'simple-combination':
@@ -103,7 +104,8 @@ def apply_sd_loss(cfg: Config, name: str) -> None:
     hook = owner[key]
     if hook.get('sd_loss') is None:
         raise ValueError(
-            f'the hook of the config has no sd_loss to replace: {dict(hook)}'
+            'the EPSDHook of the config has no sd_loss to replace: add one; '
+            f'it has {dict(hook)}'
         )
     before = build_sd_loss(hook.sd_loss)
     if type(before) is type(loss):
@@ -202,11 +204,37 @@ def apply_pruned(cfg: Config, masks: str | None = None) -> None:
         owner[key].masks = masks
 
 
+def apply_teacher(cfg: Config, config: str, checkpoint: str) -> None:
+    """Let a config train without pruning, taught by a trained network.
+
+    Data and recipe stay; batches are plain ones, see :func:`apply_variant`.
+
+    Args:
+        cfg: A config with an ``EPSDHook``.
+        config: Path of the config that the teacher was trained with.
+        checkpoint: Path of what it has learned.
+    """
+    owner, key = _hook(cfg)
+    hook = owner[key]
+    before = build_sd_loss(hook.get('sd_loss'))
+    if before is not None:
+        _plain_batches(cfg, before.needs)
+    teacher = dict(config=config, checkpoint=checkpoint)
+    owner[key] = ConfigDict(
+        _taken(hook, ('type', *_OF_DATA)),
+        criterion=None,
+        sd_loss=dict(type='KD', teacher=teacher),
+    )
+
+
 def _hook(cfg: Config) -> tuple:
     """Where the hook's config is: its container, and its place there."""
     found = find_hook(cfg, 'EPSDHook')
     if found is None:
-        raise ValueError('the config has no EPSDHook to make variants of')
+        raise ValueError(
+            'the config has no EPSDHook to make variants of: add it to '
+            'default_hooks'
+        )
     return found
 
 

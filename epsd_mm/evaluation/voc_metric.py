@@ -190,9 +190,9 @@ class VOCDetectionMetric(BaseMetric):
         unknown = image.labels[(image.labels < 0) | (image.labels >= classes)]
         if len(unknown):
             raise ValueError(
-                f'{where}: label {unknown[0]} is none of the {classes} '
-                'classes of the test set: set num_classes of the head to '
-                'that number'
+                f'{where}: label {unknown[0]} is not below the number of '
+                f'classes of the test set, {classes}: set num_classes of the '
+                'head to that number'
             )
 
     def _values(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from .blocks import Block, Note, Section, Table
+from .drawing import DARK
 
 _NUMBER = re.compile(r'[+\-−]?\d[\d.,]*(e[+\-]?\d+)?(\s|%|$)')
 # Text that is longer gets a column that is wide enough to read it.
@@ -34,6 +35,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 .named td, .named td.number { text-align: left; white-space: normal; }
 td.long { min-width: min(15rem, 44vw); max-width: 30rem; }
+.named td.long { min-width: 0; }
 td.verdict { font-weight: 600; min-width: 6rem; }
 .for { color: var(--for); } .against { color: var(--against); }
 .open { color: var(--open); } .idle { color: var(--soft); }
@@ -53,6 +55,11 @@ nav { font-size: .88rem; line-height: 1.8; }
 nav a { margin-right: .9rem; }
 a { color: var(--link); }
 """
+# Photographs stay as they are.
+_STYLE += (
+    '@media (prefers-color-scheme: dark) { figure svg:not(:has(image)) { '
+    f'{DARK} }} }}\n'
+)
 
 
 def html_page(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
 from epsd_mm.tables import markdown_table
 
@@ -39,5 +40,8 @@ def _block(block: Block) -> Iterable[str]:
 
 
 def file_of(figure: Figure) -> str:
-    """Name of the file of a drawing."""
-    return re.sub(r'[^\w.-]+', '_', figure.name) + '.svg'
+    """Name of the file of a drawing, another one for each name."""
+    name = re.sub(r'[^\w.-]+', '_', figure.name)
+    if name != figure.name:
+        name += f'_{sha256(figure.name.encode()).hexdigest()[:6]}'
+    return f'{name}.svg'

@@ -39,7 +39,13 @@ class DropAndGrow(MaskPolicy):
         self, every: int = 100, fraction: float = 0.3, end: float = 0.75
     ) -> None:
         check_schedule(every, end=end)
-        if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+        if not end:
+            raise ValueError(
+                f'end={end!r} is before the first step, so that nothing would '
+                "be updated: give a share above 0, or take policy='Fixed'"
+            )
+        number = isinstance(fraction, (int, float)) and fraction is not True
+        if not number or not 0 < fraction <= 1:
             raise ValueError(
                 f'fraction={fraction!r} must be in (0, 1]: what is dropped '
                 'of a layer at the start'
@@ -71,10 +77,12 @@ class DropAndGrow(MaskPolicy):
 
     def check_total(self, total):
         if self.every >= self.end * total:
+            most = math.ceil(self.end * total) - 1
+            remedy = f'give every={most} or less, or train for longer'
             raise ValueError(
                 f'every={self.every} leaves no update before end={self.end} '
-                f'of a training of {total} steps: update more often than '
-                f'every {math.ceil(self.end * total)} steps'
+                f'of a training of {total} steps: '
+                + (remedy if most else 'train for longer, or to a later end')
             )
 
     def due(self, moment):

@@ -56,11 +56,14 @@ class Gradual(MaskPolicy):
         return self.initial_sparsity
 
     def check_total(self, total):
-        if len(self._steps(total)) < 2:
+        first, last = self._bounds(total)
+        if first + self.every > last:
+            remedy = f'give every={last - first} or less, or train for longer'
+            if last <= first:
+                remedy = 'train for longer, or let end be further from begin'
             raise ValueError(
                 f'every={self.every} leaves no way from begin={self.begin} '
-                f'to end={self.end} in a training of {total} steps: update '
-                f'more often than every {math.ceil(total * self.end)} steps'
+                f'to end={self.end} in a training of {total} steps: {remedy}'
             )
 
     def due(self, moment):
@@ -81,7 +84,11 @@ class Gradual(MaskPolicy):
 
     def _steps(self, total: int) -> range:
         """The updates of a training."""
+        first, last = self._bounds(total)
+        return range(first, last + 1, self.every)
+
+    def _bounds(self, total: int) -> tuple[int, int]:
+        """Between which steps there are updates, both included."""
         # Shares such as 0.29 of 100 fall short of a whole number.
         first = math.ceil(self.begin * total - 1e-9)
-        last = math.floor(self.end * total + 1e-9)
-        return range(first, last + 1, self.every)
+        return first, math.floor(self.end * total + 1e-9)

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from epsd_mm.pruning import MaskKeeper, Masks, Target
 from epsd_mm.pruning.finite import is_finite
-from epsd_mm.pruning.search import check_not_empty
+from epsd_mm.pruning.search import check_not_empty, check_room
 
 from .base import MaskPolicy, Moment
 
@@ -47,7 +47,8 @@ class MaskUpdates:
     """Changes masks after those steps of an optimiser where they are due.
 
     A step that is skipped, as mixed precision does where gradients
-    overflow, is no step: nothing changes and nothing is counted. The
+    overflow, is no step: nothing changes and nothing is counted. (Fused
+    optimisers are called even so, and skip it by themselves.) The
     processes of a distributed job add up their gradients, and all take the
     masks of the first one.
 
@@ -77,7 +78,7 @@ class MaskUpdates:
 
     Raises:
         ValueError: The training is too short for the policy, or the target
-            is none for it.
+            is none for it or cannot be reached.
         RuntimeError: The keeper watches no optimiser.
     """
 
@@ -96,10 +97,15 @@ class MaskUpdates:
         masks = keeper.masks
         self.keeper = keeper
         self.policy = policy
-        self.target = target or Target.over(masks, masks.sparsity)
-        policy.check(self.target.structure)
+        if target is None:
+            target = Target.over(masks, masks.sparsity)
+        else:
+            target.check()
+            check_room(target, allow_empty_layers)
+        self.target = target
+        policy.check(target.structure)
         policy.check_total(total)
-        policy.initial(self.target.sparsity)
+        policy.initial(target.sparsity)
         self.averages = list(averages)
         self.on_update = on_update
         self.allow_empty_layers = allow_empty_layers
@@ -150,12 +156,13 @@ class MaskUpdates:
         self.policy.load_state_dict(state['policy'])
         self._prepare()
 
-    def _after_step(self, *unused: Any) -> None:
-        for name, kept in self._kept.items():
-            self.kept_steps[name] += kept
-        self.moment = replace(self.moment, step=self.moment.step + 1)
-        if self.policy.due(self.moment):
-            self._update()
+    def _after_step(self, optimizer: Optimizer, *unused: Any) -> None:
+        if not _has_skipped(optimizer):
+            for name, kept in self._kept.items():
+                self.kept_steps[name] += kept
+            self.moment = replace(self.moment, step=self.moment.step + 1)
+            if self.policy.due(self.moment):
+                self._update()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -178,7 +185,12 @@ class MaskUpdates:
                 self.target,
             )
             after = _of_first_process(after)
-            check_not_empty(after, after.sparsity, self.allow_empty_layers)
+            check_not_empty(
+                after,
+                self.target.sparsity,
+                self.allow_empty_layers,
+                when=f' after step {self.moment.step}',
+            )
         else:
             skipped = (
                 'gradients of removed weights are not finite, so that they '
@@ -212,6 +224,14 @@ class MaskUpdates:
             summed[name] = own.get(name, torch.zeros_like(weight))
             distributed.all_reduce(summed[name])
         return summed
+
+
+def _has_skipped(optimizer: Optimizer) -> bool:
+    """Whether a fused optimiser has made no step of its call.
+
+    ``GradScaler`` tells it whether gradients overflow while it is called.
+    """
+    return bool(getattr(optimizer, 'found_inf', None))
 
 
 def _several() -> bool:

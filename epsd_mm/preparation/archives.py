@@ -86,7 +86,9 @@ def damage_named(source: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        raise ValueError(f'{source} is damaged: {error}') from error
+        raise ValueError(
+            f'{source} is damaged ({error}): download it again'
+        ) from error
 
 
 def _members(source: Path) -> Iterator[Member]:
@@ -100,9 +102,13 @@ def _members(source: Path) -> Iterator[Member]:
         return _tar_members(source)
     with source.open('rb') as stream:
         if stream.read(4) == b'PK\3\4':
-            raise ValueError(f'{source} is damaged: the end of the zip lacks')
+            raise ValueError(
+                f'{source} is damaged (the end of the zip is missing): '
+                'download it again'
+            )
     raise ValueError(
-        f'{source} is neither a tar nor a zip archive, or is damaged'
+        f'{source} is neither a tar nor a zip archive, or is damaged: '
+        'download it again'
     )
 
 
@@ -205,5 +211,5 @@ def _refuse_unsafe_name(source: Path, name: str) -> None:
 def _unsafe(source: Path, name: str, reason: str) -> ValueError:
     return ValueError(
         f'{source} is refused: {name!r} {reason}; nothing was unpacked into '
-        'place'
+        'place. Take the published archive'
     )

@@ -99,7 +99,8 @@ class ImageNet(Layout):
                 if path.name not in classes:
                     raise ValueError(
                         f'{path.name} has no class: the devkit or val.txt '
-                        'that was given does not list it'
+                        'that was given does not list it, so remove the '
+                        'image or give a complete one'
                     )
                 place = PurePosixPath('val', classes[path.name], path.name)
                 settle(path, place, staging, target)
@@ -185,7 +186,8 @@ def _val_classes(tree: Overlay) -> dict[str, str]:
             if row[0] not in wnids:
                 raise ValueError(
                     f'line {number} of {_TRUTH} has the class {row[0]}, '
-                    'which meta.mat does not know'
+                    'which meta.mat does not know: give both of one '
+                    'ILSVRC2012_devkit_t12.tar.gz'
                 )
         return {
             f'ILSVRC2012_val_{number:08d}.JPEG': wnids[row[0]]
@@ -198,7 +200,7 @@ def _val_classes(tree: Overlay) -> dict[str, str]:
         if not _is_labelled(row):
             raise ValueError(
                 f'meta/val.txt has the line {" ".join(row)!r}, instead of a '
-                'name and a label'
+                'name and a label: correct it'
             )
     sorted_wnids = sorted(filter(_WNID.fullmatch, tree.listing('train')))
     labels = {PurePosixPath(name).name: int(label) for name, label in rows}
@@ -227,5 +229,6 @@ def _devkit_wnids(path: Path) -> dict[str, str]:
         return {str(int(n)): str(wnid) for n, wnid in zip(numbers, wnids)}
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f'{path.name} of the devkit is damaged: {error}'
+            f'{path.name} of the devkit is damaged ({error}): give '
+            'ILSVRC2012_devkit_t12.tar.gz again'
         ) from error

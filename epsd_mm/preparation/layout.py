@@ -85,7 +85,9 @@ class Overlay:
         try:
             lines = path.read_text(encoding='utf-8').splitlines()
         except UnicodeDecodeError as error:
-            raise ValueError(f'{name} is no text file: {error}') from error
+            raise ValueError(
+                f'{name} is no text file ({error}): give the published one'
+            ) from error
         return [line.split() for line in lines if line.strip()]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from epsd_mm.config_types import type_name
 from epsd_mm.datasets.leaves import leaf_configs
+from epsd_mm.shipped_files import command_of
 
 from .layout import Layout
 from .layouts import LAYOUTS
@@ -63,10 +64,9 @@ def _advice(layout: Layout, leaf: Mapping, root: str) -> str:
         place = Path(*parts[: parts.index(layout.config_root)])
     else:
         then = f'; data_root is then DATA_ROOT/{layout.config_root}'
-    advice = (
-        f'Fill it with `python tools/prepare_data.py {layout.name} --source '
-        f'ARCHIVE_OR_FOLDER --data-root {place}`'
-    )
+    arguments = ('--source', 'ARCHIVE_OR_FOLDER', '--data-root', place)
+    command = command_of('prepare_data.py', layout.name, *arguments)
+    advice = f'Fill it with `{command}`'
     if not layout.advice:
         advice += ' (without --source it is downloaded)'
     return advice + layout.alternative(leaf, place) + then

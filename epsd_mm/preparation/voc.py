@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
+from epsd_mm.shipped_files import command_of
+
 from .layout import Archive, Layout, Overlay, Survey
 
 # What of a year is put into place; VOC's own code and results are not.
@@ -79,7 +81,8 @@ class VOC(Layout):
         # Classes other than VOC's: perhaps those of the drawn set.
         if not leaf.get('metainfo'):
             return ''
-        return f', or draw a set with `python tools/generate_voc.py {place}`'
+        command = command_of('generate_voc.py', place)
+        return f', or draw a set with `{command}`'
 
 
 def survey(tree: Overlay, parts: Mapping[str, Sequence[str]]) -> Survey:

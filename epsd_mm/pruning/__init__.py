@@ -3,6 +3,7 @@
 from .allocation import ERK, Allocation, ByGlob, Global, Uniform
 from .criteria import (
     FORCE,
+    NTKSAP,
     SNIP,
     Criterion,
     GraSP,
@@ -10,6 +11,7 @@ from .criteria import (
     Magnitude,
     ProsPr,
     Random,
+    SDMPrune,
     Sensitivity,
     SynFlow,
     masked,
@@ -19,6 +21,7 @@ from .ledger import Ledger
 from .mask_keeper import MaskKeeper
 from .masks import Masks
 from .meta_gradient import MetaGradient, meta_gradient
+from .network import Network
 from .objective import ModuleObjective, Objective, Step
 from .prunable import Prunability, prunable_parameters, weight_count
 from .schedule import Schedule
@@ -48,11 +51,14 @@ __all__ = [
     'MetaGradient',
     'ModuleObjective',
     'NM',
+    'NTKSAP',
+    'Network',
     'Objective',
     'ProsPr',
     'Prunability',
     'Random',
     'Rows',
+    'SDMPrune',
     'SNIP',
     'Schedule',
     'Scoring',

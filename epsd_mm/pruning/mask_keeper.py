@@ -33,18 +33,24 @@ class MaskKeeper:
             shifts of normalisation: kept at zero alike, and not counted.
 
     Raises:
+        TypeError: ``masks`` are no :class:`Masks`.
         ValueError: A mask has no weight, or one of another shape.
     """
 
     def __init__(
         self, model: nn.Module, masks: Masks, followers: Masks | None = None
     ) -> None:
+        if not isinstance(masks, Masks):
+            raise TypeError(
+                f'masks must be Masks, got {type(masks).__name__}: those that '
+                'prune() returns, or Masks(…) of bool tensors by name'
+            )
         params = dict(model.named_parameters())
         self.masks = masks
         self._kept = {}
         for each in (masks, followers or {}):
             if each:
-                each.check_fits({n: p for n, p in params.items() if n in each})
+                each.check_fits(params, partly=True)
             for name, mask in each.items():
                 self._kept[params[name]] = _Kept(mask)
         self._weights = {name: params[name] for name in masks}
@@ -83,15 +89,13 @@ class MaskKeeper:
         Whatever it holds of a weight, however deep, and has as many entries
         is cleared where the weight is removed.
         """
-        wrapped = getattr(optimizer, 'optim', None)
-        if isinstance(wrapped, Optimizer):  # as ZeroRedundancyOptimizer's
-            self.clear_state(wrapped)
-        for weight, kept in self._kept.items():
-            # (the state makes an entry for whatever it is asked for)
-            if weight in optimizer.state:
-                for value in _tensors(optimizer.state[weight]):
-                    if value.is_floating_point():
-                        _clear_alike(value, weight, kept)
+        for each in _with_wrapped(optimizer):
+            for weight, kept in self._kept.items():
+                # (the state makes an entry for whatever it is asked for)
+                if weight in each.state:
+                    for value in _tensors(each.state[weight]):
+                        if value.is_floating_point():
+                            _clear_alike(value, weight, kept)
 
     @torch.no_grad()
     def replace(
@@ -160,14 +164,23 @@ class MaskKeeper:
         ``DistributedDataParallel`` alike: gradients are masked where they
         accumulate, in each process, and weights after each real step.
         What an optimiser remembers of removed weights is cleared now, after
-        each step, and where its state is loaded.
+        each step, and where its state is loaded; likewise of optimisers
+        that it wraps, as a Lookahead does.
 
         Args:
             optimizers: All that train the masked weights.
 
         Raises:
+            TypeError: One is no optimiser.
             ValueError: The optimisers hold none of the masked weights.
         """
+        for optimizer in optimizers:
+            if not isinstance(optimizer, Optimizer):
+                raise TypeError(
+                    f'{type(optimizer).__name__} is no torch.optim.Optimizer: '
+                    'give the one that trains the masked weights (of a '
+                    'wrapper, such as OptimWrapper, its optimizer)'
+                )
         held = {
             param
             for optimizer in optimizers
@@ -182,10 +195,12 @@ class MaskKeeper:
             )
         for optimizer in optimizers:
             self.clear_state(optimizer)
-            self._handles += [
-                optimizer.register_step_post_hook(self._after_step),
-                optimizer.register_load_state_dict_post_hook(self.clear_state),
-            ]
+            for each in _with_wrapped(optimizer):
+                _let_run_hooks(each)
+                self._handles += [
+                    each.register_step_post_hook(self._after_step),
+                    each.register_load_state_dict_post_hook(self.clear_state),
+                ]
         self._optimizers += optimizers
         self.mask_gradients()
         self._handles += [
@@ -257,6 +272,32 @@ class _Kept:
                 mask = mask.unsqueeze(-1)
             self._bits[key] = bits.masked_fill_(mask, -1)
         return self._bits[key]
+
+
+def _with_wrapped(optimizer: Optimizer) -> list[Optimizer]:
+    """An optimiser and those that it holds, however deep.
+
+    Such as those of ``ZeroRedundancyOptimizer`` and of timm's ``Lookahead``.
+    """
+    found = [optimizer]
+    for each in found:  # grows on the way
+        found += [
+            held
+            for held in vars(each).values()
+            if isinstance(held, Optimizer)
+            and not any(held is known for known in found)
+        ]
+    return found
+
+
+def _let_run_hooks(optimizer: Optimizer) -> None:
+    """Make up for an ``Optimizer.__init__`` that was never called.
+
+    Wrappers leave it out for the groups of weights that it would make, and
+    get no hooks then; unpickling an optimiser of an old torch adds them.
+    """
+    if not hasattr(optimizer, '_optimizer_load_state_dict_post_hooks'):
+        Optimizer.__setstate__(optimizer, {})
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 
 from epsd_mm.files import atomic_write, check_saved
+from epsd_mm.versions import check_version
+
+#: Of a file of masks: 0 had no digest, 1 no version.
+VERSION = 2
 
 
 class Masks(Mapping[str, Tensor]):
@@ -25,7 +29,7 @@ class Masks(Mapping[str, Tensor]):
         masks: One bool tensor per parameter name.
 
     Raises:
-        TypeError: An entry is not a bool tensor.
+        TypeError: This is no mapping, or an entry no bool tensor.
         ValueError: There is no entry at all, or one without a weight.
     """
 
@@ -34,6 +38,11 @@ class Masks(Mapping[str, Tensor]):
     _key = 'masks'
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
+        if not isinstance(masks, Mapping):
+            raise TypeError(
+                'masks are bool tensors by the name of their weight, got '
+                f'{type(masks).__name__}'
+            )
         if not masks:
             raise ValueError(
                 'masks are empty: nothing is prunable. Give a bool tensor '
@@ -199,8 +208,14 @@ class Masks(Mapping[str, Tensor]):
             )
         return type(self)(found)
 
-    def check_fits(self, params: Mapping[str, Tensor]) -> None:
+    def check_fits(
+        self, params: Mapping[str, Tensor], partly: bool = False
+    ) -> None:
         """Raise unless names and shapes are those of ``params``.
+
+        Args:
+            params: Weights, or other masks, by name.
+            partly: Some of them may have no mask.
 
         Raises:
             ValueError: Names every parameter that differs.
@@ -211,13 +226,18 @@ class Masks(Mapping[str, Tensor]):
             for name in self
             if name in params and self[name].shape != params[name].shape
         ]
-        wrong += [f'{name}: no such weight' for name in self.keys() - params]
-        wrong += [f'{name}: no mask' for name in params.keys() - self]
+        strange = self.keys() - params.keys()
+        wrong += [f'{name}: no such weight' for name in strange]
+        if not partly:
+            wrong += [f'{name}: no mask' for name in params.keys() - self]
         if wrong:
+            what = 'the model (was it built from the same config, with the '
+            what += 'same include and exclude?)'
+            if isinstance(params, Masks):
+                what = 'the others, which are of another network'
             raise ValueError(
-                'the masks do not fit the model (was it built from the same '
-                'config, with the same include and exclude?): '
-                + '; '.join(sorted(wrong))
+                f'the masks do not fit {what}: {"; ".join(sorted(wrong))}'
+                + _other_prefix(strange, params)
             )
 
     @property
@@ -252,7 +272,15 @@ class Masks(Mapping[str, Tensor]):
     def save(self, path: str | Path) -> None:
         """Write packed masks to a file, complete or not at all."""
         with atomic_write(path) as file:
-            torch.save(self.pack(), file)
+            torch.save(self._stored(), file)
+
+    def _stored(self) -> dict[str, Any]:
+        # Beside the digest in each layer, where versions before look past
+        # it; not in pack(), which keys of scorings are made of.
+        return {
+            name: dict(entry, version=VERSION)
+            for name, entry in self.pack().items()
+        }
 
     @staticmethod
     def _looks_packed(saved: Mapping) -> bool:
@@ -326,11 +354,13 @@ class Masks(Mapping[str, Tensor]):
         Those of earlier versions have no digest to be checked.
 
         Raises:
-            ValueError: An entry has not the form that :meth:`pack` writes,
+            ValueError: They are of a version that is not known here, an
+                entry has not the form that :meth:`pack` writes,
                 or they are not those that it wrote.
         """
         if not isinstance(packed, Mapping) or not packed:
             raise ValueError('the packed masks are damaged: there are none')
+        _check_version(packed)
         masks, digests, seen = {}, [], set()
         for name, entry in packed.items():
             try:
@@ -350,8 +380,41 @@ class Masks(Mapping[str, Tensor]):
         return masks
 
 
+def _other_prefix(strange: Collection[str], known: Collection[str]) -> str:
+    """The remedy, where a prefix is all that sets names apart."""
+    for prefix in _prefixes(strange):
+        if all(name.removeprefix(f'{prefix}.') in known for name in strange):
+            return (
+                f'. Their names begin with {prefix!r}, as of a wrapped model, '
+                'and those of the weights do not: take '
+                f"masks.part({prefix!r}, to='')"
+            )
+    for prefix in _prefixes(known):
+        if strange and all(f'{prefix}.{name}' in known for name in strange):
+            return (
+                f'. The names of the weights begin with {prefix!r}, as of a '
+                'wrapped model, and those of the masks do not: give the '
+                f"model unwrapped, or take masks.part('', to={prefix!r})"
+            )
+    return ''
+
+
+def _prefixes(names: Collection[str]) -> list[str]:
+    """Names of modules that one of them begins with, the shortest first."""
+    parts = next(iter(names), '').split('.')
+    return ['.'.join(parts[:count]) for count in range(1, len(parts))]
+
+
 # Of what numpy knows, which packs bits.
 _MOST_SIDES = 32
+
+
+def _check_version(packed: Mapping[str, Any]) -> None:
+    for entry in packed.values():
+        version = entry.get('version') if isinstance(entry, Mapping) else None
+        if version is not None:
+            remedy = 'read them with the version of epsd_mm that wrote them'
+            check_version(version, VERSION, 'the packed masks are', remedy)
 
 
 def _bits(mask: Tensor) -> np.ndarray:

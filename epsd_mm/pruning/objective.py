@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .network import Network
+
 Params = Mapping[str, Tensor]
 
 
@@ -99,6 +101,21 @@ class Objective(ABC):
     def __call__(self, params: Params, step: Step) -> Tensor:
         """The loss of a recorded step at ``params``, a scalar."""
 
+    def network(self, batch: Any) -> Network:
+        """The network by itself, for criteria that look at no loss.
+
+        Args:
+            batch: Tells what images look like.
+
+        Raises:
+            TypeError: Its outputs are not one tensor, or not known.
+        """
+        raise TypeError(
+            f'{type(self).__name__} shows no outputs of a network, which '
+            'SynFlow, NTKSAP and SDMPrune take: give it a method network, or '
+            'choose another criterion'
+        )
+
     def outputs(self, params: Params, batch: Any) -> Tensor:
         """What the network makes of an image of ones, for SynFlow.
 
@@ -108,11 +125,7 @@ class Objective(ABC):
         Raises:
             TypeError: The outputs are not one tensor, or not known.
         """
-        raise TypeError(
-            f'SynFlow sums the outputs of a network, and '
-            f'{type(self).__name__} shows none: give it a method outputs, or '
-            'choose another criterion'
-        )
+        return self.network(batch).positive_outputs(params)
 
     def note(self, **values: Any) -> None:
         """Take a criterion's diagnostics. The default drops them."""
@@ -142,15 +155,15 @@ class ModuleObjective(Objective):
             step.random_state.restore()
             return self._evaluate(params, step.batch)
 
-    def outputs(self, params: Params, batch: Any) -> Tensor:
+    def network(self, batch: Any) -> Network:
         inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
         if not isinstance(inputs, Tensor):
             raise TypeError(
-                'SynFlow needs the shape of an image: the batch must be a '
-                'tensor, or a list or tuple that starts with one, got '
+                'SynFlow, NTKSAP and SDMPrune need images: the batch must be '
+                'a tensor, or a list or tuple that starts with one, got '
                 f'{type(inputs).__name__}'
             )
-        return positive_outputs(self._closure.model, params, inputs[:1])
+        return Network(self._closure.model, inputs)
 
     def _evaluate(self, params: Params, batch: Any) -> Tensor:
         buffers = {name: b.clone() for name, b in self._buffers.items()}
@@ -171,46 +184,6 @@ class ModuleObjective(Objective):
                 'from the outputs of the model, without detaching them'
             )
         return loss.reshape(())
-
-
-def positive_outputs(
-    model: nn.Module, params: Params, inputs: Tensor, **kwargs: Any
-) -> Tensor:
-    """Outputs in evaluation mode for ones in the shape of ``inputs``.
-
-    All weights and buffers that ``params`` lacks are taken at their
-    absolute values, in the precision of ``params``.
-
-    Raises:
-        TypeError: The outputs are not one tensor.
-    """
-    dtype = next(iter(params.values())).dtype
-    device = next(iter(params.values())).device
-    state = {
-        name: tensor.detach().abs().to(dtype)
-        if tensor.is_floating_point()
-        else tensor.clone()
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-        if name not in params
-    }
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        outputs = functional_call(
-            model,
-            {**state, **params},
-            (torch.ones(inputs.shape, dtype=dtype, device=device),),
-            kwargs,
-        )
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    if not isinstance(outputs, Tensor):
-        raise TypeError(
-            f'SynFlow sums one tensor of outputs, but {type(model).__name__} '
-            f'gives a {type(outputs).__name__}: choose another criterion'
-        )
-    return outputs
 
 
 class _Closure(nn.Module):

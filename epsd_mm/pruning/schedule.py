@@ -1,6 +1,6 @@
 """How an iterative criterion comes down to its final density."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 KINDS = ('exponential', 'linear')
 
@@ -41,3 +41,23 @@ class Schedule:
         if self.kind == 'linear':
             return final * share
         return 1 - (1 - final) ** share
+
+
+@dataclass(frozen=True)
+class FirstAndFinal(Schedule):
+    """Two rounds, the first of which leads to a sparsity of its own.
+
+    Raises:
+        ValueError: ``first`` is not in (0, 1).
+    """
+
+    rounds: int = field(default=2, init=False)
+    kind: str = field(default='first and final', init=False)
+    first: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first < 1:
+            raise ValueError(f'first={self.first!r} must be in (0, 1)')
+
+    def sparsity(self, final: float, k: int) -> float:
+        return self.first if k == 1 else final

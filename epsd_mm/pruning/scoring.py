@@ -1,6 +1,7 @@
 """The one driver that turns a criterion and an objective into scores."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .criteria import Criterion
+from .criteria.base import check_tensors
 from .finite import is_finite
 from .masks import Masks
 from .objective import (
@@ -127,6 +129,7 @@ def score(
     Raises:
         FloatingPointError: A loss, gradient or score is not finite; names
             the layer, the draw and the step.
+        TypeError: The criterion returns no tensors by name.
         ValueError: The data end before the criterion has its batches, or
             prunable weights cannot be reached by the objective.
     """
@@ -142,6 +145,7 @@ def score(
                 scores = criterion.scores(monitored, params, masks, grouped)
             except FloatingPointError as e:
                 raise FloatingPointError(f'draw {draw}: {e}') from e
+            check_tensors(scores, criterion, 'scores')
             if unreached_is_zero:
                 like = next(iter(params.values()))
                 zeros = {
@@ -198,26 +202,42 @@ def _grouped(
         group = list(islice(batches, size))
         taken += len(group)
         if len(group) < size:
+            steps = _counted(criterion.steps_per_draw, 'step')
             raise ValueError(
-                f'draw {draw} needs {needed} batches '
-                f'({criterion.steps_per_draw} steps of {size}), but the '
-                f'data ended after {taken}: use fewer steps or draws, a '
-                'smaller batches_per_step or smaller batches'
+                f'draw {draw} needs {_counted(needed, "batch", "batches")} '
+                f'({steps} of {size}), but the '
+                f'data ended after {taken}: give more of them (a loader or a '
+                'list begins anew between draws, a generator does not, and '
+                'with drop_last=True a batch that is not full is none), or '
+                'use fewer steps or draws, a smaller batches_per_step or '
+                'smaller batches'
             )
         yield group
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f'{number} {one if number == 1 else many or one + "s"}'
 
 
 def _check_scores(
     scores: Mapping[str, Tensor], masks: Masks, draw: int, signed: bool
 ) -> None:
     unreached = [name for name in masks if name not in scores]
+    if unreached and len(unreached) == len(masks):
+        raise ValueError(
+            f'the objective does not reach any of the {len(masks)} prunable '
+            'layers: its loss does not depend on their weights. It must call '
+            'the model that it is given, as in loss=lambda model, batch: '
+            'cross_entropy(model(batch[0]), batch[1]), not another one or a '
+            'copy, and not under torch.no_grad()'
+        )
     if unreached:
         raise ValueError(
             f'the objective does not reach {len(unreached)} of {len(masks)} '
             f'prunable layers: {", ".join(unreached)}. They cannot be '
             'ranked: leave them dense with zero_layers="dense", or by name '
-            'with exclude=[...], or score an objective that reaches them '
-            '(score_weights with task > 0)'
+            'with exclude=[...], or score an objective that reaches them (of '
+            'an OpenMMLab model, with task > 0 in score_weights)'
         )
     for name, tensor in scores.items():
         if name not in masks or tensor.shape != masks[name].shape:
@@ -267,6 +287,18 @@ class _Monitored(Objective):
         loss = self.objective(params, step)
         self.on_evaluation(self.draw, float(loss.detach()))
         return loss
+
+    def network(self, batch):
+        return replace(
+            self.objective.network(batch),
+            tell=lambda value: self.on_evaluation(self.draw, value),
+            count=self._count,
+        )
+
+    def _count(self, images: int, passes: int) -> None:
+        so_far = self.notes.setdefault('outputs', dict(images=0, passes=0))
+        so_far['images'] += images
+        so_far['passes'] += passes
 
     def outputs(self, params, batch):
         outputs = self.objective.outputs(params, batch)

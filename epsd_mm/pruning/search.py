@@ -139,7 +139,9 @@ def find_masks(
     check_choice(zero_layers)
     team = team or Alone()
     target.check()
-    schedule = criterion.schedule
+    if zero_layers == 'error':  # or the layer may be one that stays whole
+        check_room(target, allow_empty_layers)
+    schedule, sparsity = criterion.schedule, target.sparsity
     before = repetition * schedule.rounds * draws
     if criterion.data_free and criterion.steps_per_draw:
         # They tell nothing but the shape of an image, whatever the round.
@@ -166,7 +168,9 @@ def find_masks(
         start_of_round = before + (k - 1) * draws
         made = len(ledger.scoring.draws)
 
-        def attempt(into, draws, masks=masks) -> Scoring:
+        of_round = criterion.in_round(k, sparsity)
+
+        def attempt(into, draws, masks=masks, criterion=of_round) -> Scoring:
             return score(
                 objective,
                 criterion,
@@ -237,14 +241,41 @@ def _same(batches: list, draw: int) -> Iterable[Any]:
     return iter(batches)
 
 
-def check_not_empty(masks: Masks, sparsity: float, allowed: bool) -> None:
-    """Raise where masks remove a whole layer and that is not allowed."""
+def check_not_empty(
+    masks: Masks, sparsity: float, allowed: bool, when: str = ''
+) -> None:
+    """Raise where masks remove a whole layer and that is not allowed.
+
+    Args:
+        masks: That are to hold.
+        sparsity: That is asked for.
+        allowed: Whether layers may be empty.
+        when: Follows their number in the message.
+    """
     empty = masks.empty_layers()
     if empty and not allowed:
-        raise ValueError(
-            f'sparsity={sparsity:.6g} leaves nothing of {len(empty)} of '
-            f'{len(masks)} layers: {", ".join(empty)}. Lower the sparsity, '
-            'exclude these layers, give every layer a floor '
-            '(allocation=dict(type="global", min_density=0.01)), or set '
-            'allow_empty_layers=True'
-        )
+        raise ValueError(_emptied(empty, len(masks), sparsity, when))
+
+
+def check_room(target: Target, allowed: bool) -> None:
+    """The same where that is certain before anything is scored.
+
+    Args:
+        target: One that can be reached.
+        allowed: Whether layers may be empty.
+    """
+    empty = target.certainly_empty()
+    if empty and not allowed:
+        count = len(target.shapes)
+        raise ValueError(_emptied(empty, count, target.sparsity))
+
+
+def _emptied(
+    names: Collection[str], count: int, sparsity: float, when: str = ''
+) -> str:
+    return (
+        f'sparsity={sparsity:.6g} leaves nothing of {len(names)} of {count} '
+        f'layers{when}: {", ".join(names)}. Lower the sparsity, exclude these '
+        'layers, give every layer a floor (allocation=dict(type="global", '
+        'min_density=0.01)), or set allow_empty_layers=True'
+    )

@@ -16,7 +16,7 @@ from .allocation import (
 )
 from .finite import is_finite
 from .masks import Masks
-from .structures import NM, LayerStructure, Weights
+from .structures import NM, LayerStructure, Shape, Weights
 
 Scores = Mapping[str, Tensor]
 
@@ -93,6 +93,41 @@ def select(
     )
 
 
+def certainly_empty(
+    shapes: Mapping[str, Shape],
+    sparsity: float,
+    allocation: Allocation,
+    structure: LayerStructure,
+) -> list[str]:
+    """Layers of which nothing is kept, whatever their scores are.
+
+    That is where a layer has a share of its own, as ``'uniform'`` gives it,
+    that rounds to no unit; and where all that layers keep together is less
+    than a unit.
+
+    Args:
+        shapes: Of all weights, in the model's order.
+        sparsity: One that can be reached.
+        allocation: How the kept weights are divided.
+        structure: What is kept together.
+    """
+    if isinstance(structure, NM):
+        return []
+    dense = allocation.dense(shapes)
+    layers, counts, keep = _divided(
+        [name for name in shapes if name not in dense],
+        shapes,
+        sparsity,
+        allocation,
+        structure,
+    )
+    most = {
+        name: max(layer.lower, keep // layer.size)
+        for name, layer in layers.items()
+    }
+    return [name for name, units in (most | counts).items() if not units]
+
+
 def check_combination(
     allocation: Allocation | None, structure: LayerStructure | None
 ) -> None:
@@ -143,21 +178,14 @@ def _chosen(
         left = structure.pool(within[name].to(units.dtype)) > 0
         return units.masked_fill(~left, -math.inf)
 
-    total = sum(math.prod(shape) for shape in shapes.values())
-    keep = round((1 - sparsity) * total)
-    keep -= total - sum(s.numel() for s in scores.values())
-    layers = {
-        name: _layer(name, shapes[name], allocation, structure, within)
-        for name in scores
-    }
-    if not exact:
-        keep = _within_bounds(layers, keep)
-    counts = allocation.counts(layers, keep)
-    keep -= sum(n * layers[name].size for name, n in counts.items())
+    layers, counts, keep = _divided(
+        scores, shapes, sparsity, allocation, structure, within, exact
+    )
     together = {n: layer for n, layer in layers.items() if n not in counts}
     # Units hold no more than fits, so that less than one is left over.
     rest = max(layer.size for layer in layers.values()) - 1
     if exact:
+        total = _total(shapes)
         _check_reachable(together, keep, sparsity, total, rest)
     keep = _within_bounds(together, keep)
     units = _ranked_together(pooled, together, keep)
@@ -166,6 +194,39 @@ def _chosen(
     return {
         name: structure.expand(units[name], shapes[name]) for name in scores
     }
+
+
+def _divided(
+    names: Iterable[str],
+    shapes: Mapping[str, Shape],
+    sparsity: float,
+    allocation: Allocation,
+    structure: LayerStructure,
+    within: Masks | None = None,
+    exact: bool = True,
+) -> tuple[dict[str, Layer], dict[str, int], int]:
+    """What an allocation settles, whatever the scores are.
+
+    Returns:
+        The layers of the names, the units of those that have a number of
+        their own, and the weights that the others keep together.
+    """
+    layers = {
+        name: _layer(name, shapes[name], allocation, structure, within)
+        for name in names
+    }
+    total = _total(shapes)
+    keep = round((1 - sparsity) * total)
+    keep -= total - sum(layer.numel for layer in layers.values())
+    if not exact:
+        keep = _within_bounds(layers, keep)
+    counts = allocation.counts(layers, keep)
+    keep -= sum(n * layers[name].size for name, n in counts.items())
+    return layers, counts, keep
+
+
+def _total(shapes: Mapping[str, Shape]) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _layer(
@@ -325,7 +386,7 @@ def _check_n_of_m(
 ) -> None:
     if structure.is_relaxed:
         return
-    total = sum(math.prod(shape) for shape in shapes.values())
+    total = _total(shapes)
     removed = sum(int((~mask).sum()) for mask in chosen.values()) / total
     if abs(removed - sparsity) > 1e-4:
         raise ValueError(

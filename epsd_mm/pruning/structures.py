@@ -155,7 +155,10 @@ class NM(LayerStructure):
         return self.m
 
     def pool(self, scores):
-        raise TypeError('groups of N:M are not ranked against each other')
+        raise TypeError(
+            f'groups of {self.n}:{self.m} are not ranked against each other: '
+            'take select(), which keeps n of each, or another structure'
+        )
 
     expand = pool
 

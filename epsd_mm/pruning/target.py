@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .allocation import Allocation, ByGlob, Global, Reached
 from .masks import Masks
-from .selection import select
+from .selection import certainly_empty, select
 from .structures import NM, LayerStructure, Weights
 
 
@@ -55,6 +55,12 @@ class Target:
         """
         self.select(
             {name: torch.ones(shape) for name, shape in self.shapes.items()}
+        )
+
+    def certainly_empty(self) -> list[str]:
+        """Layers of which nothing is kept, whatever their scores are."""
+        return certainly_empty(
+            self.shapes, self.sparsity, self.allocation, self.structure
         )
 
     def select(
@@ -104,6 +110,11 @@ class Target:
             allocation=self.allocation.without(names, self.shapes),
         )
         return replace(other, sparsity=other._settled() or self.sparsity)
+
+    @property
+    def largest_unit(self) -> int:
+        """Most weights that are kept or removed together."""
+        return max(self._units().values())
 
     def _units(self) -> dict[str, int]:
         """Weights a unit, of all layers."""

@@ -91,9 +91,10 @@ def _causes(
         yield (
             f'The gradient of {", ".join(cut)} is zero at initialisation. A '
             'residual network trained from scratch needs '
-            'zero_init_residual=False (with True, the last norm of each '
-            'block starts at 0 and cuts its branch off); a classifier that '
-            'starts at zero cuts off all before it; a layer that few images '
-            'use needs more draws or batches_per_step, and images with '
-            'objects that are not ignored'
+            'zero_init_residual=False, or zero_init_last=False in timm (with '
+            'True, the last norm of each block starts at 0 and cuts its '
+            'branch off); a classifier that starts at zero cuts off all '
+            'before it; a layer that few images use needs more draws or '
+            'batches_per_step, and in a detector images with objects that '
+            'are not ignored'
         )

@@ -85,7 +85,8 @@ def smaller(run: RunFolder) -> Section | None:
         blocks.append(Table(headings, [*_files(run)]))
     if not blocks:
         return None
-    return Section('A smaller network', text, blocks)
+    title = 'A smaller network' if table else 'Exported files'
+    return Section(title, text, blocks)
 
 
 def _of_scoring(report: Mapping) -> Iterator[str]:
@@ -136,7 +137,7 @@ def _counts(what: str, layers: Mapping, folded: str = '') -> Table:
 
 def _files(run: RunFolder) -> Iterator[list[str]]:
     for folder, report in run.exported.items():
-        compared = (report.get('comparison') or {}).get('file') or {}
+        compared = report['comparison'].get('file') or {}
         errors = {k: v for k, v in compared.items() if isinstance(v, float)}
         yield [
             f'{folder.name}/{report["file"]}',

@@ -7,8 +7,14 @@ from pathlib import Path
 from mmengine.config import Config
 
 from epsd_mm.analysis import Report, read_report
+from epsd_mm.deploy.export_report import (
+    ExportReport,
+    is_export,
+    read_export_report,
+)
 from epsd_mm.pruning import Masks
 from epsd_mm.results import Log
+from epsd_mm.run_files import MASKS, REPORT
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class RunFolder:
     scores: bool
     tested: dict
     checkpoint: Path | None
-    exported: dict[Path, dict]
+    exported: dict[Path, ExportReport]
 
     @classmethod
     def of(cls, path: str | Path) -> 'RunFolder':
@@ -44,14 +50,14 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: It is the work dir of no run.
-            ValueError: A file in it is damaged.
+            ValueError: A file in it is damaged, or of a later version.
         """
         path = Path(path)
         try:
             log = Log.of(path)
         except FileNotFoundError:
             log = None
-        report, masks = path / 'epsd/report.json', path / 'epsd/masks.pth'
+        report, masks = path / REPORT, path / MASKS
         return cls(
             path=path,
             cfg=Config.fromfile(_config_of(path)),
@@ -100,11 +106,10 @@ def _last_test(path: Path) -> dict:
     return json.loads(max(files, key=lambda file: file.stem).read_text())
 
 
-def _exports_of(path: Path) -> dict[Path, dict]:
+def _exports_of(path: Path) -> dict[Path, ExportReport]:
     """Folders that tools/export.py has made in this one."""
-    found = {}
-    for file in sorted(path.glob('*/report.json')):
-        content = json.loads(file.read_text())
-        if 'metadata' in content and 'file' in content:
-            found[file.parent] = content
-    return found
+    return {
+        folder: read_export_report(folder)
+        for folder in sorted(path.iterdir())
+        if is_export(folder)
+    }

@@ -77,7 +77,9 @@ class SeenImages:
             ValueError: The config has no test set, or does not fit.
         """
         if not cfg.get('test_dataloader'):
-            raise ValueError('the config has no test set')
+            raise ValueError(
+                'the config has no test set: give it a test_dataloader'
+            )
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
             model, _ = build_model(cfg, checkpoint, keep_zeros=True)

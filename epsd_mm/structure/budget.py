@@ -100,6 +100,10 @@ class Budget:
                 'these'
             )
 
+    def certainly_empty(self) -> list[str]:
+        """None: whatever the scores, a group keeps its narrowest width."""
+        return []
+
     def select(
         self, scores: Mapping[str, Tensor], within: Masks | None = None
     ) -> Channels:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from epsd_mm.pruning import Masks
+from epsd_mm.versions import check_version
 
 from .groups import Groups
 
@@ -85,6 +86,23 @@ class Channels(Masks):
         """The same, and every unit of the groups that are left out."""
         return Channels({**Channels.all_of(groups), **self})
 
+    def check_fits(
+        self, params: Mapping[str, Tensor], partly: bool = False
+    ) -> None:
+        """Raise unless these are channels of the same groups.
+
+        Raises:
+            ValueError: They are others, or weights, which a channel is not.
+        """
+        if not isinstance(params, Channels):
+            raise ValueError(
+                f'these are channels, of {len(self)} groups, and no masks of '
+                'weights: take channels.masks(groups, '
+                'dict(model.named_parameters())), or cut them out of the '
+                'model with shrink(model, groups, channels)'
+            )
+        super().check_fits(params, partly)
+
     def check_groups(self, groups: Groups) -> None:
         """Raise unless names and numbers of units are those of ``groups``.
 
@@ -114,6 +132,9 @@ class Channels(Masks):
         """
         return dict(version=_VERSION, channels=super().pack())
 
+    def _stored(self) -> dict[str, Any]:
+        return self.pack()
+
     @staticmethod
     def _looks_packed(saved: Mapping) -> bool:
         return 'channels' in saved
@@ -131,11 +152,8 @@ class Channels(Masks):
                 'the packed channels are damaged: there are none. Take what '
                 'Channels.pack() returned'
             )
-        version = packed.get('version')
-        if version != _VERSION:
-            raise ValueError(
-                f'the packed channels are of version {version!r}, and this '
-                f'package reads version {_VERSION}: read them with the '
-                'version of epsd_mm that wrote them'
-            )
+        remedy = 'read them with the version of epsd_mm that wrote them'
+        check_version(
+            packed.get('version'), _VERSION, 'the packed channels are', remedy
+        )
         return super().unpack(packed['channels'])

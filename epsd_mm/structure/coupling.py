@@ -20,6 +20,7 @@ from .wiring import Space, Wiring
 
 #: Why a layer stays as it is, whatever becomes of what it reads.
 UNSEEN = 'the graph sees no call of it'
+_LAST = 'its outputs are those of the network'
 
 _NORMS = (_NormBase, nn.GroupNorm)
 
@@ -234,9 +235,7 @@ def _reasons(wiring: Wiring, labels: list[list[int]]) -> dict[int, str]:
     reasons: dict[int, str] = {}
     for space, own in zip(wiring.spaces, labels):
         if space.output:
-            reasons |= dict.fromkeys(
-                own, 'its outputs are those of the network'
-            )
+            reasons |= dict.fromkeys(own, _LAST)
     for space, own in zip(wiring.spaces, labels):
         reason = _reason_of(space.of)
         if space.side == 'read' and not reason:
@@ -354,5 +353,5 @@ def _unused(model: nn.Module, places: Iterable[_Place]) -> dict[str, str]:
         elif any(axis.role == 'producer' for axis in sides(module).emitted):
             unknown = f'{name}.weight' not in used
             if unknown and not name.startswith(packed):
-                found[name] = UNSEEN
+                found[name] = UNSEEN if name else _LAST
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Role = Literal['producer', 'norm', 'consumer', 'statistic']
 _ROLES = ('producer', 'norm', 'consumer', 'statistic')
@@ -174,11 +174,12 @@ class Groups(Mapping[str, Group]):
                 key = (member.name, member.axis)
                 claimed.setdefault(key, []).append(member.index.flatten())
         for (name, axis), positions in claimed.items():
-            positions = torch.cat(positions)
-            if len(positions.unique()) < len(positions):
+            values, counts = torch.cat(positions).unique(return_counts=True)
+            if len(twice := values[counts > 1]):
                 raise ValueError(
-                    f'axis {axis} of {name!r} has a position that is of '
-                    'two units: what is coupled is one unit'
+                    f'position {int(twice[0])} of axis {axis} of {name!r} is '
+                    'of two units: what is coupled is one unit, so let one '
+                    'have the members of both'
                 )
 
     def __getitem__(self, name: str) -> Group:
@@ -192,11 +193,47 @@ class Groups(Mapping[str, Group]):
 
     def __str__(self) -> str:
         lines = [str(group) for group in self.values()]
+        lines += [f'whole, {reason}' for reason in self.reasons()]
+        return '\n'.join(lines)
+
+    def reasons(self) -> list[str]:
+        """Why layers stay whole, each reason once and its layers behind."""
         by_reason: dict[str, list[str]] = {}
         for layer, reason in self.whole.items():
-            by_reason.setdefault(reason, []).append(layer)
-        lines += [
-            f'whole, {reason}: {", ".join(layers)}'
+            by_reason.setdefault(reason, []).append(layer or 'the model')
+        return [
+            f'{reason}: {", ".join(layers)}'
             for reason, layers in by_reason.items()
         ]
-        return '\n'.join(lines)
+
+    def check_model(self, model: nn.Module) -> None:
+        """Raise where these cannot be the groups of a model as it is.
+
+        Raises:
+            ValueError: Names a tensor that the model has not, or not as
+                long.
+        """
+        tensors = {
+            **dict(model.named_parameters(remove_duplicate=False)),
+            **dict(model.named_buffers(remove_duplicate=False)),
+        }
+        for group in self.values():
+            for member in group.members:
+                if said := _misfit(member, tensors.get(member.name)):
+                    raise ValueError(
+                        f'the groups do not fit {type(model).__name__}: '
+                        f'{member.name} of group {group.name!r} {said}. They '
+                        'are of another model, or this one is narrower by '
+                        'now: find its groups anew'
+                    )
+
+
+def _misfit(member: Member, tensor: Tensor | None) -> str:
+    if tensor is None:
+        return 'is not there'
+    if tensor.dim() <= member.axis:
+        return f'has the shape {tuple(tensor.shape)}'
+    size, needed = tensor.shape[member.axis], int(member.index.max()) + 1
+    if size >= needed:
+        return ''
+    return f'has {size} positions on axis {member.axis}, not {needed}'

@@ -1,4 +1,9 @@
-"""What one entry of a weight costs: how often it multiplies."""
+"""What one entry of a weight costs: how often it multiplies.
+
+``torch.utils.flop_counter`` counts by module and operator: it agrees on
+convolutions and linear layers, but not by weight (attention has two in one
+module, layers may share one), and knows no operators of mmcv.
+"""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,17 +1,19 @@
 """Scores of units, from any criterion."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from epsd_mm.pruning import Criterion, Masks, Random, Sensitivity
+from epsd_mm.pruning.criteria.base import check_tensors
 
 from .groups import Group, Groups, Member
 
 #: How the score of a unit comes about, see :class:`UnitScores`.
-By = Literal['gate', 'mean']
+By = Literal['gate', 'mean', 'members']
 
 
 class UnitScores(Criterion):
@@ -38,14 +40,18 @@ class UnitScores(Criterion):
     ``'mean'``: the mean of the scores of the single weights that emit the
     unit [a choice of this project].
 
+    ``'members'``: the same sum as of the gate, over all weights, biases,
+    scales and shifts that belong to the unit, those that read it too.
+
     A criterion that looks at no weight (``Random``) scores a unit as it
     scores a weight.
 
     Args:
         criterion: Scores weights.
         groups: The units of the network.
-        by: ``'gate'``, ``'mean'``, or None for the first where the
-            criterion has derivatives, and the second where it has none.
+        by: ``'gate'``, ``'mean'``, ``'members'``, or None for what the
+            criterion says; else the first where it has derivatives, and the
+            second where it has none.
 
     Raises:
         ValueError: ``by`` is neither, or asks for what the criterion does
@@ -66,14 +72,21 @@ class UnitScores(Criterion):
         self.schedule = criterion.schedule
         self.cost_only = criterion.cost_only
 
+    def in_round(self, k, sparsity):
+        same = copy(self)
+        same.criterion = self.criterion.in_round(k, sparsity)
+        return same
+
     def scores(self, objective, params, masks, batches):
         if isinstance(self.criterion, Random):
             return self.criterion.scores(objective, params, masks, batches)
         weights = gate_masks(self.groups, masks, params)
         if self.by == 'mean':
             scores = self.criterion.scores(objective, params, weights, batches)
+            check_tensors(scores, self.criterion, 'scores')
             return dict(self._means(scores, masks))
         products = self.criterion.products(objective, params, weights, batches)
+        check_tensors(products, self.criterion, 'products')
         return {
             name: total if self.signed else total.abs()
             for name, total in self._sums(products, masks)
@@ -83,10 +96,12 @@ class UnitScores(Criterion):
         self, products: Mapping[str, Tensor], names: Iterable[str]
     ) -> Iterator[tuple[str, Tensor]]:
         for name in names:
-            members = gated_members(self.groups[name])
-            gated = [m for m in members if m.name in products]
-            if gated:
-                yield name, sum(by_unit(m, products[m.name]) for m in gated)
+            group = self.groups[name]
+            whole = self.by == 'members'
+            members = group.members if whole else gated_members(group)
+            found = [m for m in members if m.name in products]
+            if found:
+                yield name, sum(by_unit(m, products[m.name]) for m in found)
 
     def _means(
         self, scores: Mapping[str, Tensor], names: Iterable[str]
@@ -113,17 +128,25 @@ def chosen(criterion: Criterion, by: By | None) -> By:
     Raises:
         ValueError: It is unknown, or the criterion cannot do it.
     """
-    if by not in ('gate', 'mean', None):
-        raise ValueError(f"scores={by!r} must be 'gate' or 'mean'")
+    if by not in ('gate', 'mean', 'members', None):
+        raise ValueError(f"scores={by!r} must be 'gate', 'mean' or 'members'")
+    own = criterion.units_by
+    if own and by not in (own, None):
+        raise ValueError(
+            f'scores={by!r} is not how {type(criterion).__name__} scores '
+            f'units, which is {own!r}: remove it'
+        )
+    if own:
+        return own
     derives = isinstance(criterion, Sensitivity)
     if by is not None and isinstance(criterion, Random):
         raise ValueError(
             f'scores={by!r} has no effect: Random looks at no weight, and '
             'draws a score for each unit; remove it'
         )
-    if by == 'gate' and not derives:
+    if by in ('gate', 'members') and not derives:
         raise ValueError(
-            f"scores='gate' is a derivative, and {type(criterion).__name__} "
+            f'scores={by!r} is a derivative, and {type(criterion).__name__} '
             "has none: say scores='mean', or let the criterion be a "
             'Sensitivity, which offers products'
         )

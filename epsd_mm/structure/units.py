@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from epsd_mm.pruning import Allocation, Criterion, Global, Structure
 
 from .budget import Budget, check_allocation
-from .groups import Groups
+from .groups import Group, Groups
 from .scores import By, UnitScores, chosen
 
 _OF = ('weights', 'multiply_adds')
@@ -24,13 +25,16 @@ class Units(Structure):
             ones, or ``'multiply_adds'``, theirs in a training step.
         multiple_of: The channels that a layer keeps are a multiple of this
             number, or all of them.
-        scores: ``'gate'`` or ``'mean'``, see
+        scores: ``'gate'``, ``'mean'`` or ``'members'``, see
             :class:`~epsd_mm.structure.UnitScores`; by default what the
             criterion can do.
+        kind: What users call such units.
 
     Raises:
         ValueError: A value is none of these.
     """
+
+    kind: ClassVar[str] = 'channels'
 
     of: str = 'weights'
     multiple_of: int = 8
@@ -57,6 +61,29 @@ class Units(Structure):
         check_allocation(allocation)
         if criterion is not None:
             chosen(criterion, self.scores)
+
+    def stays(self, group: Group, model: nn.Module) -> str:
+        """Why a group is not of these units; empty for no reason.
+
+        Args:
+            group: Of the model.
+            model: With the layers of the group.
+        """
+        return ''
+
+    def check_found(self, groups: Groups, model: nn.Module) -> None:
+        """Raise where a model has too few of these units.
+
+        Raises:
+            ValueError: Says what it lacks.
+        """
+        if not groups:
+            why = '; '.join(groups.reasons()) or 'the groups are empty'
+            raise ValueError(
+                f'structure={self.kind!r} finds no {self.kind} of '
+                f'{type(model).__name__} that may go: {why}. Prune single '
+                'weights (without structure), or another model'
+            )
 
     def criterion(self, criterion: Criterion, groups: Groups) -> UnitScores:
         """The criterion over units."""

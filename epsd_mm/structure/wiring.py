@@ -262,7 +262,7 @@ def _dependency_graph() -> Any:
     except ImportError as e:
         raise ImportError(
             'units of structure need torch-pruning: pip install '
-            '"epsd_mm[structure]", or torch-pruning'
+            '".[structure]" in a clone of epsd_mm, or torch-pruning'
         ) from e
 
     class Deformable(torch_pruning.function.ConvPruner):

@@ -2,7 +2,9 @@
 
 Both run in pairs, each in a process of its own from its start to its end, and
 the other one first in every second pair. Differences are medians over pairs.
-On a machine that others use, look at the time of the processor.
+On a machine that others use, look at the time of the processor, and let both
+of a pair run at once (`--together`, on two cores or more): whatever else the
+machine does then slows both alike.
 
     python tools/analysis_tools/benchmark_cells.py SUITE --cells 0 4
 """
@@ -13,7 +15,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -37,6 +39,11 @@ def parse_args() -> argparse.Namespace:
         '--cells', type=int, nargs='+', default=[0], help='which, from 0 on'
     )
     parser.add_argument('--repeat', type=int, default=3)
+    parser.add_argument(
+        '--together',
+        action='store_true',
+        help='both of a pair at once, instead of one after the other',
+    )
     return parser.parse_args()
 
 
@@ -46,7 +53,9 @@ def main() -> None:
     rows = []
     for index in args.cells:
         with tempfile.TemporaryDirectory() as folder:
-            found = measured(cells[index], Path(folder), args.repeat)
+            found = measured(
+                cells[index], Path(folder), args.repeat, args.together
+            )
         for kind, pairs in found.items():
             trains, as_cells = zip(*pairs)
             rows.append(
@@ -65,7 +74,7 @@ def main() -> None:
 
 
 def measured(
-    cell: Cell, folder: Path, repeat: int
+    cell: Cell, folder: Path, repeat: int, together: bool = False
 ) -> dict[str, list[tuple[float, float]]]:
     """Seconds of both in each pair, on the clock and of the processor."""
     config = folder / 'config.py'
@@ -85,18 +94,19 @@ def measured(
         ]
         # What a machine does beside this grows and shrinks while it runs.
         turn = slice(None, None, -1 if number % 2 else 1)
-        sides = [timed(lambda job=job: run_job(job)) for job in jobs[turn]]
-        pairs.append(sides[turn])
+        # Each in a process that has no other children.
+        with ProcessPoolExecutor(2 if together else 1) as pool:
+            pairs.append(list(pool.map(timed, jobs[turn]))[turn])
     return {
         kind: [(train[index], cell[index]) for train, cell in pairs]
         for index, kind in enumerate(('clock', 'processor'))
     }
 
 
-def timed(what: Callable[[], None]) -> tuple[float, float]:
-    """Seconds on the clock, and of the processor in other processes."""
+def timed(job: Job) -> tuple[float, float]:
+    """Seconds on the clock, and of the processor in the job's processes."""
     begun, before = time.perf_counter(), _processor()
-    what()
+    run_job(job)
     return time.perf_counter() - begun, _processor() - before
 
 

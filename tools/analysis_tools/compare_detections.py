@@ -2,8 +2,9 @@
 
 Takes images of the test set of the first config, runs each model on them as
 its own config says, and paints a row for each: ground truth, dense, pruned.
-Titles say the sparsity, counted in the weights of convolution and linear
-layers. More models may follow, each a config and a checkpoint.
+Titles say what is left of the weights of convolution and linear layers: those
+that are not zero, of those before any channel was removed. More models may
+follow, each a config and a checkpoint.
 
     python tools/analysis_tools/compare_detections.py \\
         DENSE_CONFIG DENSE_CHECKPOINT PRUNED_CONFIG PRUNED_CHECKPOINT \\
@@ -22,7 +23,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmdet.apis import inference_detector, init_detector
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config, DictAction
@@ -30,9 +31,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 from torch import nn
 
+from epsd_mm.config_types import with_all_channels
 from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
-from epsd_mm.evaluation.sparsity import network_sparsity
+from epsd_mm.evaluation.sparsity import layer_sparsity
 
 
 def parse_args() -> argparse.Namespace:
@@ -94,7 +96,7 @@ def compare(args: argparse.Namespace) -> None:
     first = next(iter(models.values()))
     titles = ['ground truth']
     titles += [
-        f'{n}, sparsity {network_sparsity(m):.3f}' for n, m in models.items()
+        f'{n}, {share_left(m):.1%} of the weights' for n, m in models.items()
     ]
     dataset = DATASETS.build(first.cfg.test_dataloader.dataset)
     chosen = indices_of(args, len(dataset))
@@ -140,6 +142,17 @@ def load(config: str, checkpoint: str, args: argparse.Namespace) -> nn.Module:
     model = init_detector(cfg, checkpoint, device=args.device)
     repair_ssd_head(model)
     return model
+
+
+def share_left(model: nn.Module) -> float:
+    """What is not zero, of the weights of the whole network."""
+    counts = layer_sparsity(model).values()
+    kept, total = (sum(each) for each in zip(*counts))
+    whole = with_all_channels(model.cfg.model)
+    if whole != model.cfg.model:
+        counts = layer_sparsity(MODELS.build(whole)).values()
+        total = sum(of for _, of in counts)
+    return kept / total
 
 
 def indices_of(args: argparse.Namespace, images: int) -> list[int]:

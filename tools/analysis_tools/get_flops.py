@@ -42,7 +42,7 @@ from epsd_mm.analysis.parts import (
     summed,
 )
 from epsd_mm.config_types import scope_of
-from epsd_mm.engine.runner import model_config
+from epsd_mm.engine.initial_model import model_config
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.evaluation.sparsity import (
@@ -166,7 +166,9 @@ def shapes_of(args: argparse.Namespace, cfg: Config) -> list[Shape]:
     try:
         return [tested_shape(cfg)]
     except ValueError as error:
-        raise ValueError(f'{args.config}: {error}: give --shape') from error
+        raise ValueError(
+            f'{args.config}: {error}; --shape gives the size instead'
+        ) from error
 
 
 def show(figures: dict) -> None:

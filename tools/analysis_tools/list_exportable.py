@@ -32,7 +32,7 @@ from epsd_mm.deploy.exporting import (
     initial_model,
     write_compared,
 )
-from epsd_mm.deploy.quiet import quiet
+from epsd_mm.quiet import quiet
 from epsd_mm.engine.runner import complete
 from epsd_mm.families.ssd import repair_ssd_head
 from epsd_mm.families.untrained import enliven

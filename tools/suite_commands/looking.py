@@ -15,7 +15,8 @@ from epsd_mm.benchmark.export import (
 from epsd_mm.benchmark.overview import overview
 from epsd_mm.benchmark.rebuild import rebuild
 from epsd_mm.benchmark.store import Store
-from epsd_mm.benchmark.suite_folder import STORE, SuiteFolder
+from epsd_mm.benchmark.suite_folder import STORE, SuiteError, SuiteFolder
+from epsd_mm.benchmark.wording import cell_count
 
 
 def status(args: argparse.Namespace, folder: SuiteFolder) -> None:
@@ -39,25 +40,45 @@ def export(args: argparse.Namespace, folder: SuiteFolder) -> None:
 
 def take(args: argparse.Namespace, folder: SuiteFolder) -> None:
     entries = read_json(args.file)
-    count = take_entries(Store(folder.folder / STORE), entries.values())
     foreign = entries.keys() - folder.keys
-    print(f'{count} finished cells taken')
+    if len(foreign) == len(entries):
+        raise ValueError(
+            f'none of the {len(entries)} finished cells of {args.file} is a '
+            f'cell of {args.suite} as it is now, and nothing was taken: name '
+            'the suite and the configs that they were run with'
+        )
+    count = take_entries(Store(folder.folder / STORE), entries.values())
+    print(f'{cell_count(count, "finished")} taken')
     if foreign:
         print(
-            f'{len(foreign)} cells of {args.file} are not in the suite as it '
-            'is now, and are left out of its report'
+            f'left out of its report: {len(foreign)} of the {len(entries)} '
+            f'cells of {args.file}, not in the suite as it is now'
         )
 
 
 def renew(args: argparse.Namespace, folder: SuiteFolder) -> None:
     made = rebuild(folder.folder)
     print(
-        f'{made.cells} cells, {made.finished} of them finished and '
+        f'{cell_count(made.cells)}, {made.finished} of them finished and '
         f'{made.failed} failed; what was there before: '
         + (', '.join(map(str, made.aside)) or 'nothing')
     )
 
 
 def remove(args: argparse.Namespace, folder: SuiteFolder) -> None:
-    for entry in folder.clean():
-        print(f'deleted {entry.key}: {entry.name}')
+    if args.yes:
+        for entry in folder.clean():
+            print(f'deleted {entry.key}: {entry.name}')
+        return
+    entries = folder.to_clean()
+    for entry in entries:
+        print(f'{entry.key}: {entry.name}, {entry.state}')
+    if entries:
+        done = sum(entry.state == 'finished' for entry in entries)
+        raise SuiteError(
+            f'{len(entries)} of the {len(folder.store.entries())} cells in '
+            f'{folder.folder} would be deleted, {done} of them finished, '
+            f'since {args.suite} as it is now does not have them; nothing '
+            'was. See that suite and folder belong together and that no '
+            'config was edited unawares, and say --yes'
+        )

@@ -1,9 +1,14 @@
 """Runs the cells of a suite, and says what it would run."""
 
 import argparse
+import inspect
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
+from mmengine.logging import print_log
 from rich.console import Console
 from rich.live import Live
 
@@ -16,33 +21,45 @@ from epsd_mm.benchmark.executors import (
     SlurmExecutor,
 )
 from epsd_mm.benchmark.export import read_json
-from epsd_mm.benchmark.overview import failures, overview, sentence
+from epsd_mm.benchmark.overview import (
+    current_entries,
+    failures,
+    overview,
+    sentence,
+)
 from epsd_mm.benchmark.plan import Costs, plan
-from epsd_mm.benchmark.preflight import check_data, check_metrics
+from epsd_mm.benchmark.preflight import (
+    check_data,
+    check_masks,
+    check_metrics,
+)
 from epsd_mm.benchmark.store import Entry, Store
 from epsd_mm.benchmark.suite_folder import STORE, SuiteFolder
+from epsd_mm.benchmark.suite_types import close_to
+from epsd_mm.benchmark.waiting import blocked
 
 from .looking import exit_if_failed
 
 
 def run(args: argparse.Namespace, folder: SuiteFolder) -> None:
+    check_options(args)
     driver = Driver(folder.suite, folder.folder)
     check_effects(driver.suite)
     if args.dry_run:
         print(planned(args, driver))
         return
-    if args.costs:
-        raise ValueError('--costs has no effect without --dry-run')
-    check_metrics(driver.suite)
-    if args.executor == 'local':  # other machines may have other disks
-        done = entries_in(driver, 'finished')
-        check_data(c for c in driver.suite.cells if c.key not in done)
-    if args.jobs is not None and args.jobs < 1:
-        raise ValueError(f'--jobs {args.jobs} must be at least 1')
-    executor = _EXECUTORS[args.executor](args, driver)
+    where = args.executor or 'local'
+    executor = _EXECUTORS[where](args, driver)
     jobs = args.jobs or getattr(executor, 'workers', 16)
     console = Console()
     with executor:
+        check_metrics(driver.suite)
+        done = entries_in(driver, 'finished')
+        cells = [c for c in driver.suite.cells if c.key not in done]
+        here = where == 'local'  # other machines may have other disks
+        if here:
+            check_data(cells)
+        check_masks(driver.suite, cells, read_data=here)
         if console.is_terminal:
             # A table of a thousand cells takes a sixth of a second.
             with Live(console=console, refresh_per_second=0.5) as live:
@@ -63,6 +80,22 @@ def run(args: argparse.Namespace, folder: SuiteFolder) -> None:
     exit_if_failed(driver)
 
 
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse what cannot be, and what has no effect.
+
+    Raises:
+        ValueError: Names the option.
+    """
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f'--jobs {args.jobs} must be at least 1')
+    running = ('executor', 'jobs', 'option')
+    idle = running if args.dry_run else ('costs',)
+    for name in idle:
+        if getattr(args, name):
+            beside = 'beside' if args.dry_run else 'without'
+            raise ValueError(f'--{name} has no effect {beside} --dry-run')
+
+
 def planned(args: argparse.Namespace, driver: Driver) -> str:
     """What would run, as a table."""
     known = {}
@@ -71,11 +104,16 @@ def planned(args: argparse.Namespace, driver: Driver) -> str:
     done = entries_in(driver, 'finished')
     costs = Costs((known | done).values())
     cells = driver.suite.cells
-    failed = {} if args.retry else entries_in(driver, 'failed')
-    text = plan(cells, done.keys() | failed.keys(), costs)
+    failed, behind = {}, {}
+    if not args.retry:
+        failed = entries_in(driver, 'failed')
+        behind = behind_failed(driver) if failed else {}
+    text = plan(cells, done.keys() | failed.keys() | behind.keys(), costs)
     left = sum(cell.key in failed for cell in cells)
     if left:
         text += f'; {left} failed before, and would run with --retry'
+    if behind:
+        text += f'; {len(behind)} wait for these'
     return text
 
 
@@ -86,26 +124,47 @@ def entries_in(driver: Driver, state: str) -> dict[str, Entry]:
     return {k: e for k, e in entries.items() if e.state == state}
 
 
+def behind_failed(driver: Driver) -> dict[str, Entry]:
+    """Cells that cannot begin, by key, and what failed before them."""
+    return blocked({e.key: e for e in current_entries(driver)})
+
+
 def local(args: argparse.Namespace, driver: Driver) -> LocalExecutor:
-    option = dict(args.option)
-    if isinstance(option.get('gpus'), int):  # gpus=0 names one
-        option['gpus'] = [option['gpus']]
-    return _built(LocalExecutor, workers=args.jobs, **option)
+    check_known(args.option, LocalExecutor)
+    count = torch.cuda.device_count()
+    if count > 1 and 'gpus' not in args.option:
+        print_log(
+            f'each cell takes the first of {count} GPUs: share them out by '
+            f'--option gpus={",".join(map(str, range(count)))}',
+            level=logging.WARNING,
+        )
+    return LocalExecutor(workers=args.jobs, **args.option)
 
 
 def ray(args: argparse.Namespace, driver: Driver) -> RayExecutor:
-    return _built(RayExecutor, **args.option)
+    check_known(args.option, RayExecutor)
+    return RayExecutor(**args.option)
 
 
 def slurm(args: argparse.Namespace, driver: Driver) -> SlurmExecutor:
     return SlurmExecutor(driver.folder / 'submitit', parameters=args.option)
 
 
-def _built(kind: type, **options) -> Executor:
-    try:
-        return kind(**options)
-    except TypeError as error:
-        raise ValueError(f'--option: {error}') from error
+def check_known(option: Mapping[str, Any], kind: type[Executor]) -> None:
+    """Refuse options that an executor does not have.
+
+    Raises:
+        ValueError: Names the first, and those that are known.
+    """
+    # Which --jobs gives.
+    known = inspect.signature(kind).parameters.keys() - {'workers'}
+    for name, value in option.items():
+        if name not in known:
+            raise ValueError(
+                f'--option {name}={value}: the executor has no {name!r}: '
+                f'{close_to(name, known)}; --jobs says how many cells run at '
+                'a time'
+            )
 
 
 class NowAndThen:

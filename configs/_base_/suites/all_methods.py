@@ -1,7 +1,7 @@
 # What the full suites compare: each criterion with the plain loss, the same
 # followed by self-distillation, and EPSD with three weights of the term.
 __criteria = ('Random', 'Magnitude', 'SNIP', 'GraSP', 'SynFlow')
-__criteria += ('IterSNIP', 'FORCE')
+__criteria += ('NTKSAP', 'IterSNIP', 'FORCE')
 methods = {
     'dense': dict(variant='dense'),
     'SD only': dict(variant='sd-only'),

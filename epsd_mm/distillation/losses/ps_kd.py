@@ -6,7 +6,16 @@ from torch import Tensor
 from ..observation import Observation
 from ..teachers import History
 from .base import SelfDistillationLoss, positive
-from .divergence import log_outcomes, outcomes, weighted_sum
+from .divergence import (
+    check_alike,
+    check_alpha,
+    check_classes,
+    check_labels,
+    check_probabilities,
+    log_outcomes,
+    outcomes,
+    weighted_sum,
+)
 
 
 def ps_kd_loss(
@@ -34,6 +43,11 @@ def ps_kd_loss(
     Returns:
         A scalar; exactly zero for ``n = 0``.
 
+    Raises:
+        TypeError: Something is no tensor.
+        ValueError: Shapes differ, labels are no classes of the logits,
+            ``past`` are no probabilities, or ``α`` is out of its range.
+
     Example:
         >>> import torch
         >>> from torch.nn.functional import cross_entropy
@@ -44,6 +58,23 @@ def ps_kd_loss(
         >>> loss = loss + ps_kd_loss(logits, labels, past, alpha=0.8)
         >>> loss.backward()
     """
+    check_alike(logits, 'past probabilities', past)
+    check_labels(logits, labels)
+    check_classes(labels, logits.shape[1])
+    check_probabilities('past probabilities', past)
+    return _loss(logits, labels, past, weights, alpha)
+
+
+def _loss(
+    logits: Tensor,
+    labels: Tensor,
+    past: Tensor,
+    weights: Tensor | None,
+    alpha: float,
+) -> Tensor:
+    check_alpha(alpha)
+    check_alike(logits, 'past probabilities', past)
+    check_labels(logits, labels)
     log_p = log_outcomes(logits)
     true = log_p.gather(1, labels[:, None])[:, 0]
     difference = true - (past.detach() * log_p).sum(dim=1)
@@ -85,6 +116,20 @@ def ps_kd_divergence(
         >>> loss = loss + ps_kd_divergence(logits, past, use_sigmoid=True)
         >>> loss.backward()
     """
+    check_alike(logits, 'past probabilities', past)
+    check_probabilities('past probabilities', past)
+    return _divergence(logits, past, weights, alpha, use_sigmoid)
+
+
+def _divergence(
+    logits: Tensor,
+    past: Tensor,
+    weights: Tensor | None,
+    alpha: float,
+    use_sigmoid: bool,
+) -> Tensor:
+    check_alpha(alpha)
+    check_alike(logits, 'past probabilities', past)
     past = outcomes(past.detach(), use_sigmoid)
     log_p = log_outcomes(logits, use_sigmoid=use_sigmoid)
     divergence = torch.xlogy(past, past) - past * log_p
@@ -151,10 +196,10 @@ class PSKDLoss(SelfDistillationLoss):
         weights = observation.weights[found]
         alpha = self.alpha * progress
         if not observation.cross_entropy:
-            term = ps_kd_divergence(
+            term = _divergence(
                 logits, rows[found], weights, alpha, observation.use_sigmoid
             )
             return self.loss_weight * term
         labels = observation.labels[found]
-        term = ps_kd_loss(logits, labels, rows[found], weights, alpha)
+        term = _loss(logits, labels, rows[found], weights, alpha)
         return self.loss_weight * observation.cross_entropy * term

@@ -4,5 +4,13 @@ from .base import OtherTeacherError, Teacher
 from .history import History
 from .partner import Partner
 from .previous import Previous
+from .trained import Trained
 
-__all__ = ['History', 'OtherTeacherError', 'Partner', 'Previous', 'Teacher']
+__all__ = [
+    'History',
+    'OtherTeacherError',
+    'Partner',
+    'Previous',
+    'Teacher',
+    'Trained',
+]

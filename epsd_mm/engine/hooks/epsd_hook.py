@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_rank, get_world_size, is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.nn import Parameter
@@ -21,7 +20,7 @@ from epsd_mm.engine.changing_masks import ChangingMasks, check_changes
 from epsd_mm.engine.checkpoints import (
     loaded_file_named,
 )
-from epsd_mm.engine.checks import refuse_sharding
+from epsd_mm.engine.checks import refuse_sharding, unwrapped
 from epsd_mm.engine.exchange import Exchange
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.ledger_file import remove_ledgers
@@ -33,6 +32,7 @@ from epsd_mm.engine.scoring_job import score_runner
 from epsd_mm.engine.self_distillation import SelfDistillation
 from epsd_mm.engine.settings import Settings
 from epsd_mm.engine.tracking import track_masks, track_scoring
+from epsd_mm.engine.trained_network import check_teacher
 from epsd_mm.engine.training_tap import TrainingTap
 from epsd_mm.engine.unpruned import warn_of_unpruned
 from epsd_mm.engine.work_dir import claim_work_dir
@@ -88,6 +88,7 @@ class EPSDHook(ResumableHook):
         )
         self._sample_keys: SampleKeys | None = None
         self._measured: dict[str, float] = {}
+        self._identity: dict[str, Any] = {}
 
     @property
     def masks(self) -> Masks | None:
@@ -136,14 +137,16 @@ class EPSDHook(ResumableHook):
         """Score and prune, or restore; then let the two stages work."""
         refuse_sharding(runner)
         claim_work_dir(runner.work_dir)
+        check_teacher(runner, self.settings.sd_loss)
+        # Files that it reads may be gone when a checkpoint is saved.
+        self._identity = identity(self.settings)
         given = None
         if self._resumed is None:
             # A missing file is said before anything that takes long.
             given = self.settings.read_masks()
             self.settings.read_start()
             check_changes(runner, self.settings)
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrapped(runner)
         self._data.prepare(runner)
         self._sample_keys = self._data.sample_keys
         if self.settings.units:
@@ -209,7 +212,7 @@ class EPSDHook(ResumableHook):
             self._exchange.before_save(runner.logger)
         checkpoint['epsd'] = SavedState(
             random_state=RandomState.capture(),
-            identity=identity(self.settings),
+            identity=self._identity,
             policy=self._changing and self._changing.save(runner),
             masks=self.masks,
             channels=self.channels,

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
@@ -16,6 +15,7 @@ from epsd_mm.engine.checkpoints import (
     loaded_file_named,
     look_before_loading,
 )
+from epsd_mm.engine.checks import unwrapped
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.engine.tracking import track_narrowed
@@ -55,8 +55,7 @@ class RevivalHook(Hook):
         """Count what training will revive; show what is gone for good."""
         if not runner._resume:
             track_narrowed(runner)
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrapped(runner)
         removed = [*_initial_masks(model)]
         if self._loaded is not None:
             removed = [self._loaded]  # loaded last, over all else
@@ -93,7 +92,8 @@ def _refuse_several(runner: Runner) -> None:
         names = ' and '.join(type(hook).__name__ for hook in found)
         raise ValueError(
             f'a run is pruned, or kept dense, by one hook, but it has {names}:'
-            ' leave one of them in default_hooks and custom_hooks'
+            ' leave one of them in default_hooks and custom_hooks (that of a '
+            "base goes by _base_.default_hooks.pop('epsd'))"
         )
 
 

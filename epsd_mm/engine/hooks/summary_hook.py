@@ -8,17 +8,17 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from epsd_mm.analysis import ReportError, read_report
-from epsd_mm.engine.checks import sharded_by
+from epsd_mm.engine.checks import sharded_by, unwrapped
 from epsd_mm.engine.scoring_job import peak_memory
 from epsd_mm.evaluation.sparsity import prunable_sparsity, sparsity_text
 from epsd_mm.pruning import Masks
 from epsd_mm.quantities import kind_of
 from epsd_mm.results import scores_of
+from epsd_mm.shipped_files import command_of
 from epsd_mm.tables import text_table
 
 from .revival_hook import RevivalHook
@@ -86,7 +86,7 @@ class SummaryHook(Hook):
         saved = runner.message_hub.runtime_info.get('last_ckpt')
         yield 'checkpoint', str(saved or 'none was saved')
         yield 'log', str(Path(runner.log_dir) / f'{runner.timestamp}.log')
-        yield 'as a page', f'python tools/show.py {folder}'
+        yield 'as a page', command_of('show.py', folder)
 
 
 def _of_scoring(folder: Path) -> Iterator[tuple[str, str]]:
@@ -107,8 +107,7 @@ def _masks_of(runner: Runner) -> Masks | None:
 
 
 def _sparsity(runner: Runner, masks: Masks | None) -> str:
-    model: Any = runner.model
-    model = model.module if is_model_wrapper(model) else model
+    model: Any = unwrapped(runner)
     names = None if masks is None else list(masks)
     found = prunable_sparsity(model, names)
     what = 'prunable weights'

@@ -9,6 +9,7 @@ from epsd_mm.families.kinds import class_names
 from epsd_mm.ops.exportable import deform_conv
 
 from ..methods import global_names, with_globals
+from .refusal import not_exportable
 
 #: Of mmcv's layers, those that have a form in a file.
 _KNOWN = {'RoIAlign', 'DeformConv2d', 'ModulatedDeformConv2d'}
@@ -24,10 +25,10 @@ def refuse_operators(model: nn.Module) -> None:
     """
     for name, layer in model.named_modules():
         if _is_compiled(layer) and not _KNOWN & class_names(layer):
-            raise ValueError(
-                f'{type(model).__name__} cannot be exported: {name} is a '
-                f'{type(layer).__name__}, an operator of mmcv that an '
-                'exported file has no form of'
+            raise not_exportable(
+                type(model).__name__,
+                f'{name} is a {type(layer).__name__}, an operator of mmcv '
+                'that an exported file has no form of',
             )
 
 

@@ -10,6 +10,7 @@ from epsd_mm.families.kinds import class_names
 from ..methods import with_globals
 from .candidates import Candidates, drop_small
 from .per_image import for_each_image
+from .refusal import not_exportable
 
 _Canvas = tuple[int, int]
 
@@ -60,9 +61,10 @@ class DenseHead:
                 rescale=False,
             )
             if not isinstance(found, Candidates):
-                raise ValueError(
-                    f'{type(head).__name__} ends without the suppression '
-                    'that dense heads of mmdet share'
+                raise not_exportable(
+                    type(head).__name__,
+                    'its boxes do not go through the suppression that dense '
+                    'heads of mmdet share',
                 )
             return tuple(found)
 
@@ -73,25 +75,23 @@ def _refuse(head: nn.Module) -> None:
     """Name what would be exported as something else, or not at all."""
     name = type(head).__name__
     if not hasattr(head, 'predict_by_feat'):
-        raise ValueError(
-            f'{name} has no predict_by_feat: it cannot be exported'
-        )
+        raise not_exportable(name, 'it has no predict_by_feat')
     for kind in type(head).__mro__:
         if kind.__name__ in _REFUSED:
             why = _REFUSED[kind.__name__]
-            raise ValueError(f'{name} cannot be exported: {why}')
+            raise not_exportable(name, why)
         if kind.__name__ in _OWN:
             return
         if '_bbox_post_process' in vars(kind):
             if kind.__name__ == 'BaseDenseHead':
                 return
-            raise ValueError(
-                f'{name} cannot be exported: what it does to boxes once they '
-                'are decoded is its own'
+            raise not_exportable(
+                name, 'what it does to boxes once they are decoded is its own'
             )
-    raise ValueError(
-        f'{name} cannot be exported: its boxes end in no suppression of '
-        'mmdet that could become that of a file'
+    raise not_exportable(
+        name,
+        'its boxes end in no suppression of mmdet that could become that of '
+        'a file',
     )
 
 

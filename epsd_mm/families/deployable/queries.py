@@ -10,6 +10,7 @@ from epsd_mm.families.kinds import class_names
 
 from .candidates import Selected
 from .per_image import for_each_image
+from .refusal import not_exportable
 
 # They attend to one level; ConditionalDETR and DABDETR are kinds of DETR.
 _SUPPORTED = 'DETR'
@@ -28,10 +29,10 @@ class Queries:
     def __init__(self, model: nn.Module) -> None:
         name = type(model).__name__
         if _SUPPORTED not in class_names(model):
-            raise ValueError(
-                f'{name} cannot be exported: of detectors with queries those '
-                'like DETR, ConditionalDETR and DABDETR can, which attend to '
-                'one level'
+            raise not_exportable(
+                name,
+                'of detectors with queries those like DETR, ConditionalDETR '
+                'and DABDETR can, which attend to one level',
             )
         self._model = model
         model.__dict__['pre_transformer'] = self._pre_transformer

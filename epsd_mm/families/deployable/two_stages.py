@@ -12,6 +12,7 @@ from ..methods import with_globals
 from .candidates import Candidates, suppress
 from .dense_heads import DenseHead
 from .per_image import for_each_image
+from .refusal import not_exportable
 
 # Their boxes are found as one of the first two finds them.
 _SUPPORTED = (
@@ -153,10 +154,9 @@ def _prepare_extractor(extractor: nn.Module) -> None:
         or layer.pool_mode != 'avg'
         for layer in layers
     ):
-        raise ValueError(
-            f'{type(extractor).__name__} with {type(layers[0]).__name__} '
-            'cannot be exported: only SingleRoIExtractor with an aligned, '
-            'averaging RoIAlign can'
+        raise not_exportable(
+            f'{type(extractor).__name__} with {type(layers[0]).__name__}',
+            'only SingleRoIExtractor with an aligned, averaging RoIAlign can',
         )
 
     def forward(features: Any, rois: Tensor, roi_scale_factor: Any = None):
@@ -178,6 +178,4 @@ def _prepare_extractor(extractor: nn.Module) -> None:
 def _check(roi_head: nn.Module) -> None:
     name = type(roi_head).__name__
     if name not in _SUPPORTED:
-        raise ValueError(
-            f'{name} cannot be exported; these can: {", ".join(_SUPPORTED)}'
-        )
+        raise not_exportable(name, f'of RoI heads {", ".join(_SUPPORTED)} can')

@@ -12,6 +12,7 @@ from .compiled import make_exportable, refuse_operators
 from .dense_heads import DenseHead
 from .pixels import Normalise
 from .queries import Queries
+from .refusal import not_exportable
 from .two_stages import TwoStages
 
 
@@ -43,10 +44,10 @@ def as_deployed(model: nn.Module, order: str = 'bgr') -> nn.Module:
         return DeployedDetector(model, order).eval()
     if hasattr(model, 'head') and hasattr(model, 'backbone'):
         return DeployedClassifier(model, order).eval()
-    raise ValueError(
-        f'{type(model).__name__} cannot be exported: it is neither an image '
-        'classifier of mmpretrain nor a detector of mmdet with one bbox_head '
-        'or with proposals'
+    raise not_exportable(
+        type(model).__name__,
+        'it is neither an image classifier of mmpretrain nor a detector of '
+        'mmdet with one bbox_head or with proposals',
     )
 
 
@@ -62,9 +63,8 @@ class DeployedClassifier(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         logits = self.model(self.pixels(image), mode='tensor')
         if isinstance(logits, (list, tuple)):
-            raise ValueError(
-                f'{type(self.model.head).__name__} gives several outputs: it '
-                'cannot be exported'
+            raise not_exportable(
+                type(self.model.head).__name__, 'it gives several outputs'
             )
         return logits.softmax(1) if self.exclusive else logits.sigmoid()
 

@@ -22,6 +22,7 @@ from ..kinds import class_names
 from .base import Observer, put_on
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
+from .unusable import unusable
 
 
 @dataclass(frozen=True)
@@ -199,10 +200,7 @@ class AssignedObserver(Observer):
         calls, self._calls = self._calls, []
         cls_scores, self._cls_scores = self._cls_scores, []
         if not calls:
-            raise TypeError(
-                f'{type(head).__name__} computes its losses without '
-                f'{self.asked}: self-distillation cannot use this head'
-            )
+            raise unusable(head, f'computes its losses without {self.asked}')
         logits = self.logits(cls_scores)
         divisor = self.divisor(calls)
         parts = [
@@ -223,12 +221,22 @@ class AssignedObserver(Observer):
         """See what a module returns, until the stop."""
         self._removals.append(module.register_forward_hook(tap).remove)
 
-    def hide(self, name: str, tapped: Callable[[Callable], Callable]) -> None:
-        """Put something before a method of the head, until the stop.
+    def hide(
+        self,
+        name: str,
+        tapped: Callable[[Callable], Callable],
+        of: nn.Module | None = None,
+    ) -> None:
+        """Put something before a method of a head, until the stop.
 
         On the instance, where it hides the method of the class.
+
+        Args:
+            name: Of the method.
+            tapped: From the method to what takes its place.
+            of: The head; the model's by default.
         """
-        head = self.model.bbox_head
+        head = self.model.bbox_head if of is None else of
         hidden = put_on(head, name, tapped(getattr(head, name)))
         self._removals.append(hidden)
 

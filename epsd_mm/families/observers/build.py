@@ -12,7 +12,9 @@ from .classifier import ClassifierObserver
 from .detr import QueryObserver
 from .fcos import FCOSObserver
 from .foveabox import FoveaBoxObserver
+from .free_anchor import FreeAnchorObserver
 from .fsaf import FSAFObserver
+from .lad import LADObserver
 from .paa import PAAObserver
 from .refused import reason
 from .rtmdet import RTMDetObserver
@@ -27,7 +29,9 @@ _DENSE: tuple[type[AssignedObserver], ...] = (
     FCOSObserver,
     FSAFObserver,
     FoveaBoxObserver,
+    FreeAnchorObserver,
     GFLObserver,
+    LADObserver,
     PAAObserver,
     RTMDetObserver,
     SABLObserver,

@@ -10,6 +10,7 @@ from epsd_mm.distillation.observation import Observation, at_least_float32
 from ..kinds import class_names
 from .base import Observer
 from .objects import Positives, observe_objects
+from .unusable import unusable
 
 
 class CenterNetObserver(Observer):
@@ -58,9 +59,9 @@ class CenterNetObserver(Observer):
     def observe(self, data_samples: Sequence) -> Observation:
         logits, self._logits = self._logits, None
         if logits is None:
-            raise TypeError(
-                f'{type(self.model.bbox_head).__name__} computes its losses '
-                'without heatmap_head: self-distillation cannot use this head'
+            raise unusable(
+                self.model.bbox_head,
+                'computes its losses without heatmap_head',
             )
         parts = [
             self._of_image(image, logits[image], sample)

@@ -11,6 +11,7 @@ from epsd_mm.distillation.observation import Observation, at_least_float32
 from ..kinds import class_names
 from .base import Observer
 from .refused import reason
+from .unusable import unusable
 
 
 class ClassifierObserver(Observer):
@@ -60,10 +61,10 @@ class ClassifierObserver(Observer):
     def observe(self, data_samples: Sequence) -> Observation:
         head, logits = self.model.head, self._logits
         if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise TypeError(
-                f'{type(head).__name__} returned '
-                f'{type(logits).__name__} instead of logits of shape '
-                '(batch, classes): self-distillation cannot use this head'
+            raise unusable(
+                head,
+                f'returned {type(logits).__name__} instead of logits of '
+                'shape (batch, classes)',
             )
         count = len(logits)
         # What the loss sees is not always the prediction, or of one class.

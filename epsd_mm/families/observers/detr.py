@@ -13,6 +13,7 @@ from ..kinds import class_names
 from .base import Observer, put_on
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
+from .unusable import unusable
 
 
 @dataclass
@@ -118,9 +119,8 @@ class QueryObserver(Observer):
         # Those of an encoder that knows no classes come last.
         seen = seen[: layers * images]
         if not seen:
-            raise TypeError(
-                f'{type(head).__name__} computes its losses without '
-                '_get_targets_single: self-distillation cannot use this head'
+            raise unusable(
+                head, 'computes its losses without _get_targets_single'
             )
         return observe_objects(
             Positives.join(

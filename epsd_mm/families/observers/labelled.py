@@ -35,5 +35,6 @@ def labels_and_weights(targets: Sequence[Any]) -> tuple[Tensor, Tensor]:
             return labels, weights
     raise TypeError(
         'the head labels no prediction with the number of its class: '
-        'self-distillation cannot use it'
+        'self-distillation cannot use it; for pruning without '
+        'self-distillation set sd_loss=None'
     )

@@ -76,6 +76,7 @@ def observe_objects(
         weights=weights.index_add(0, group, positives.weights),
         images=images,
         stages=stages,
+        objects=objects,
         keys=_keys(identity, data_samples, image_keys),
         **options,
     )

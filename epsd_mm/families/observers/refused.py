@@ -16,11 +16,7 @@ _REASONS = {
         'its distillation token is taught by another network, which '
         'mmpretrain cannot train: take VisionTransformerClsHead'
     ),
-    'FreeAnchorRetinaHead': (
-        'it weighs a bag of anchors of each object, and assigns none'
-    ),
     'GuidedAnchorHead': 'its anchors are predicted, and masked, before',
-    'LADHead': 'another network, its teacher, assigns the anchors',
     'LDHead': 'it learns from a teacher already, which sets its losses',
     'ModuleList': 'they are several',
     'MultiInstanceRoIHead': 'each of its proposals stands for two objects',

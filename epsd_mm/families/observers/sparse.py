@@ -14,6 +14,7 @@ from .base import Observer, put_on
 from .classifier import plain_cross_entropy
 from .objects import Positives, observe_objects
 from .two_stage import bbox_heads
+from .unusable import unusable
 
 
 class SparseObserver(Observer):
@@ -71,10 +72,9 @@ class SparseObserver(Observer):
     def observe(self, data_samples: Sequence) -> Observation:
         seen, self._seen = self._seen, []
         if not seen:
-            raise TypeError(
-                f'{type(self.model.roi_head).__name__} computes its losses '
-                'without bbox_head.loss_and_target: self-distillation '
-                'cannot use this head'
+            raise unusable(
+                self.model.roi_head,
+                'computes its losses without bbox_head.loss_and_target',
             )
         heads = bbox_heads(self.model.roi_head)
         factors = {plain_cross_entropy(head.loss_cls) for head in heads}

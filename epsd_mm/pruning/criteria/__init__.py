@@ -4,8 +4,10 @@ from .base import Criterion, Sensitivity, masked
 from .force import FORCE
 from .grasp import GraSP
 from .magnitude import Magnitude
+from .ntk_sap import NTKSAP
 from .prospr import ProsPr
 from .random import Random
+from .sdm_prune import SDMPrune
 from .snip import SNIP, IterSNIP
 from .synflow import SynFlow
 
@@ -15,8 +17,10 @@ __all__ = [
     'GraSP',
     'IterSNIP',
     'Magnitude',
+    'NTKSAP',
     'ProsPr',
     'Random',
+    'SDMPrune',
     'SNIP',
     'Sensitivity',
     'SynFlow',

@@ -1,7 +1,7 @@
 """What every criterion offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -28,6 +28,9 @@ class Criterion(ABC):
         schedule: Rounds of scoring and removing.
         cost_only: Names of options that trade time for memory and change
             no score, so that a run may change them when it resumes.
+        units_by: How it scores units, where that is part of its formula; see
+            :class:`~epsd_mm.structure.UnitScores`.
+        asks: Settings that it is defined for, by name, such as a structure.
     """
 
     steps_per_draw: int = 1
@@ -38,6 +41,20 @@ class Criterion(ABC):
     regrow: bool = False
     schedule: Schedule = Schedule()
     cost_only: Sequence[str] = ()
+    units_by: str | None = None
+    asks: Mapping[str, str] = {}
+
+    def in_round(self, k: int, sparsity: float) -> 'Criterion':
+        """What scores in a round: by default itself in all of them.
+
+        Args:
+            k: The round, counted from 1.
+            sparsity: What is asked for in the end.
+
+        Raises:
+            ValueError: It cannot do with that sparsity.
+        """
+        return self
 
     @abstractmethod
     def scores(
@@ -87,9 +104,29 @@ class Sensitivity(Criterion):
 
     def scores(self, objective, params, masks, batches):
         products = self.products(objective, params, masks, batches)
+        check_tensors(products, self, 'products')
         if self.signed:
             return products
         return {name: product.abs() for name, product in products.items()}
+
+
+def check_tensors(result: Any, criterion: Criterion, method: str) -> None:
+    """Raise unless a criterion has returned tensors by name.
+
+    Raises:
+        TypeError: It has not; names the method.
+    """
+    what = f'{type(criterion).__name__}.{method}() must return'
+    if not isinstance(result, Mapping):
+        raise TypeError(
+            f'{what} a dict of tensors by the name of their weight, got '
+            f'{type(result).__name__}'
+        )
+    for name, tensor in result.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f'{what} tensors, got {type(tensor).__name__} for {name!r}'
+            )
 
 
 def masked(params: Params, masks: Masks) -> dict[str, Tensor]:

@@ -47,8 +47,8 @@ class ProsPr(Sensitivity):
         if type(steps) is not int or steps < 0:
             raise ValueError(f'steps={steps!r} must be an integer >= 0')
         if not isinstance(lr, (int, float)) or not lr > 0:
-            raise ValueError(f'lr={lr!r} must be positive')
-        if not 0 <= momentum < 1:
+            raise ValueError(f'lr={lr!r} must be a positive number')
+        if not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
             raise ValueError(f'momentum={momentum!r} must be in [0, 1)')
         if not isinstance(kept_graphs, int) or not 0 <= kept_graphs <= steps:
             raise ValueError(
