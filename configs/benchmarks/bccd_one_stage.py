@@ -1,6 +1,6 @@
 # What a tenth of the weights costs three one-stage detectors on a whole
-# detection set of blood cells, dense beside it: ten to thirty minutes a run on
-# one core. One seed tells whether they learn, and decides nothing.
+# detection set of blood cells, dense beside it: six to fifteen minutes a run
+# on one core. One seed tells whether they learn, and decides nothing.
 title = 'BCCD: RTMDet-tiny, YOLOX-tiny and FCOS, 320x240, from scratch'
 setups = {
     name: dict(

@@ -9,13 +9,13 @@ setups = {
     )
     for name in ('faster_rcnn', 'retinanet', 'ssd300')
 }
-# SynFlow needs outputs that detectors do not have.
+# SynFlow and NTKSAP need outputs that detectors do not have.
 methods = dict(
     _delete_=True,
     **{
         name: method
         for name, method in _base_.methods.items()
-        if 'SynFlow' not in name
+        if not name.startswith(('SynFlow', 'NTKSAP'))
     },
 )
 sparsities = [0.8, 0.9, 0.95]

@@ -4,7 +4,7 @@
 # sizes, the schedule and the learning rate are ours; it is no CIFAR-10 result.
 _base_ = [
     'mmpretrain::_base_/models/resnet18_cifar.py',
-    '../_base_/datasets/cifar10.py',
+    '../_base_/datasets/cifar10_16px.py',
     '../_base_/methods/cs_kd.py',
 ]
 model = dict(
@@ -13,27 +13,6 @@ model = dict(
     ),
     head=dict(num_classes=10, in_channels=128),
 )
-shrink = dict(type='Resize', scale=(16, 16), interpolation='area')
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=0,
-    batch_sampler=dict(type='ClassPairBatchSampler', drop_last=True),
-    dataset=dict(
-        indices=4000,
-        pipeline=[
-            shrink,
-            dict(type='RandomCrop', crop_size=16, padding=2),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(type='PackInputs'),
-        ],
-    ),
-)
-val_dataloader = dict(
-    batch_size=500,
-    num_workers=0,
-    dataset=dict(indices=3000, pipeline=[shrink, dict(type='PackInputs')]),
-)
-test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=40, val_interval=40)
 optim_wrapper = dict(optimizer=dict(lr=0.05, weight_decay=5e-4))
 param_scheduler = dict(

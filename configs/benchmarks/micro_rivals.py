@@ -1,14 +1,4 @@
-# Beside early pruning, what prunes or rewires while it trains: with the plain
-# loss, as its authors have it, and with self-distillation, the fair control.
-_base_ = './micro.py'
-title = 'Micro: EPSD beside pruning during training'
-methods = {
-    **{
-        name: dict(variant='prune-only', policy=name)
-        for name in ('GMP', 'SET', 'RigL')
-    },
-    **{
-        f'{name} + SD': dict(variant='simple-combination', policy=name)
-        for name in ('GMP', 'SET', 'RigL')
-    },
-}
+# The micro suite beside pruning during and after training.
+_base_ = ['./micro.py', '../_base_/suites/rivals.py']
+title = 'Micro: EPSD beside pruning during and after training'
+methods = _base_['_rivals']

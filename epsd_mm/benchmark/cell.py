@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ import epsd_mm
 
 # isort: split
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from epsd_mm.analysis import read_report
+from epsd_mm.check_env import installed_versions, version_of
+from epsd_mm.earlier_runs import training_length
 from epsd_mm.engine.checks import unwrapped
 from epsd_mm.engine.runner import complete
 from epsd_mm.engine.safe_loading import (
@@ -36,32 +37,33 @@ from epsd_mm.engine.safe_loading import (
     code_refused,
     load_values,
 )
-from epsd_mm.engine.saved_state import SavedState, saved_masks
+from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring_data import scoring_batches
-from epsd_mm.engine.settings import Settings, settings_of
+from epsd_mm.engine.settings import settings_of
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
-from epsd_mm.pruning import Masks, Weights
 from epsd_mm.quantities import Quantity
-from epsd_mm.results import Log, read_result, scoring_of
+from epsd_mm.results import Log, read_result
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
 from epsd_mm.training import StartError, train
 
-from .compact_cell import SLACK, figures_of, made_compact, removes_channels
+from .compact_cell import made_compact, removes_channels
+from .earlier_cells import after_earlier
 from .jobs import BUSY, end_with_parent
+from .own_checkpoints import can_resume
 from .predictions_hook import PredictionsHook
 from .result_file import read_result_file, write_result
-from .scored_apart import LENDER, lent_masks
-from .sparse_work import sparse_share
+from .rewind_hook import RewindHook, RewoundHook, forget_later
+from .saved_weights import UnfairError, figures_of_saved
+from .scored_apart import lent_masks
+from .sparse_work import training_work
+from .start_hook import StartHook
+from .student_cell import student_figures
 from .suite_folder import RESULT, SPEC
 
 #: Seconds that a process waits for another one at the same cell.
 _PATIENCE = 60.0
 _PACKAGES = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet')
 _PACKAGES += ('mmpretrain',)
-
-
-class UnfairError(RuntimeError):
-    """A run whose result must not be compared with others."""
 
 
 def main() -> None:
@@ -93,17 +95,33 @@ def run(work_dir: Path) -> None:
     spec = json.loads((work_dir / SPEC).read_text())
     cfg = config_of(spec)
     cfg.work_dir, cfg.launcher = str(work_dir), 'none'
+    _log_what_is_counted(cfg)
     _forget_unevaluated_end(cfg)
-    if any(work_dir.glob('*.pth')):
-        cfg.resume, cfg.load_from = True, None
+    hooks = [PredictionsHook()]
+    if steps := spec.get('rewinds'):
+        unit, _ = training_length(cfg)
+        forget_later(work_dir, unit, steps)
+        hooks.append(RewindHook(unit, steps))
+    asked = Run(**spec['run'])
+    if cfg.get('load_from') is not None and not removes_channels(cfg):
+        hooks.append(StartHook(whole=asked.weights_of is not None))
+    if asked.rewound_to is not None:
+        hooks.append(RewoundHook())
     whole = not any(work_dir.glob('*/vis_data'))
     started = time.perf_counter()
     with code_refused():
-        trained = _prepared(cfg, Run(**spec['run']))
-        runner = train(complete(trained), PredictionsHook())
+        trained = _prepared(cfg, asked)
+        trained.resume = can_resume(work_dir)
+        if trained.resume:
+            trained.load_from = None
+        runner = train(complete(trained), *hooks)
     seconds = time.perf_counter() - started
-    result = measured(cfg)
-    result['training/sparse_share'] = Quantity(_sparse_share(cfg, runner))
+    result = measured(cfg, asked)
+    if asked.rewound_to is not None:
+        _leave_out_skipped(result, cfg, asked.rewound_to)
+    result |= _training_work(cfg, runner)
+    if spec['run'].get('narrow'):
+        result |= student_figures(trained, runner)
     if whole:  # of a run that goes on nobody knows what it has cost
         result['training/seconds'] = Quantity.of('training/seconds', seconds)
     write_result(work_dir, result, environment())
@@ -112,9 +130,12 @@ def run(work_dir: Path) -> None:
 
 def _prepared(cfg: Config, run: Run) -> Config:
     """The config to train by, after what is scored apart."""
-    if run.lender is not None:
+    cfg = after_earlier(cfg, Path(cfg.work_dir).parent)
+    if run.masks_of is not None:
         return lent_masks(cfg, run)
-    return made_compact(cfg) if removes_channels(cfg) else cfg
+    if removes_channels(cfg):
+        return made_compact(cfg, whole=run.weights_of is not None)
+    return cfg
 
 
 def is_done(work_dir: Path) -> bool:
@@ -146,7 +167,7 @@ def config_of(spec: dict[str, Any]) -> Config:
     return cfg
 
 
-def measured(cfg: Config) -> dict[str, Quantity]:
+def measured(cfg: Config, run: Run) -> dict[str, Quantity]:
     """The result of a finished cell, once it is known to be fair.
 
     Raises:
@@ -157,12 +178,14 @@ def measured(cfg: Config) -> dict[str, Quantity]:
     _check_last_step_was_evaluated(cfg, Log.of(work_dir))
     result = read_result(work_dir)
     result['training/peak_memory'] = Quantity(peak_memory(), 'B')
-    result |= _saved_sparsity(cfg)
+    lender = run.masks_of and run.masks_of.resolve()
+    result |= figures_of_saved(cfg, lender)
     return result
 
 
 def environment() -> dict[str, Any]:
     """Versions of code and stack, and the machine."""
+    installed = installed_versions()
     return dict(
         epsd_mm=epsd_mm.__version__,
         commit=_commit(),
@@ -173,7 +196,7 @@ def environment() -> dict[str, Any]:
         device=torch.cuda.get_device_name()
         if torch.cuda.is_available()
         else 'cpu',
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: version_of(name, installed) for name in _PACKAGES},
     )
 
 
@@ -199,13 +222,6 @@ def _lock(work_dir: Path) -> FileLock | None:
             time.sleep(1)
 
 
-def _steps(cfg: Config) -> tuple[str, int]:
-    """What is counted, and its last number."""
-    by_epoch = cfg.train_cfg.get('by_epoch', True)
-    unit = 'epoch' if by_epoch else 'iter'
-    return unit, cfg.train_cfg.get(f'max_{unit}s')
-
-
 def _last_evaluation(log: Log) -> int | None:
     return log.evaluations[-1].get('step') if log.evaluations else None
 
@@ -215,10 +231,25 @@ def _forget_unevaluated_end(cfg: Config) -> None:
 
     It would go on from its end otherwise, and never be evaluated.
     """
-    unit, last = _steps(cfg)
+    unit, last = training_length(cfg)
     path = Path(cfg.work_dir, f'{unit}_{last}.pth')
     if path.is_file() and _last_evaluation(_log(cfg.work_dir)) != last:
         path.unlink()
+
+
+def _log_what_is_counted(cfg: Config) -> None:
+    """An evaluation has the number of its epoch, or of its iteration.
+
+    That of its epoch alone is mmengine's default, and an iteration has none.
+    """
+    unit, _ = training_length(cfg)
+    if unit == 'epoch':
+        return
+    told = cfg.get('log_processor') or {}
+    cfg.log_processor = dict(told, by_epoch=False)
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    logger = hooks.setdefault('logger', ConfigDict(type='LoggerHook'))
+    logger.log_metric_by_epoch = False
 
 
 def _log(work_dir: str) -> Log:
@@ -237,7 +268,7 @@ def _remove_earlier_checkpoints(work_dir: Path) -> None:
 
 
 def _check_last_step_was_evaluated(cfg: Config, log: Log) -> None:
-    _, last = _steps(cfg)
+    _, last = training_length(cfg)
     seen = _last_evaluation(log)
     if seen != last:
         raise UnfairError(
@@ -247,79 +278,40 @@ def _check_last_step_was_evaluated(cfg: Config, log: Log) -> None:
         )
 
 
-def _saved_sparsity(cfg: Config) -> dict[str, Quantity]:
-    """Count what is zero in the saved file, and what the masks say."""
-    work_dir = Path(cfg.work_dir)
-    path = find_latest_checkpoint(str(work_dir))
-    checkpoint = load_values(path, 'cpu')
-    masks, state = saved_masks(checkpoint), checkpoint['state_dict']
-    if masks is None:
-        try:
-            return figures_of(cfg, work_dir, state)
-        except ValueError as error:
-            raise UnfairError(f'{path}: {error}') from error
-    revived = sum(int(state[n][~m].count_nonzero()) for n, m in masks.items())
-    if revived:
-        raise UnfairError(
-            f'{revived:,} removed weights are not zero in {path}'
-        )
-    found = {'saved/sparsity': Quantity(masks.sparsity)}
-    settings = settings_of(cfg)
-    if settings.changes:
-        _check_reached(path, masks, settings)
-        return found
-    for scored in (work_dir, work_dir / LENDER):
-        if not (scored / 'epsd' / 'report.json').is_file():
-            continue
-        report = read_report(scored / 'epsd' / 'report.json')
-        if masks.kept != report['kept']:
-            raise UnfairError(
-                f'{path} keeps {masks.kept:,} weights, scoring had kept '
-                f'{report["kept"]:,}'
-            )
-        found |= scoring_of(report)
-    return found
+def _leave_out_skipped(
+    result: dict[str, Quantity], cfg: Config, step: int
+) -> None:
+    """Count the iterations after the step that a training went back to."""
+    _, length = training_length(cfg)
+    total = result['training/iterations']
+    left = total.value * (length - step) / length
+    result['training/iterations'] = replace(total, value=left)
 
 
-def _check_reached(path: str, masks: Masks, settings: Settings) -> None:
-    """Raise unless masks are as sparse as they were to become."""
-    weights = isinstance(settings.structure, (Weights, type(None)))
-    if abs(masks.sparsity - settings.sparsity) > (1e-3 if weights else SLACK):
-        raise UnfairError(
-            f'{path} has sparsity {masks.sparsity:.4f}, where '
-            f'{settings.sparsity} was asked'
-        )
-
-
-def _sparse_share(cfg: Config, runner: Runner) -> float:
+def _training_work(cfg: Config, runner: Runner) -> dict[str, Quantity]:
     path = find_latest_checkpoint(cfg.work_dir)
     saved = SavedState.unpack(load_values(path, 'cpu').get('epsd'))
     batch = next(scoring_batches(runner, seed=0)(0))
-    return sparse_share(unwrapped(runner), batch, settings_of(cfg), saved)
-
-
-def _version(package: str) -> str | None:
-    for name in (f'onedl-{package}', package, 'onedl-mmdetection'):
-        if name == 'onedl-mmdetection' and package != 'mmdet':
-            continue
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
+    return training_work(unwrapped(runner), batch, settings_of(cfg), saved)
 
 
 def _commit() -> str | None:
-    """Of the code, where it is a checkout."""
-    folder = Path(epsd_mm.__file__).parent
-    command = ['git', 'describe', '--always', '--dirty']
+    """Of the code, where it is a checkout, and not inside of another one."""
+    folder = Path(epsd_mm.__file__).resolve().parent
+    if Path(_git(folder, 'rev-parse', '--show-toplevel')) != folder.parent:
+        return None
+    return _git(folder, 'describe', '--always', '--dirty') or None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git answers; nothing where it has no answer."""
     try:
         found = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True
+            ['git', *arguments], cwd=folder, capture_output=True, text=True
         )
     except OSError:
-        return None
-    return found.stdout.strip() or None
+        return ''
+    return found.stdout.strip()
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.settings import Settings, settings_of
 from epsd_mm.quantities import Quantity
 from epsd_mm.results import scoring_of
+from epsd_mm.run_files import REPORT
 
 from .scored_apart import logs_apart, score_apart
 
@@ -28,7 +29,7 @@ def removes_channels(cfg: Config) -> bool:
     return settings is not None and settings.units is not None
 
 
-def made_compact(cfg: Config) -> Config:
+def made_compact(cfg: Config, whole: bool) -> Config:
     """The config of the smaller network, which is scored and cut once.
 
     It trains as the one with zeros in place of the channels would, in less
@@ -36,12 +37,15 @@ def made_compact(cfg: Config) -> Config:
 
     Args:
         cfg: Of a cell, with its ``work_dir``.
+        whole: As of :func:`~epsd_mm.benchmark.scored_apart.score_apart`.
     """
     folder = Path(cfg.work_dir) / PRUNED
-    score_apart(cfg, folder, 'config.py', WORK)
+    score_apart(cfg, folder, 'config.py', WORK, whole=whole)
     small = logs_apart(Config.fromfile(folder / 'config.py'), folder)
-    for name in ('work_dir', 'launcher', 'resume', 'load_from'):
+    for name in ('work_dir', 'launcher', 'resume'):
         small[name] = cfg.get(name)
+    # What it starts from is that which was left of the whole one.
+    small.load_from = None
     return small
 
 
@@ -67,9 +71,10 @@ def figures_of(
         if name not in state or state[name].shape != value.shape:
             raise ValueError(
                 f'{name} is of shape {tuple(value.shape)} in {folder}, and '
-                'the training has ended with another'
+                'the training has ended with another: they are of two runs, '
+                'so remove the folder and run the cell again'
             )
-    report = read_report(folder / 'epsd' / 'report.json')
+    report = read_report(folder / REPORT)
     units = report['channels'].values()
     kept = sum(unit['kept'] for unit in units)
     share = kept / sum(unit['total'] for unit in units)
@@ -94,11 +99,12 @@ def _counted(
     shares = {of: left / whole for of, (left, whole) in price.items()}
     share, budget = shares[asked.units.of], 1 - asked.sparsity
     if abs(share - budget) > SLACK:
+        kind = asked.units.kind
         raise ValueError(
             f'it has {share:.4f} of the {asked.units.of} of the whole '
             f'network, where {budget:.4f} was asked: let widths be a '
-            "multiple of less, structure=dict(type='channels', "
-            'multiple_of=…)'
+            f"multiple of less, structure=dict(type='{kind}', "
+            f'of={asked.units.of!r}, multiple_of=…)'
         )
     done, whole = price['multiply_adds']
     return {

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from .claimed import Noted
+from .conditions import told_apart
 from .statistics import (
     FEWEST_PAIRS,
     Difference,
@@ -56,7 +58,7 @@ class Verdict:
             ``no claim`` where there are fewer than three pairs.
         why: A sentence.
         difference: By how much the first does better; None without pairs.
-        p: Adjusted for the number of claims (Holm); None without a claim.
+        p: Adjusted for the number of claims (Holm); None until it is tested.
     """
 
     claim: Claim
@@ -72,8 +74,7 @@ class Comparison:
     Args:
         suite: The suite.
         entries: What the store holds, by key.
-        finished_before: Cells that had a result when the claims were noted;
-            None where nothing is known of it.
+        noted: When the claims were named; None where nothing is known of it.
 
     Raises:
         MixtureError: Cells ran with different recipes.
@@ -83,10 +84,9 @@ class Comparison:
         self,
         suite: Suite,
         entries: Mapping[str, Entry],
-        finished_before: int | None = None,
+        noted: Noted | None = None,
     ) -> None:
-        self.suite, self.entries = suite, entries
-        self.finished_before = finished_before
+        self.suite, self.entries, self.noted = suite, entries, noted
         self._configs: dict[Arm, Config] = {}
         self._traits: dict[Arm, Traits] = {}
         self.finished = [
@@ -97,11 +97,25 @@ class Comparison:
         _refuse_mixtures(entry for _, entry in self.finished)
         self._planned = _by_arm((cell, None) for cell in suite.cells)
         self._finished = _by_arm(self.finished)
+        self._places = {cell.key: _arm(cell) for cell in suite.cells}
 
     @property
     def arms(self) -> list[Arm]:
         """All that the suite compares, finished or not, in its order."""
-        return list(self._planned)
+        return list(dict.fromkeys(map(_arm, self.suite.asked)))
+
+    def before(self, arm: Arm) -> list[Arm]:
+        """All that an arm comes after, each once; compared or not."""
+        found: dict[Arm, None] = {}
+        cell, _ = self._planned[arm][0]
+        waiting = list(cell.after)
+        while waiting:
+            earlier = waiting.pop()
+            place = self._places[earlier.key]
+            if place not in found:
+                found[place] = None
+                waiting += earlier.after
+        return list(found)
 
     def arms_of(self, setup: str) -> list[Arm]:
         """Those of a set-up."""
@@ -126,8 +140,13 @@ class Comparison:
 
     def lender(self, arm: Arm) -> Arm | None:
         """The arm whose masks an arm has, where those are not its own."""
-        name = self.suite.methods[arm.method].masks_of
-        return None if name is None else replace(arm, method=name)
+        cell, _ = self._planned[arm][0]
+        return cell.lender and _arm(cell.lender)
+
+    def teacher(self, arm: Arm) -> Arm | None:
+        """The arm from whose trained network an arm learns, if it does."""
+        cell, _ = self._planned[arm][0]
+        return cell.teacher and _arm(cell.teacher)
 
     def available(self, arm: Arm, metric: str) -> dict[int, float]:
         """A metric of the finished cells of an arm, by seed.
@@ -218,12 +237,16 @@ class Comparison:
             claim: self.gain(*self.claim_arms(claim))
             for claim in self.suite.claims
         }
-        # One without pairs yet is one of those that are tested all the same.
-        adjusted = holm(
-            {c: 1.0 if d is None else d.p for c, d in found.items()}
+        tested = {c: d.p for c, d in found.items() if self._is_whole(d)}
+        # Those that wait for seeds are among the tested all the same. With
+        # p = 1 they leave the others the largest adjusted p that they can
+        # ever have: no seed to come takes back what is supported.
+        at_most, at_least = (
+            holm({claim: tested.get(claim, p) for claim in found})
+            for p in (1.0, 0.0)
         )
         return [
-            self._judged(claim, difference, adjusted[claim])
+            self._judged(claim, difference, at_most[claim], at_least[claim])
             for claim, difference in found.items()
         ]
 
@@ -236,18 +259,46 @@ class Comparison:
         ]
 
     def dense_benefit(self, setup: str) -> list[tuple[Arm, Difference | None]]:
-        """What self-distillation does for the dense network of a set-up."""
+        """What self-distillation does for the dense network of a set-up.
+
+        By the losses of EPSD, with their settings, where there is EPSD:
+        others say nothing of it.
+        """
+        losses = {
+            self.traits(arm).training for arm in self.with_role(setup, 'epsd')
+        }
         return [
             (distilled, self.gain(distilled, dense))
             for dense in self.with_role(setup, 'dense')[:1]
             for distilled in self.with_role(setup, 'sd-only')
+            if not losses or self.traits(distilled).training in losses
         ]
 
+    def _pairs(self, first: Arm, second: Arm) -> list[tuple[Entry, Entry]]:
+        """Finished cells of two arms, by common seed."""
+        a, b = (
+            {cell.seed: entry for cell, entry in self._finished.get(arm, ())}
+            for arm in (first, second)
+        )
+        return [(a[seed], b[seed]) for seed in sorted(a.keys() & b.keys())]
+
+    def _is_whole(self, difference: Difference | None) -> bool:
+        """Whether all seeds of a claim are there."""
+        return difference is not None and difference.n == len(self.suite.seeds)
+
     def _judged(
-        self, claim: Claim, difference: Difference | None, p: float
+        self,
+        claim: Claim,
+        difference: Difference | None,
+        p: float,
+        may_be: float,
     ) -> Verdict:
+        apart = told_apart(self._pairs(*self.claim_arms(claim)))
+
         def said(verdict: str, why: str) -> Verdict:
-            tested = None if verdict == 'no claim' else p
+            why = '. '.join([why, *apart])
+            whole = verdict != 'no claim' and self._is_whole(difference)
+            tested = p if whole else None
             return Verdict(claim, verdict, why, difference, tested)
 
         pairs = 0 if difference is None else difference.n
@@ -266,13 +317,21 @@ class Comparison:
             )
         if pairs < planned:
             return said('undecided', self._why_not_yet(claim, pairs))
-        if p > LEVEL:
-            seen = detectable_difference(difference.std, pairs, needed)
+        if p > LEVEL >= may_be:
             return said(
                 'undecided',
-                f'p = {p:.3g}; a difference of {seen:.2g} would have been '
-                'seen four times in five',
+                f'p = {p:.3g} while other claims wait for their seeds, and '
+                f'{may_be:.3g} at best when they are there',
             )
+        if p > LEVEL:
+            why = f'p = {p:.3g}'
+            seen = detectable_difference(difference.std, pairs, needed)
+            if math.isfinite(seen):
+                why += (
+                    f'; a difference of {seen:.2g} would have been seen four '
+                    'times in five'
+                )
+            return said('undecided', why)
         if difference.mean > 0:
             return said('supported', f'p = {p:.3g}')
         return said('not supported', f'it is the other way round, p = {p:.3g}')

@@ -1,6 +1,10 @@
 """What runs cost, measured or counted."""
 
+from collections.abc import Callable
+from functools import partial
+
 from .comparison import Arm, Comparison
+from .traits import Traits
 
 
 def epoch_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
@@ -20,9 +24,38 @@ def epoch_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
 def total_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
     """Seconds of scoring and of all iterations by seed.
 
-    Not the wall time of a run, which counts evaluations, and of a run that
-    was killed and went on the last part alone.
+    Those too of the cells that it comes after. Not the wall time of a run,
+    which counts evaluations, and of a run that was killed and went on the
+    last part alone.
     """
+    return _with_earlier(comparison, arm, _own_seconds)
+
+
+def total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    """Images that scoring and training have looked at by seed.
+
+    Those too of the cells that it comes after.
+    """
+    return _with_earlier(comparison, arm, _own_images)
+
+
+def _with_earlier(
+    comparison: Comparison,
+    arm: Arm,
+    own: Callable[[Comparison, Arm], dict[int, float]],
+) -> dict[int, float]:
+    """A cost of an arm and of all it comes after, each counted once.
+
+    Seeds of which one of these is not known are left out.
+    """
+    total = own(comparison, arm)
+    for earlier in comparison.before(arm):
+        cost = own(comparison, earlier)
+        total = {s: total[s] + cost[s] for s in total.keys() & cost.keys()}
+    return total
+
+
+def _own_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
     scoring = comparison.available(arm, 'scoring/time')
     time = comparison.available(arm, 'training/iteration_time')
     count = comparison.available(arm, 'training/iterations')
@@ -32,8 +65,7 @@ def total_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
     }
 
 
-def total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
-    """Images that scoring and training have looked at by seed."""
+def _own_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     scoring = scoring_images(comparison, arm)
     training = training_images(comparison, arm)
     return {seed: n + scoring.get(seed, 0) for seed, n in training.items()}
@@ -53,13 +85,14 @@ def training_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
 def scoring_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     """Images that scoring has looked at by seed, partners included.
 
-    Each evaluation of the objective counts, also of the same images; the
-    way back through the inner steps, which looks at them again, does not.
+    Each evaluation of the objective on a batch counts, also of the same
+    images, and so does noise that a criterion looks at; the way back through
+    the inner steps, which looks at them again, does not.
     """
-    scorer = comparison.traits(comparison.lender(arm) or arm)
-    each = scorer.images_per_step * scorer.batches_per_step
+    each = _scorer(comparison, arm).images_per_step
     count = comparison.available(arm, 'scoring/evaluations')
-    return {seed: n * each for seed, n in count.items()}
+    outputs = comparison.available(arm, 'scoring/output_images')
+    return {s: n * each + outputs.get(s, 0) for s, n in count.items()}
 
 
 def total_passes(
@@ -67,40 +100,119 @@ def total_passes(
 ) -> dict[int, float]:
     """Forward passes of an image that a run is worth, by seed.
 
-    A backward pass counts as two of them and a product with the Hessian as
-    six, as is usual (our choice): an image that is trained on counts 3, a
-    partner of CS-KD 1. Passes of a compact network count as its share of
-    the multiply-adds of the whole one.
+    Its own, and those of all cells that it comes after, each counted once:
+    the rounds of a lottery ticket, the training of a teacher. A backward
+    pass counts as two of them and a product with the Hessian as six, as is
+    usual (our choice): an image that is trained on counts 3, a partner of
+    CS-KD 1, as does an image that a teacher looks at. Passes of a compact
+    network, or teacher, count as its share of the multiply-adds of the whole
+    one, and those of a network of other widths as its share of those of the
+    dense network of the set-up.
 
     Args:
         comparison: The finished cells.
         arm: What has run.
         zeros: Whether a weight that is zero costs what others do; if not,
-            cells that have not counted theirs are left out.
+            cells that have not counted theirs are left out. A teacher has
+            the zeros that it ended with, where the cell has counted them,
+            else those that it had on average over its own training: more
+            than it ended with where they came little by little.
     """
+    own = partial(_own_passes, zeros=zeros)
+    return _with_earlier(comparison, arm, own)
+
+
+def _own_passes(
+    comparison: Comparison, arm: Arm, zeros: bool
+) -> dict[int, float]:
     traits = comparison.traits(arm)
-    partners = traits.partners_per_step
-    trained = 3 * (traits.images_per_step - partners) + partners
+    trained, taught = _each(traits), traits.taught_per_step
     steps = comparison.available(arm, 'training/iterations')
     share = dict.fromkeys(steps, 1.0)
     if not zeros:
         share = comparison.available(arm, 'training/sparse_share')
+    size = _sizes(comparison, arm)
+    teacher = dict.fromkeys(steps, 1.0)
+    if taught:
+        teacher = _teachers(comparison, arm, zeros)
+    scorer = _scorer(comparison, arm)
+    products = 6 * scorer.hessian_products * scorer.images_per_step
+    evaluated = _each(scorer) + products
+    outputs = comparison.available(arm, 'scoring/output_passes')
+    scored = comparison.available(arm, 'scoring/evaluations')
+    width = widths(comparison, arm)
+    return {
+        seed: n * taught * teacher[seed]
+        + width[seed]
+        * (
+            n * (trained - taught) * share[seed] * size.get(seed, 1.0)
+            + evaluated * scored.get(seed, 0)
+            + outputs.get(seed, 0)
+        )
+        for seed, n in steps.items()
+        if seed in share and seed in teacher and seed in width
+    }
+
+
+def widths(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    """Multiply-adds of a network of other widths over the dense one's.
+
+    They are 1 for networks that are as wide: what detectors multiply by
+    changes with their proposals. So are those that were cut, see
+    :func:`_sizes`. Seeds are left out of which it is not known.
+    """
+    alike = dict.fromkeys(comparison.suite.seeds, 1.0)
+    dense = comparison.with_role(arm.setup, 'dense')[:1]
+    if not dense or comparison.available(arm, 'saved/multiply_adds'):
+        return alike
+    weights, work = (
+        relative(*(comparison.available(a, metric) for a in (arm, *dense)))
+        for metric in ('training/weights', 'training/multiply_adds')
+    )
+    counted = {s: 1.0 if w == 1 else work[s] for s, w in weights.items()}
+    mine, whole = (comparison.config(a).model for a in (arm, *dense))
+    return alike | counted if mine == whole else counted
+
+
+def _sizes(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    """Multiply-adds of compact networks as shares of the whole one's."""
     done, whole = (
         comparison.available(arm, f'saved/{name}')
         for name in ('multiply_adds', 'dense_multiply_adds')
     )
-    size = relative(done, whole)
-    products = 6 * traits.hessian_products
-    evaluated = (trained + products * traits.images_per_step) * (
-        traits.batches_per_step
-    )
-    scored = comparison.available(arm, 'scoring/evaluations')
+    return relative(done, whole)
+
+
+def _teachers(
+    comparison: Comparison, arm: Arm, zeros: bool
+) -> dict[int, float]:
+    """What a pass of the teacher is of one of the whole network."""
+    teacher = comparison.teacher(arm)
+    if teacher is None:  # a file, of which nothing is known
+        return dict.fromkeys(comparison.suite.seeds, 1.0)
+    share = dict.fromkeys(comparison.suite.seeds, 1.0)
+    if not zeros:
+        share = comparison.available(teacher, 'training/sparse_share')
+        share |= comparison.available(arm, 'teacher/sparse_share')
+    size = _sizes(comparison, teacher)
+    width = widths(comparison, teacher)
     return {
-        seed: n * trained * share[seed] * size.get(seed, 1.0)
-        + evaluated * scored.get(seed, 0)
-        for seed, n in steps.items()
-        if seed in share
+        seed: s * size.get(seed, 1.0) * width[seed]
+        for seed, s in share.items()
+        if seed in width
     }
+
+
+def _each(traits: Traits) -> int:
+    """Passes of an evaluation and its gradient on one batch."""
+    partners = traits.partners_per_step
+    trained = traits.images_per_step - partners
+    return 3 * trained + partners + traits.taught_per_step
+
+
+def _scorer(comparison: Comparison, arm: Arm) -> Traits:
+    """Traits of the method whose masks an arm has."""
+    return comparison.traits(comparison.lender(arm) or arm)
 
 
 def relative(

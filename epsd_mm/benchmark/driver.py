@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -11,14 +12,25 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from epsd_mm.files import write_text
 
 from .claimed import note_claims
+from .earlier_cells import taken_in_all
 from .executors import Executor
-from .jobs import InterruptedJobError, Job, PlaceError
+from .export import export_json
+from .jobs import BusyJobError, InterruptedJobError, Job, PlaceError
 from .listing import write_listing
 from .result_file import read_result_file, take_result
-from .store import Store, StoreError, TakenError, dead_owners, this_process
+from .store import (
+    Entry,
+    Store,
+    StoreError,
+    TakenError,
+    dead_owners,
+    this_process,
+)
 from .suite import Cell, Suite
 from .suite_folder import (
     ERROR,
@@ -28,6 +40,7 @@ from .suite_folder import (
     SuiteError,
     SuiteFolder,
 )
+from .waiting import blocked
 
 #: A cell that is killed so often while one driver runs it has failed.
 MOST_KILLS = 3
@@ -39,10 +52,11 @@ _LOOK = 1.0
 
 
 class Driver(SuiteFolder):
-    """One process that runs cells; several may share a suite.
+    """One process that runs cells; several of a machine may share a suite.
 
-    Cells are claimed one by one as there is room, so that drivers on
-    several machines with one store share them out.
+    Cells are claimed one by one as there is room, so that drivers with one
+    store share them out. Other machines are an executor's to reach: only one
+    may write the store.
 
     Args:
         suite: What to run.
@@ -54,8 +68,17 @@ class Driver(SuiteFolder):
         self.owner = this_process()
         self._running: dict[Future, Cell] = {}
         self._kills: Counter[str] = Counter()
+        self._busy: set[str] = set()
         self._finished = 0
         self._failures: list[str] = []
+
+    @cached_property
+    def _after(self) -> dict[str, list[str]]:
+        """By cell, those that must have finished before."""
+        return {
+            cell.key: [earlier.key for earlier in cell.after]
+            for cell in self.suite.cells
+        }
 
     @cached_property
     def store(self) -> Store:
@@ -85,6 +108,7 @@ class Driver(SuiteFolder):
         cells = {cell.key: cell for cell in self.suite.cells}
         self.store.add((c.key, c.name, c.spec()) for c in cells.values())
         self._take_over_finished(cells)
+        self._see_to_earlier(cells, retry)
         states = [
             e.state for k, e in self.store.entries().items() if k in cells
         ]
@@ -94,16 +118,30 @@ class Driver(SuiteFolder):
             self.store.retry(cells)
         with self._beating():
             try:
-                while self._fill(cells, executor, jobs) or self._running:
-                    done, _ = wait(
-                        self._running, _LOOK, return_when=FIRST_COMPLETED
-                    )
-                    for future in done:
+                while (
+                    self._fill(cells, executor, jobs)
+                    or self._running
+                    or self._others_go_on()
+                ):
+                    for future in self._ended():
                         self._end(self._running.pop(future), future)
                     watch()
             finally:
                 for cell in self._running.values():
                     self._give_up(cell)
+
+    def _ended(self) -> set[Future]:
+        """Those that have ended within a second."""
+        if not self._running:  # what others run is waited for
+            time.sleep(_LOOK)
+            return set()
+        return wait(self._running, _LOOK, return_when=FIRST_COMPLETED)[0]
+
+    def _others_go_on(self) -> bool:
+        """Whether cells wait for such as another driver runs."""
+        entries = self.entries()
+        waiting = {k for k, e in entries.items() if e.state == 'waiting'}
+        return bool(waiting - blocked(entries).keys())
 
     def _fill(
         self, cells: dict[str, Cell], executor: Executor, jobs: int
@@ -112,7 +150,9 @@ class Driver(SuiteFolder):
         claimed = False
         while len(self._running) < jobs:
             dead = dead_owners(self.store.entries().values())
-            key = self.store.claim(cells, self.owner, dead)
+            # What another process still holds is in nobody's way.
+            keys = sorted(cells, key=self._busy.__contains__)
+            key = self.store.claim(keys, self.owner, dead, self._after)
             if key is None:
                 break
             try:
@@ -130,9 +170,13 @@ class Driver(SuiteFolder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ERROR).unlink(missing_ok=True)
         spec = dict(cell.spec(), key=cell.key, name=cell.name)
+        spec['rewinds'] = self.suite.rewinds.get(cell.key, [])
         write_text(folder / SPEC, json.dumps(spec, indent=2))
         command = [sys.executable, '-m', 'epsd_mm.benchmark.cell', str(folder)]
-        return executor.submit(Job(command, folder / LOG))
+        try:
+            return executor.submit(Job(command, folder / LOG))
+        except PlaceError as error:
+            raise SuiteError(str(error)) from error
 
     def _end(self, cell: Cell, future: Future) -> None:
         error = future.exception()
@@ -141,7 +185,10 @@ class Driver(SuiteFolder):
             if isinstance(error, PlaceError):
                 self.store.release(cell.key, self.owner)
                 raise SuiteError(str(error))
-            if isinstance(error, InterruptedJobError) and self._again(cell):
+            if isinstance(error, BusyJobError):
+                self._busy.add(cell.key)
+                self.store.release(cell.key, self.owner)
+            elif isinstance(error, InterruptedJobError) and self._again(cell):
                 self.store.release(cell.key, self.owner)
             elif error is not None:
                 self._fail(cell, str(error))
@@ -199,6 +246,56 @@ class Driver(SuiteFolder):
         for key, entry in self.store.entries().items():
             if key in cells and entry.state == 'waiting':
                 take_result(self.store, key, self.work_dir(key))
+
+    def _see_to_earlier(self, cells: Mapping[str, Cell], retry: bool) -> None:
+        """Raise where what others go on from is gone, or let it run again.
+
+        Raises:
+            SuiteError: Names the cell, and what it lacks.
+        """
+        entries, again = self.store.entries(), {}
+        for key, cell in reversed(cells.items()):  # the last ones first
+            if entries[key].state == 'finished' and key not in again:
+                continue
+            done = [
+                earlier.key
+                for earlier in cell.after
+                if entries[earlier.key].state == 'finished'
+            ]
+            again |= self._lacks(cell, done) if done else {}
+        if again and not retry:
+            key, lacks = next(iter(again.items()))
+            raise SuiteError(
+                f'{entries[key].name!r} has finished, and {lacks}, from which '
+                f'others go on, is not in {self.work_dir(key)}: bring it '
+                f'there, or run that again with --retry ({len(again)} in all)'
+            )
+        if again:
+            self._set_aside({key: entries[key] for key in again})
+            self.store.begin_again(again)
+
+    def _set_aside(self, entries: dict[str, Entry]) -> None:
+        """Keep what finished cells have left when they shall run again."""
+        aside = self.folder / f'aside_{time.strftime("%Y%m%d_%H%M%S")}'
+        aside.mkdir()
+        export_json(entries, aside / 'results.json')
+        for key in entries:
+            if self.work_dir(key).is_dir():
+                self.work_dir(key).rename(aside / key)
+        names = ', '.join(entry.name for entry in entries.values())
+        print_log(
+            f'run again, since others go on from what is gone of them: {names}'
+            f'; what they had is in {aside}'
+        )
+
+    def _lacks(self, cell: Cell, done: list[str]) -> dict[str, str]:
+        """By key of those before it, what a cell would not find there."""
+        cells = self.work_dir(cell.key).parent
+        return {
+            file.key: file.what
+            for file in taken_in_all(cell.config, cells)
+            if file.key in done and not file.is_there
+        }
 
     def _give_up(self, cell: Cell) -> None:
         with suppress(StoreError):  # others find out that this one is gone

@@ -1,6 +1,6 @@
 """What a suite says without any effect, told before anything runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -9,7 +9,17 @@ from epsd_mm.config_types import find_hook, setting, type_name
 from epsd_mm.quantities import kind_of
 from epsd_mm.runs import PARTS
 
+from .option_names import unknown_options
 from .suite import Cell, Setup, Suite
+
+# What decides no result of a cell, though a training by hand may need it.
+_SETTLED = dict(
+    work_dir='each cell has a folder of its own',
+    resume='each cell goes on where it was',
+    launcher='each cell is one process',
+    log_level='no result goes by it',
+    experiment_name='no result goes by it',
+)
 
 
 def check_effects(suite: Suite) -> None:
@@ -21,6 +31,8 @@ def check_effects(suite: Suite) -> None:
     Raises:
         ValueError: Names the first such thing.
     """
+    for said in unknown_options(suite):
+        raise ValueError(f'{suite.path}: {said}')
     for said in _without_effect(suite):
         raise ValueError(f'{suite.path}: {said}: leave it out')
 
@@ -31,6 +43,10 @@ def _without_effect(suite: Suite) -> Iterator[str]:
             f'sparsities={list(suite.sparsities)} has no effect, since no '
             'method prunes'
         )
+    for setup in suite.setups.values():
+        yield from _settled(f'set-up {setup.name!r}', setup.options)
+    for method in suite.methods.values():
+        yield from _settled(f'method {method.name!r}', method.options)
     arms = [c for c in suite.cells if c.seed == suite.seeds[0]]
     idle = {cell.key: _idle(cell) for cell in arms}
     for setup in suite.setups.values():
@@ -55,6 +71,15 @@ def _without_effect(suite: Suite) -> Iterator[str]:
                     f'of method {method.name!r} {name}={value!r} has no '
                     f'effect beside variant={method.variant!r}'
                 )
+
+
+def _settled(where: str, options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if name in _SETTLED:
+            yield (
+                f'of {where} the option {name}={value!r} has no effect, '
+                f'since {_SETTLED[name]}'
+            )
 
 
 def _idle_direction(setup: Setup, arms: int) -> Iterator[str]:

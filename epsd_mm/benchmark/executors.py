@@ -14,11 +14,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from . import jobs
-from .jobs import InterruptedJobError, Job, JobError, outcome, run_job
+from .gpus import VISIBLE, told_by
+from .jobs import (
+    InterruptedJobError,
+    Job,
+    JobError,
+    PlaceError,
+    outcome,
+    run_job,
+)
 
 _THREAD_VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
 _POLL = 0.2  # seconds between looks at a process
@@ -33,6 +43,9 @@ class Executor(ABC):
 
         Returns:
             A future without a value; :class:`JobError` where the job fails.
+
+        Raises:
+            PlaceError: No job is taken.
         """
 
     @abstractmethod
@@ -53,38 +66,42 @@ class LocalExecutor(Executor):
         workers: Jobs at a time; by default one a core divided by
             ``threads``, or ``per_gpu`` on each GPU.
         threads: Threads of each job.
-        gpus: Indices of the GPUs to share out; none by default.
+        gpus: GPUs to share out, as of :func:`~.gpus.told_by`; none by
+            default.
         per_gpu: Jobs at a time on one GPU.
 
     Raises:
-        ValueError: An option has no effect or makes no sense.
+        ValueError: An option has no effect or makes no sense, or there is
+            no such GPU.
     """
 
     def __init__(
         self,
         workers: int | None = None,
         threads: int = 1,
-        gpus: Sequence[int] = (),
+        gpus: Sequence[int | str] | int | str = (),
         per_gpu: int = 1,
     ) -> None:
-        for name, value in (('threads', threads), ('per_gpu', per_gpu)):
-            if value < 1:
-                raise ValueError(f'{name}={value} must be at least 1')
+        _check_count('threads', threads)
+        _check_count('per_gpu', per_gpu)
+        one = isinstance(gpus, str) or not isinstance(gpus, Sequence)
+        gpus = [gpus] if one else list(gpus)
         if per_gpu > 1 and not gpus:
             raise ValueError(f'per_gpu={per_gpu} has no effect without gpus')
-        places = [str(gpu) for gpu in gpus for _ in range(per_gpu)]
+        room = len(gpus) * per_gpu
         if workers is None:
-            workers = len(places) or max(1, (os.cpu_count() or 1) // threads)
-        if workers < 1:
-            raise ValueError(f'workers={workers} must be at least 1')
-        if places and workers > len(places):
+            workers = room or max(1, (os.cpu_count() or 1) // threads)
+        _check_count('workers', workers)
+        if gpus and workers > room:
             raise ValueError(
-                f'workers={workers} are more than the {len(places)} places '
-                f'on {len(gpus)} GPUs: raise per_gpu or lower workers'
+                f'workers={workers} is more than gpus={gpus} hold, '
+                f'with per_gpu={per_gpu} {room}: raise per_gpu or '
+                'lower workers'
             )
         self.workers = workers
         self.threads = threads
         # With no GPU to share out, jobs see what this process sees.
+        places = [place for place in told_by(gpus) for _ in range(per_gpu)]
         self._places = (places or [None] * workers)[:workers]
         self._waiting: queue.Queue = queue.Queue()
         self._closed = threading.Event()
@@ -112,7 +129,7 @@ class LocalExecutor(Executor):
     def _work(self, place: str | None) -> None:
         variables = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
         if place is not None:
-            variables['CUDA_VISIBLE_DEVICES'] = place
+            variables[VISIBLE] = place
         while not self._closed.is_set():
             try:
                 job, future = self._waiting.get(timeout=_POLL)
@@ -137,17 +154,36 @@ class RayExecutor(Executor):
         address: Of the cluster, ``'auto'`` for the one this machine is in.
         cpus: Cores that a job takes.
         gpus: GPUs, or the share of one, that a job takes.
+
+    Raises:
+        ValueError: ``cpus`` or ``gpus`` is no such number.
+        ConnectionError: No cluster is found.
     """
 
     def __init__(
         self, address: str = 'auto', cpus: float = 1, gpus: float = 0
     ) -> None:
+        for name, value in (('cpus', cpus), ('gpus', gpus)):
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or value < 0:
+                raise ValueError(
+                    f'{name}={value!r} must be a number, 0 or more'
+                )
         ray = _required('ray', 'ray')
         _send_whole(ray.cloudpickle)
         self._ray = ray
         self._own = not ray.is_initialized()
         if self._own:
-            ray.init(address=address, log_to_driver=False)
+            try:
+                ray.init(address=address, log_to_driver=False)
+            except Exception as error:  # each kind of address has its own
+                # What ray advises next are options of its own tools.
+                why = _in_short(error).partition('. ')[0]
+                raise ConnectionError(
+                    f'no Ray cluster is found at address={address!r} '
+                    f'({why}): start one by `ray start --head`, '
+                    'or name it by `--option address=HOST:PORT`'
+                ) from error
         threads = dict.fromkeys(_THREAD_VARIABLES, str(max(1, int(cpus))))
         self._task = ray.remote(
             num_cpus=cpus,
@@ -181,6 +217,10 @@ class SlurmExecutor(Executor):
         cluster: ``'slurm'``, or ``'local'`` to try without one.
         parameters: What submitit's ``update_parameters`` takes, such as
             ``slurm_partition`` or ``timeout_min``.
+
+    Raises:
+        ValueError: submitit does not take one of the parameters.
+        ConnectionError: This machine is in no such cluster.
     """
 
     def __init__(
@@ -191,16 +231,39 @@ class SlurmExecutor(Executor):
     ) -> None:
         submitit = _required('submitit', 'slurm')
         _send_whole(import_module('cloudpickle'))  # that it pickles with
-        self._executor = submitit.AutoExecutor(folder, cluster=cluster)
+        try:
+            self._executor = submitit.AutoExecutor(folder, cluster=cluster)
+        except RuntimeError as error:
+            raise ConnectionError(
+                f'no Slurm is found here ({_in_short(error)}): start this on '
+                'a machine that has srun and sbatch, or run the cells here, '
+                'without `--executor slurm`'
+            ) from error
         # A job without a result: out of time, or its node is gone.
         self._lost = submitit.core.utils.UncompletedJobError
-        self._executor.update_parameters(**(parameters or {}))
+        try:
+            self._executor.update_parameters(**(parameters or {}))
+        except Exception as error:  # NameError, AssertionError and others
+            told = ' '.join(f'{k}={v}' for k, v in parameters.items())
+            raise ValueError(
+                f'`--option {told}` is not taken by submitit '
+                f'({_in_short(error)}): it takes timeout_min, mem_gb, '
+                'cpus_per_task and gpus_per_node as numbers, and what sbatch '
+                'takes after slurm_, such as slurm_partition'
+            ) from error
         self._jobs: list = []
         self._closed = threading.Event()
 
     def submit(self, job: Job) -> Future:
         """See :meth:`Executor.submit`."""
-        submitted = self._executor.submit(outcome, job)
+        try:
+            submitted = self._executor.submit(outcome, job)
+        except Exception as error:  # whatever sbatch has against it
+            raise PlaceError(
+                f'Slurm has not taken a job ({_in_short(error)}): see what '
+                '`--option` asks of it, and whether `sbatch` works here; '
+                'what has not run still waits'
+            ) from error
         self._jobs.append(submitted)
         future: Future = Future()
         future.set_running_or_notify_cancel()
@@ -217,22 +280,44 @@ class SlurmExecutor(Executor):
                 job.cancel()
 
     def _wait(self, submitted, future: Future) -> None:
-        while not submitted.done():
-            if self._closed.is_set():
-                future.set_exception(JobError('interrupted'))
-                return
-            time.sleep(_POLL)
-        error = submitted.exception()
-        if error is None:
-            error = submitted.result()
-        elif isinstance(error, self._lost):
-            error = InterruptedJobError(str(error))
-        else:
-            error = JobError(str(error))
+        try:
+            error = self._error(submitted)
+        except Exception as wrong:  # or the future would never be done
+            error = JobError(f'submitit cannot tell of it: {_in_short(wrong)}')
         if error is None:
             future.set_result(None)
         else:
             future.set_exception(error)
+
+    def _error(self, submitted) -> BaseException | None:
+        """What a job has ended with, once it has."""
+        while not submitted.done():
+            if self._closed.is_set():
+                return JobError('interrupted')
+            time.sleep(_POLL)
+        error = submitted.exception()
+        if error is None:
+            return submitted.result()
+        if isinstance(error, self._lost):
+            return InterruptedJobError(str(error))
+        return JobError(str(error))
+
+
+def _check_count(name: str, value: Any) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise ValueError(
+            f'{name}={value!r} must be a whole number, at least 1'
+        )
+
+
+def _in_short(error: BaseException) -> str:
+    """The first line of what an error says, or else of its cause."""
+    for each in (error, error.__cause__):
+        for line in str(each or '').splitlines():
+            if line.strip():
+                return line.strip().rstrip('.')
+    return type(error).__name__
 
 
 def _required(module: str, extra: str):
@@ -240,8 +325,8 @@ def _required(module: str, extra: str):
         return __import__(module)
     except ImportError as error:
         raise ImportError(
-            f'this executor needs {module}: '
-            f"`{sys.executable} -m pip install 'epsd_mm[{extra}]'`"
+            f'this executor needs {module}: in a clone of epsd_mm, '
+            f"`{sys.executable} -m pip install '.[{extra}]'`"
         ) from error
 
 

@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from epsd_mm.files import write_text
+from epsd_mm.versions import check_version
 
 from .store import Entry, Store
 
@@ -63,13 +65,25 @@ def read_json(path: str | Path) -> dict[str, Entry]:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no export of this version.
+        ValueError: It is no export, or one of a later version.
     """
-    try:
+    with _told_by_name(path):
         content = json.loads(Path(path).read_text())
-        if content['format'] != FORMAT:
-            raise ValueError(f'format {content["format"]} instead of {FORMAT}')
+        version = content['format']
+    check_version(
+        version,
+        FORMAT,
+        f'{path} is an export',
+        'read it with the version of epsd_mm that wrote it',
+    )
+    with _told_by_name(path):
         return {cell['key']: _entry(cell) for cell in content['cells']}
+
+
+@contextmanager
+def _told_by_name(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'{path} is no export of a suite ({type(error).__name__}: '

@@ -6,6 +6,7 @@ from pathlib import Path
 from epsd_mm.evaluation import Predictions
 from epsd_mm.pruning import Masks
 from epsd_mm.results import Log
+from epsd_mm.run_files import MASKS
 
 from .comparison import Arm, Comparison
 from .predictions_hook import PREDICTIONS
@@ -47,7 +48,7 @@ class Folders:
 
     def _masks(self, arm: Arm) -> dict[int, Masks]:
         """The masks of an arm, by seed."""
-        paths = self._files(arm, 'epsd/masks.pth')
+        paths = self._files(arm, MASKS)
         return {seed: Masks.load(path) for seed, path in paths.items()}
 
     def _predictions(self, arm: Arm) -> dict[int, Predictions]:

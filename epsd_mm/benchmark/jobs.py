@@ -27,7 +27,11 @@ class JobError(RuntimeError):
 
 
 class InterruptedJobError(JobError):
-    """A job was killed, or had to wait for another: it may begin again."""
+    """A job was killed: it may begin again."""
+
+
+class BusyJobError(InterruptedJobError):
+    """Another process still does the work of a job, which begins later."""
 
 
 class PlaceError(JobError):
@@ -63,7 +67,8 @@ def run_job(
 
     Raises:
         PlaceError: This machine lacks a folder or the program.
-        InterruptedJobError: It was killed, or another does its work.
+        InterruptedJobError: It was killed.
+        BusyJobError: Another process does its work.
         JobError: It ended with another status than 0, or was stopped; with
             the last line of its log.
     """
@@ -92,7 +97,8 @@ def run_job(
             process.wait()
     code = process.returncode
     if code:
-        kind = InterruptedJobError if code < 0 or code == BUSY else JobError
+        kind = InterruptedJobError if code < 0 else JobError
+        kind = BusyJobError if code == BUSY else kind
         raise kind(f'{_ending(code)}: {_last_line(job.log)}')
 
 

@@ -14,6 +14,8 @@ from epsd_mm.progress import duration
 
 from .store import Entry, still_running
 from .suite_folder import LOG, SuiteFolder
+from .waiting import blocked, why_blocked
+from .wording import cell_count
 
 _MARKS = dict(finished='green', running='cyan', failed='red')
 
@@ -25,27 +27,33 @@ def sentence(folder: SuiteFolder, jobs: int | None = None) -> str:
         folder: Of the suite.
         jobs: Cells at a time; by default as many as run now.
     """
-    entries = _of_suite(folder)
+    entries = current_entries(folder)
     counts = Counter(entry.state for entry in entries)
-    parts = [f'{counts["finished"]} of {len(entries)} cells finished']
+    parts = [f'{counts["finished"]} of {cell_count(len(entries))} finished']
+    behind = blocked({entry.key: entry for entry in entries})
+    counts['waiting'] -= len(behind)
     for state in ('running', 'failed', 'waiting'):
         if counts[state]:
             parts.append(f'{counts[state]} {state}')
+    if behind:
+        parts.append(f'{len(behind)} behind failed ones')
     jobs = jobs or counts['running']
-    left = seconds_left(entries, jobs)
+    left = seconds_left([e for e in entries if e.key not in behind], jobs)
     if left and counts['finished'] < len(entries):
         parts.append(f'about {duration(left)} left')
     return f'{time.strftime("%H:%M:%S")} ' + ', '.join(parts)
 
 
 def failures(folder: SuiteFolder) -> list[str]:
-    """Why cells have failed, and what to do about it."""
+    """Why cells have failed or cannot begin, and what to do about it."""
+    entries = current_entries(folder)
     lines = [
         f'failed: {entry.name}: {entry.error} '
         f'({folder.work_dir(entry.key) / LOG})'
-        for entry in _of_suite(folder)
+        for entry in entries
         if entry.state == 'failed'
     ]
+    lines += why_blocked({entry.key: entry for entry in entries})
     if lines:
         lines.append('put it right, and run them again with `run --retry`')
     return lines
@@ -58,7 +66,7 @@ def overview(folder: SuiteFolder, jobs: int | None = None) -> Group:
         folder: Of the suite.
         jobs: As of :func:`sentence`.
     """
-    entries = _of_suite(folder)
+    entries = current_entries(folder)
     # As Text, since a name is neither markup nor an emoji.
     table = Table(title=Text(folder.suite.title, 'table.title'))
     for header in ('set-up', 'method', 'sparsity', 'done', 'last result'):
@@ -84,8 +92,8 @@ def overview(folder: SuiteFolder, jobs: int | None = None) -> Group:
     if old:
         lines.append(
             Text(
-                f'{len(old)} cells of the store are not in the suite as it '
-                'is now, and are left out; `clean` deletes them:',
+                f'left out: {cell_count(len(old))} of the store, not in the '
+                'suite as it is now; `clean` deletes:',
                 'yellow',
             )
         )
@@ -125,7 +133,7 @@ def _last(cells: list[Entry]) -> str:
     return f'{value:.4g} {unit if unit != "1" else ""}'.strip()
 
 
-def _of_suite(folder: SuiteFolder) -> list[Entry]:
+def current_entries(folder: SuiteFolder) -> list[Entry]:
     """All of its cells, those too that the store does not know yet.
 
     What a killed process has left behind waits for the next one.

@@ -15,6 +15,7 @@ from epsd_mm.tables import text_table
 from .compact_cell import removes_channels
 from .store import Entry
 from .suite import Cell
+from .wording import cell_count
 
 _UNKNOWN = 'not measured'
 _HEADINGS = ['set-up', 'method', 'sparsity', 'cells', 'one takes', 'all take']
@@ -101,7 +102,9 @@ def _kinds(cfg: Config) -> tuple[str, str]:
     if 'masks_of' in cfg:
         parts.append(cfg.masks_of.run)
     for part in parts:
-        part.pop('randomness', None)
+        # A seed, and the runs of that seed that it comes after.
+        for name in ('randomness', 'weights_of', 'teacher_of'):
+            part.pop(name, None)
     same = key_of(cfg)
     for part in parts:
         found = find_hook(part, 'EPSDHook')
@@ -165,13 +168,13 @@ def plan(cells: Iterable[Cell], done: Set[str], costs: Costs) -> str:
             ]
         lines.append(row)
     count = sum(map(len, rows.values()))
-    total = f'{count} cells to run'
+    total = f'{cell_count(count)} to run'
     if count > unknown:
         total += f': {known / 3600:.2f} hours, one after the other'
     if unknown:
         total += (
-            f'; {unknown} cells are {_UNKNOWN}: run one of their kind, or '
-            'name a results.json of such a run with --costs'
+            f'; {unknown} {_UNKNOWN}: run one of the kind, or name a '
+            'results.json of such a run with --costs'
         )
     table = text_table(
         'What would run', _HEADINGS, lines, align='lllrrrrrl', width=140

@@ -1,13 +1,12 @@
 """What can be told before any cell of a suite runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from mmengine.config import Config
-from mmengine.registry import METRICS, DefaultScope
-
-from epsd_mm.config_types import scope_of, type_name
 from epsd_mm.preparation import require_data
+from epsd_mm.quantities import kind_of
 
+from .asked_masks import AskedMasks
+from .reported_metrics import reported_metrics
 from .suite import Cell, Suite
 
 _LOADERS = ('train_dataloader', 'val_dataloader')
@@ -16,22 +15,46 @@ _LOADERS = ('train_dataloader', 'val_dataloader')
 def check_metrics(suite: Suite) -> None:
     """Raise where a set-up compares what its evaluators cannot report.
 
-    Only what begins a metric's name is known beforehand; the rest shows when
-    the first cell has finished.
+    Of some evaluators only what begins the names of their metrics is known
+    beforehand; the rest shows when the first cell has finished.
 
     Raises:
-        ValueError: Names the set-up, and how its metrics begin.
+        ValueError: Names the set-up, and its metrics.
     """
     for cell in _one_a_setup(suite.cells):
-        known = _prefixes(cell.config)
-        wanted = cell.setup.metric
-        if known is not None and wanted.partition('/')[0] not in known:
-            shown = ', '.join(f'{name}/…' for name in known) or 'none'
+        wanted, where = cell.setup.metric, f'set-up {cell.setup.name!r}'
+        try:
+            known = reported_metrics(cell.config)
+        except ValueError as error:
+            raise ValueError(f'{suite.path}: {where}: {error}') from error
+        if known is not None and not _is_reported(wanted, known):
             raise ValueError(
-                f'{suite.path}: set-up {cell.setup.name!r} compares the '
-                f'metric {wanted!r}, and the evaluators of '
-                f'{cell.setup.config} report {shown}'
+                f'{suite.path}: {where} compares the metric {wanted!r}, and '
+                f'the evaluators of {cell.setup.config} report '
+                + _shown(known)
             )
+        if cell.setup.better is None and kind_of(wanted)[1] is None:
+            raise ValueError(
+                f'{suite.path}: {where} compares the metric {wanted!r}, of '
+                'which it is not known whether more of it is better: add '
+                "better='higher' or better='lower' to the set-up"
+            )
+
+
+def _is_reported(metric: str, known: Mapping[str, list[str] | None]) -> bool:
+    return any(
+        metric.startswith(f'{prefix}/') if names is None else metric in names
+        for prefix, names in known.items()
+    )
+
+
+def _shown(known: Mapping[str, list[str] | None]) -> str:
+    names = [
+        name
+        for prefix, of_prefix in known.items()
+        for name in of_prefix or [f'{prefix}/…']
+    ]
+    return ', '.join(names) or 'none'
 
 
 def check_data(cells: Iterable[Cell]) -> None:
@@ -44,28 +67,42 @@ def check_data(cells: Iterable[Cell]) -> None:
         require_data(cell.config, _LOADERS)
 
 
+def check_masks(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
+    """Raise where a cell would refuse the masks that are asked of it.
+
+    Sparsities that its network cannot have, and schedules that its training
+    is too short for: as far as that is told without weights.
+
+    Args:
+        suite: That the cells are of.
+        cells: Those that are to run.
+        read_data: Whether their training sets may be read: an epoch is as
+            long as they are.
+
+    Raises:
+        ValueError: Names the cell, and says what it would say.
+    """
+    asked = AskedMasks(read_data)
+    for cell in _one_a_seed(cells):
+        try:
+            asked.check(cell.config)
+        except ValueError as error:
+            raise ValueError(
+                f'{suite.path}: {cell.name!r} cannot run: {error}'
+            ) from error
+
+
+def _one_a_seed(cells: Iterable[Cell]) -> list[Cell]:
+    """Cells that differ in more than their seed."""
+    first: dict[tuple, Cell] = {}
+    for cell in cells:
+        arm = cell.setup.name, cell.method.name, cell.sparsity
+        first.setdefault(arm, cell)
+    return list(first.values())
+
+
 def _one_a_setup(cells: Iterable[Cell]) -> list[Cell]:
     first: dict[str, Cell] = {}
     for cell in cells:
         first.setdefault(cell.setup.name, cell)
     return list(first.values())
-
-
-def _prefixes(cfg: Config) -> list[str] | None:
-    """How names of metrics begin; None where that is not certain."""
-    evaluators = cfg.get('val_evaluator')
-    if cfg.get('val_cfg') is None or evaluators is None:
-        return []
-    if isinstance(evaluators, dict):
-        evaluators = [evaluators]
-    found = []
-    with DefaultScope.overwrite_default_scope(scope_of(cfg)):
-        for evaluator in evaluators:
-            with METRICS.switch_scope_and_registry(None) as registry:
-                kind = registry.get(type_name(evaluator))
-            prefix = evaluator.get('prefix')
-            prefix = prefix or getattr(kind, 'default_prefix', None)
-            if prefix is None:
-                return None
-            found.append(prefix)
-    return found

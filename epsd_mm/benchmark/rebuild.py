@@ -42,7 +42,8 @@ def rebuild(folder: Path) -> Rebuilt:
     if not any((folder / 'cells').glob(f'*/{SPEC}')):
         raise FileNotFoundError(
             f'{folder} holds no cells to make a store from: name the '
-            '--work-dir that the suite ran in'
+            f'--work-dir that the suite ran in; where its results were '
+            f'imported, remove {folder / STORE} and import them again'
         )
     _refuse_while_running(folder / STORE)
     aside = _set_aside(folder)
@@ -67,6 +68,7 @@ def _cell(path: Path) -> tuple[str, str, dict] | None:
     try:
         spec = json.loads(path.read_text())
         key, name = spec.pop('key'), spec.pop('name')
+        spec.pop('rewinds', None)
     except (OSError, AttributeError, KeyError, ValueError):
         return None
     return (key, name, spec) if key == path.parent.name else None
@@ -79,8 +81,9 @@ def _refuse_while_running(path: Path) -> None:
         return
     if running := still_running(entries):
         raise StoreError(
-            f'{len(running)} cells run, such as {running[0].name!r} '
-            f'({running[0].owner}): stop what runs them first'
+            f'this store has running cells ({len(running)}, such as '
+            f'{running[0].name!r} by {running[0].owner}): stop what runs '
+            'them first'
         )
 
 

@@ -39,7 +39,8 @@ def read_result_file(work_dir: Path) -> tuple[dict, dict]:
         return metrics, dict(content['environment'])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f'{path} is damaged ({type(error).__name__}: {error})'
+            f'{path} is damaged ({type(error).__name__}: {error}): remove '
+            'it, and run the cell again'
         ) from error
 
 

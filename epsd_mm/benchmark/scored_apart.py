@@ -9,20 +9,24 @@ from epsd_mm.borrowed_masks import BORROWED, with_borrowed_masks
 from epsd_mm.early_pruning import prune_before_training
 from epsd_mm.engine.runner import complete
 from epsd_mm.pruning import Masks
+from epsd_mm.run_files import MASKS
 from epsd_mm.runs import Run
+
+from .earlier_cells import after_earlier
 
 #: Of a cell that trains under masks of another run: where they were scored.
 LENDER = 'lender'
-_MASKS = 'epsd/masks.pth'
 
 
-def score_apart(cfg: Config, folder: Path, *made: str) -> None:
+def score_apart(cfg: Config, folder: Path, *made: str, whole: bool) -> None:
     """Do once what a training does before its first step.
 
     Args:
         cfg: Of the training.
         folder: For what comes of it, in the folder of the cell.
         made: Files in it that are there once all of it is done.
+        whole: Let all weights be those of ``load_from``, as of another run;
+            else those that fit, as mmengine loads them.
     """
     if all((folder / name).is_file() for name in made):
         return
@@ -31,8 +35,9 @@ def score_apart(cfg: Config, folder: Path, *made: str) -> None:
         (folder / name).unlink(missing_ok=True)
     told = copy.deepcopy(cfg)
     told.experiment_name = f'{folder.parent.name}_{folder.name}'
-    told.resume, told.load_from = False, None
-    prune_before_training(complete(told), folder)
+    told.resume = False
+    origin = told.get('load_from') if whole else None
+    prune_before_training(complete(told), folder, origin)
 
 
 def logs_apart(cfg: Config, folder: Path) -> Config:
@@ -46,7 +51,8 @@ def logs_apart(cfg: Config, folder: Path) -> Config:
 def lent_masks(cfg: Config, run: Run) -> Config:
     """The config of a cell under the masks that another run would have.
 
-    They are scored here, so that no cell waits for another one.
+    They are scored here, so that the cell waits for no other one, unless
+    what is scored is a trained network.
 
     Args:
         cfg: Of a cell, with its ``work_dir``.
@@ -54,8 +60,10 @@ def lent_masks(cfg: Config, run: Run) -> Config:
     """
     work_dir = Path(cfg.work_dir)
     folder = work_dir / LENDER
-    score_apart(run.lender.resolve(), folder, 'config.py', _MASKS)
-    masks = Masks.load(folder / _MASKS)
+    lender = after_earlier(run.masks_of.resolve(), work_dir.parent)
+    whole = run.masks_of.weights_of is not None
+    score_apart(lender, folder, 'config.py', MASKS, whole=whole)
+    masks = Masks.load(folder / MASKS)
     if run.shuffled:
         masks = masks.shuffled(run.seed or 0)
     masks.save(work_dir / BORROWED)

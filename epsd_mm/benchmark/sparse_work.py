@@ -1,4 +1,4 @@
-"""What the steps of a training would cost if zeros cost nothing."""
+"""What the steps of a training multiply by, with zeros and without."""
 
 import copy
 from functools import partial
@@ -10,35 +10,44 @@ from torch import nn
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
 from epsd_mm.policies import Moment
+from epsd_mm.quantities import Quantity
 from epsd_mm.structure.prices import multiplications
 
 
-def sparse_share(
+def training_work(
     model: nn.Module,
     batch: Any,
     settings: Settings | None,
     saved: SavedState,
-) -> float:
-    """Multiply-adds of weights that are not zero over those of all.
-
-    The mean over all steps of a training, of the layers that multiply by a
-    weight, on one of its batches. Where a policy ranks removed weights by
-    their gradient, the steps of which it does calculate all of it: a third
-    of a step, that is.
+) -> dict[str, Quantity]:
+    """What a pass of a training multiplies by, of the layers with a weight.
 
     Args:
         model: As it has trained.
         batch: Of its training.
         settings: Of its hook, if it prunes.
         saved: What its last checkpoint says of the masks.
+
+    Returns:
+        ``training/weights`` and ``training/multiply_adds``, of an image on
+        this batch, zeros included; and ``training/sparse_share``, that of
+        weights that are not zero in these, a mean over all steps. Where a
+        policy ranks removed weights by their gradient, the steps of which it
+        does calculate all of it: a third of a step, that is.
     """
     with torch.no_grad():
         times = multiplications(model, partial(_losses, batch, model))
     sizes = {n: p.numel() for n, p in model.named_parameters() if n in times}
     density = _densities(saved)
     done = sum(times[n] * sizes[n] * density.get(n, 1.0) for n in times)
-    share = done / sum(times[n] * sizes[n] for n in times)
-    return share + _dense_steps(settings, saved) * (1 - share) / 3
+    work = sum(times[n] * sizes[n] for n in times)
+    share = done / work
+    share += _dense_steps(settings, saved) * (1 - share) / 3
+    return {
+        'training/weights': Quantity(sum(sizes.values())),
+        'training/multiply_adds': Quantity(work / len(batch['inputs'])),
+        'training/sparse_share': Quantity(share),
+    }
 
 
 def _densities(saved: SavedState) -> dict[str, float]:

@@ -7,6 +7,7 @@ compared seed by seed: the differences vary less than the results do.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -18,6 +19,12 @@ FEWEST_PAIRS = 3
 #: Up to so many pairs all flips of signs are tried; above, a sample.
 _EXACT_UP_TO = 18
 _SAMPLED_FLIPS = 2**18
+# The same for the power of that test, which simulates many of it: so many
+# numbers at most, in so many trials.
+_POWER_EXACT_UP_TO = 12
+_SAMPLED_SUBSETS = 2**12
+_POWER_WORK = 2**23
+_FEWEST_TRIALS, _MOST_TRIALS = 2_000, 20_000
 # Differences that differ by less than this share are equal but for rounding.
 _ROUNDING = 1e-9
 
@@ -66,9 +73,10 @@ class Difference:
         smallest_p: The smallest that so many pairs can reach.
         improvement: Probability that a run of the first method beats one of
             the second, whatever their seeds (Agarwal et al., NeurIPS 2021).
-        seen_from: The difference in the mean that a paired t-test would
-            have seen with a probability of 0.8, at this spread; NaN for a
-            single pair, and where the differences do not vary.
+        seen_from: The difference in the mean that the test would have seen
+            at the level 0.05 with a probability of 0.8, at this spread;
+            infinite where so few pairs can show none, NaN for a single pair
+            and where the differences do not vary.
         n: Number of pairs.
     """
 
@@ -166,16 +174,48 @@ def detectable_difference(
 ) -> float:
     """The mean difference that n pairs of this spread would have shown.
 
-    A paired t-test of this level then rejects with this probability:
-    ``(t_{1−level/2} + t_power) std / √n`` with n − 1 degrees of freedom.
-    That leaves out the skew of the noncentral t, which makes it 5 % more
-    for 3 pairs and 1 % more for 6. NaN for a single pair, and without
-    spread.
+    Of the sign-flip test itself, by simulation: were the differences normal
+    with this mean and spread, it would find them at this level, and the
+    right way round, with this probability.
+
+    Returns:
+        The difference; infinite where no p of so many pairs is as low as the
+        level, NaN for a single pair and without spread.
     """
     if n < 2 or not std:
         return math.nan
-    quantiles = stats.t.ppf([1 - level / 2, power], n - 1)
-    return float(quantiles.sum() * std / math.sqrt(n))
+    return std * _detectable_spreads(n, level, power)
+
+
+@cache
+def _detectable_spreads(n: int, level: float, power: float) -> float:
+    """The detectable difference in standard deviations of the differences.
+
+    Let e be the differences without their mean d > 0, and M the pairs whose
+    signs a flip turns. Its sum is as far from zero as the observed one where
+    ``d ≤ −mean(e[M])``, or where that holds for the other pairs instead. So
+    one subset M of all 2^n stands for two flips: p is at most the level
+    where fewer than k of those means are d or more, k being half of the
+    flips that the level allows, of which two are the observed signs and all
+    turned. The test sees what is larger than the k-th largest mean.
+    """
+    exact = n <= _POWER_EXACT_UP_TO
+    flips = 2**n if exact else _SAMPLED_SUBSETS
+    k = math.floor(level * flips / 2 + _ROUNDING)
+    if k < 1 or level < smallest_p(n):
+        return math.inf
+    generator = np.random.default_rng(0)
+    if exact:
+        subsets = np.arange(1, 2**n - 1)[:, None] >> np.arange(n) & 1
+    else:
+        subsets = generator.integers(0, 2, size=(flips, n))
+        subsets = subsets[subsets.any(axis=1)]
+    means = subsets / subsets.sum(axis=1, keepdims=True)
+    trials = max(_FEWEST_TRIALS, min(_MOST_TRIALS, _POWER_WORK // len(means)))
+    noise = generator.standard_normal((trials, n))
+    # e and −e are as likely.
+    seen = np.partition(noise @ means.T, len(means) - k, axis=1)
+    return float(np.quantile(seen[:, len(means) - k], power))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,9 @@
-"""The state of a suite: one SQLite file that many processes may write."""
+"""The state of a suite: one SQLite file that many processes may write.
+
+They are those of one machine: SQLite keeps its write-ahead log in order by
+shared memory, which machines do not share (https://sqlite.org/wal.html).
+Others may look at a copy.
+"""
 
 import json
 import os
@@ -6,17 +11,21 @@ import shutil
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
+
+from epsd_mm.versions import check_version
 
 SCHEMA_VERSION = 1
 #: Seconds without a heartbeat after which a running cell counts as lost.
 LOST_AFTER = 120.0
 _BUSY = 60.0  # seconds that a writer waits for the others
+_TRIES = 20  # to copy a file while nobody writes it
 
 _SCHEMA = (
     """
@@ -100,13 +109,21 @@ class Store:
 
     Raises:
         StoreError: The file is damaged, of another version, or no store, or
-            cannot be written.
+            cannot be written; or a process of another machine writes it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._copy: TemporaryDirectory | None = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        for entry in _running_elsewhere(self.path):
+            raise StoreError(
+                f'{self.path} is written by {_host(entry.owner)}, which runs '
+                f'{entry.name!r}, and SQLite keeps it whole on one machine '
+                f'alone: begin there, let that one reach others (--executor '
+                'ray or slurm), or stop it; one that is gone is forgotten '
+                f'{LOST_AFTER:.0f} seconds after its last heartbeat'
+            )
         with self._connected() as db:
             if _is_new(db):
                 # Unless another process is making the same file just now.
@@ -126,7 +143,8 @@ class Store:
         Args:
             path: The file.
             copied: Look at a copy: SQLite tidies up what it opens, which
-                takes from a damaged file what others might still read.
+                takes from a damaged file what others might still read. So
+                is one that another machine writes.
 
         Raises:
             StoreError: There is none, or it is damaged.
@@ -139,11 +157,10 @@ class Store:
                 'folder yet; `benchmark.py run` begins'
             )
         # SQLite wants to write beside what it reads.
-        if copied or not os.access(store.path.parent, os.W_OK):
+        copied = copied or not os.access(store.path.parent, os.W_OK)
+        if copied or _running_elsewhere(store.path):
             store._copy = TemporaryDirectory()
-            for each in store.path.parent.glob(f'{store.path.name}*'):
-                shutil.copy(each, store._copy.name)
-            store.path = Path(store._copy.name) / store.path.name
+            store.path = _copied(store.path, Path(store._copy.name))
         with store._connected() as db:
             store._check(db)
         return store
@@ -165,7 +182,11 @@ class Store:
             return db.total_changes - before
 
     def claim(
-        self, keys: Iterable[str], owner: str, dead: Iterable[str] = ()
+        self,
+        keys: Iterable[str],
+        owner: str,
+        dead: Iterable[str] = (),
+        after: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> str | None:
         """Take the first of these cells that waits or was lost.
 
@@ -173,6 +194,7 @@ class Store:
             keys: In the order in which they shall run.
             owner: Who takes it.
             dead: Owners that are known to be gone, heartbeat or not.
+            after: By key, the cells that must have finished before.
 
         Returns:
             Its key; None where nothing is left to take.
@@ -192,7 +214,9 @@ class Store:
                     (now - LOST_AFTER,),
                 )
             }
-            key = next((key for key in keys if key in free), None)
+            finished = _keys_in(db, 'finished')
+            ready = (k for k in keys if finished.issuperset(after.get(k, ())))
+            key = next((key for key in ready if key in free), None)
             if key is not None:
                 db.execute(
                     "UPDATE cells SET state = 'running', owner = ?, "
@@ -296,6 +320,18 @@ class Store:
                 for key in keys
             )
 
+    def begin_again(self, keys: Iterable[str]) -> None:
+        """Let finished cells wait again, and forget their results."""
+        with self._writing() as db:
+            for key in keys:
+                db.execute(
+                    "UPDATE cells SET state = 'waiting', owner = NULL, "
+                    'environment = NULL, started = NULL, ended = NULL '
+                    "WHERE key = ? AND state = 'finished'",
+                    (key,),
+                )
+                db.execute('DELETE FROM metrics WHERE key = ?', (key,))
+
     def remove(self, keys: Iterable[str]) -> int:
         """Forget cells and their results; returns their number."""
         with self._writing() as db:
@@ -344,14 +380,17 @@ class Store:
         self.entries()
 
     def _check(self, db: sqlite3.Connection) -> None:
-        version = _version(db)
-        if version != SCHEMA_VERSION:
-            raise StoreError(
-                f'{self.path} is no store of this version (found {version}, '
-                f'expected {SCHEMA_VERSION}): name another folder with '
-                '--work-dir, or `benchmark.py rebuild SUITE` sets it aside '
-                "and makes another from the cells' folders"
+        try:
+            check_version(
+                _version(db),
+                SCHEMA_VERSION,
+                f'{self.path} is a store',
+                'name another folder with --work-dir, or '
+                '`benchmark.py rebuild SUITE` sets it aside and makes another '
+                "from the cells' folders",
             )
+        except ValueError as error:
+            raise StoreError(str(error)) from None
 
     def _end(self, db, key, owner, state, error, environment) -> None:
         ended = db.execute(
@@ -404,6 +443,11 @@ class Store:
         finally:
             if db is not None:
                 db.close()
+
+
+def _keys_in(db: sqlite3.Connection, state: str) -> set[str]:
+    rows = db.execute('SELECT key FROM cells WHERE state = ?', (state,))
+    return {key for (key,) in rows}
 
 
 def _write_metrics(db: sqlite3.Connection, key: str, metrics: Mapping) -> None:
@@ -471,6 +515,47 @@ def still_running(entries: Iterable[Entry]) -> list[Entry]:
         and entry.owner not in dead
         and now - (entry.heartbeat or 0) < LOST_AFTER
     ]
+
+
+def _running_elsewhere(path: Path) -> list[Entry]:
+    """Cells of a store that a process of another machine runs now."""
+    here = {_host(this_process()), ''}
+    try:
+        entries = Store.existing(path, copied=True).entries().values()
+    except StoreError:  # absent or damaged, as whoever opens it is told
+        return []
+    return [e for e in still_running(entries) if _host(e.owner) not in here]
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """Copy a store as it was at one time, though others may write it."""
+
+    def files() -> dict[Path, tuple[int, int]]:
+        found = {}
+        for each in path.parent.glob(f'{path.name}*'):
+            # The index of the log, which SQLite makes anew, changes unseen.
+            if not each.name.endswith('-shm'):
+                with suppress(FileNotFoundError):
+                    stat = each.stat()
+                    found[each] = stat.st_mtime_ns, stat.st_size
+        return found
+
+    for _ in range(_TRIES):
+        before = files()
+        for old in folder.iterdir():
+            old.unlink()
+        for each in before:
+            with suppress(FileNotFoundError):
+                shutil.copy(each, folder)
+        if files() == before:
+            break
+        time.sleep(0.01)
+    return folder / path.name
+
+
+def _host(owner: str) -> str:
+    """Of a process; empty where its name has none."""
+    return owner.rpartition(':')[0].partition('/')[0]
 
 
 def _machine() -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,25 @@ from mmengine.config import Config
 
 from epsd_mm.engine.settings import settings_of
 from epsd_mm.engine.variants import VARIANTS
-from epsd_mm.pruning.allocation import check_sparsity
 from epsd_mm.quantities import HIGHER, LOWER, kind_of
-from epsd_mm.runs import Run, key_of
+from epsd_mm.runs import Run
 
-from .suite_file import read_suite_file
+from .rounds import Rounds
+from .suite_file import read_suite_file, why
+from .suite_types import check_types
 
 #: So many claims may be tested; everything else is descriptive.
 MOST_CLAIMS = 3
 _DENSE = ('dense', 'sd-only')
+# What may say the name of another method.
+_NAMES = ('masks_of', 'weights_of', 'teacher', 'student_of')
+# What rounds settle by themselves.
+_OF_ROUNDS = ('criterion', 'score_weights', 'policy', 'shuffled', *_NAMES)
+# What has no effect on a dense network.
+_OF_STUDENTS = ('criterion', 'score_weights', 'policy', 'shuffled')
+_OF_STUDENTS += ('masks_of', 'weights_of', 'teacher', 'rounds')
+# The loss that students learn by.
+KD = 'KD'
 _KEYS = ('title', 'setups', 'methods', 'sparsities', 'seeds', 'claims')
 
 
@@ -50,14 +61,13 @@ class Setup:
     def __post_init__(self) -> None:
         if self.better not in (None, HIGHER, LOWER):
             raise ValueError(
-                f'setup {self.name!r}: better={self.better!r} must be '
-                f'{HIGHER!r} or {LOWER!r}'
+                f'better={self.better!r} must be {HIGHER!r} or {LOWER!r}'
             )
         known = kind_of(self.metric)[1]
         if self.better and known and self.better != known:
             raise ValueError(
-                f'setup {self.name!r}: better={self.better!r}, but of '
-                f'{self.metric} {known} is better: leave it out'
+                f'better={self.better!r}, but of {self.metric} {known} is '
+                'better: leave it out'
             )
 
     @property
@@ -76,8 +86,7 @@ class Setup:
             return Config.fromfile(self.config)
         except Exception as error:  # it is a program: anything may go wrong
             raise ValueError(
-                f'{self.config} cannot be read: {type(error).__name__}: '
-                f'{error}'
+                f'{self.config} cannot be read: {why(error)}'
             ) from error
 
 
@@ -89,6 +98,16 @@ class Method:
         masks_of: Name of another method of the suite: this one trains under
             the masks that the other would have, and scores nothing else.
         shuffled: Move those masks about inside each layer.
+        weights_of: Name of another method, from whose trained network this
+            one starts.
+        teacher: Name of another method, from whose trained network this one
+            learns.
+        student_of: Name of another method: this one trains a dense network,
+            as large as what the other keeps, which learns from it (*Prune,
+            then Distill*).
+        rounds: ``'IMP'``, or a dict of what
+            :class:`~epsd_mm.benchmark.rounds.Rounds` takes: its masks are
+            found by training and pruning again and again.
     """
 
     name: str
@@ -100,11 +119,62 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     masks_of: str | None = None
     shuffled: bool = False
+    weights_of: str | None = None
+    teacher: str | None = None
+    student_of: str | None = None
+    rounds: Any = None
+
+    def __post_init__(self) -> None:
+        if self.student_of is not None:
+            self._check_student()
+        if self.rounds is None:
+            return
+        rounds = Rounds.build(self.rounds)
+        object.__setattr__(self, 'rounds', rounds)
+        idle = [
+            name
+            for name in _OF_ROUNDS
+            if getattr(self, name) not in (None, False)
+        ]
+        if idle:
+            raise ValueError(
+                'rounds rank trained weights by magnitude, and rewind them, '
+                f'so that {", ".join(idle)} cannot stand beside: leave it out'
+            )
+        if not self.prunes:
+            raise ValueError(
+                f'variant={self.variant!r} prunes nothing, so that rounds '
+                'would have no effect: leave it out'
+            )
 
     @property
     def prunes(self) -> bool:
-        """Whether it has a sparsity."""
-        return self.variant not in _DENSE
+        """Whether it has a sparsity: of its own, or of its teacher."""
+        return self.variant not in _DENSE or self.student_of is not None
+
+    def _check_student(self) -> None:
+        idle = [name for name in _OF_STUDENTS if getattr(self, name)]
+        other = self.variant not in ('epsd', 'sd-only')
+        if idle or other or self.sd_loss not in (None, KD):
+            raise ValueError(
+                f'student_of={self.student_of!r} trains a dense network that '
+                f'learns by {KD}, so that another variant or sd_loss, '
+                f'{", ".join(_OF_STUDENTS)} cannot stand beside: leave them '
+                'out'
+            )
+        object.__setattr__(self, 'variant', 'sd-only')
+        object.__setattr__(self, 'sd_loss', KD)
+
+    @property
+    def round_0(self) -> 'Method':
+        """What rounds start with: the same training of the dense network."""
+        plain = self.variant == 'prune-only'
+        return replace(
+            self,
+            name=f'{self.name}, round 0',
+            variant='dense' if plain else 'sd-only',
+            rounds=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +205,21 @@ class Cell:
         method: What prunes and trains.
         sparsity: None where nothing is pruned.
         seed: Of initialisation, data and scoring.
-        lender: The method whose masks it has, where those are not its own.
+        lender: The cell whose masks it has, where those are not its own.
+        previous: The cell from whose trained network it starts, or which
+            one of its rounds prunes.
+        first: Of rounds: the dense one.
+        teacher: The cell from whose trained network it learns.
     """
 
     setup: Setup
     method: Method
     sparsity: float | None
     seed: int
-    lender: Method | None = None
+    lender: 'Cell | None' = None
+    previous: 'Cell | None' = None
+    first: 'Cell | None' = None
+    teacher: 'Cell | None' = None
 
     @property
     def name(self) -> str:
@@ -155,23 +232,57 @@ class Cell:
     @cached_property
     def run(self) -> Run:
         """The run itself."""
-        if self.lender is None:
-            masks = dict(sparsity=self.sparsity)
-        else:
-            other = replace(self, method=self.lender, lender=None)
-            masks = dict(masks_of=other.run.to_dict())
-        return Run(
+        run = Run(
             config=self.setup.config,
             variant=self.method.variant,
-            criterion=self.method.criterion,
             sd_loss=self.method.sd_loss,
-            score_weights=self.method.score_weights,
-            policy=self.method.policy,
             seed=self.seed,
             options={**self.setup.options, **self.method.options},
+        )
+        if self.method.rounds is not None:
+            return self._round(run)
+        masks = dict(sparsity=self.sparsity)
+        if self.method.student_of is not None:
+            masks = dict(narrow=True)
+        if self.lender is not None:
+            lent = self.lender.run
+            masks = dict(masks_of=lent.masks_of or lent)
+        return replace(
+            run,
+            criterion=self.method.criterion,
+            score_weights=self.method.score_weights,
+            policy=self.method.policy,
             shuffled=self.method.shuffled,
+            weights_of=self.previous and self.previous.run,
+            teacher=self.teacher and self.teacher.run,
             **masks,
         )
+
+    def _round(self, run: Run) -> Run:
+        """One that prunes what the round before has trained."""
+        scored = replace(
+            run,
+            criterion='Magnitude',
+            sparsity=self.sparsity,
+            weights_of=self.previous.run,
+        )
+        run = replace(run, masks_of=scored)
+        if not self.method.rounds.rewind:
+            return run
+        step = self.method.rounds.rewind
+        return replace(run, weights_of=self.first.run, rewound_to=step)
+
+    @property
+    def after(self) -> list['Cell']:
+        """Cells that must have finished before it begins."""
+        found = [self.previous, self.teacher]
+        if self.run.rewound_to is not None:
+            found.append(self.first)
+        if self.lender is not None:  # which need not run itself
+            rounds = self.lender.first is not None
+            found += [self.lender.previous] if rounds else self.lender.after
+        cells = {cell.key: cell for cell in found if cell is not None}
+        return list(cells.values())
 
     @property
     def config(self) -> Config:
@@ -185,10 +296,25 @@ class Cell:
         settings_of(cfg)
         return cfg
 
+    def _check_single_weights(self) -> None:
+        scored = self.run.masks_of.resolve(self.setup.base)
+        structure = settings_of(scored).structure
+        if structure is not None:
+            raise ValueError(
+                'rounds remove single weights, and the hook has structure='
+                f'{type(structure).__name__}: leave one of the two out'
+            )
+
     @cached_property
     def key(self) -> str:
-        """Hash of all that decides the result."""
-        return key_of(self.config)
+        """Hash of all that decides the result.
+
+        Raises:
+            ValueError: As of :attr:`config`.
+        """
+        if self.method.rounds is not None:
+            self._check_single_weights()
+        return self.run.earlier(self.setup.base).key
 
     def spec(self) -> dict[str, Any]:
         """Plain values that say what the cell is."""
@@ -199,6 +325,7 @@ class Cell:
             seed=self.seed,
             metric=self.setup.metric,
             run=self.run.to_dict(),
+            after=[cell.key for cell in self.after],
         )
 
 
@@ -252,6 +379,8 @@ class Suite:
                     if keys
                 )
             )
+        kinds = dict(setups=Setup, methods=Method, claims=Claim)
+        check_types(content, kinds, path)
         suite = cls(
             path=path,
             title=content['title'],
@@ -268,8 +397,8 @@ class Suite:
         return suite
 
     @cached_property
-    def cells(self) -> list[Cell]:
-        """All cells: seed by seed, so that a part of them is paired.
+    def asked(self) -> list[Cell]:
+        """Cells that are compared: seed by seed, so that a part is paired.
 
         Raises:
             ValueError: A method does not fit a set-up, or two cells are the
@@ -298,37 +427,94 @@ class Suite:
                 )
         return cells
 
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells: before each that is asked for those it comes after.
+
+        Raises:
+            ValueError: As of :attr:`asked`.
+        """
+        asked = {cell.key: cell for cell in self.asked}
+        cells: dict[str, Cell] = {}
+
+        def add(cell: Cell) -> None:
+            if cell.key not in cells:
+                for earlier in cell.after:
+                    add(earlier)
+                cells[cell.key] = asked.get(cell.key, cell)
+
+        for cell in self.asked:
+            add(cell)
+        return list(cells.values())
+
+    @cached_property
+    def rewinds(self) -> dict[str, list[int]]:
+        """Steps to which cells go back in the training of others, by key."""
+        steps: dict[str, set[int]] = {}
+        for cell in self.cells:
+            if cell.run.rewound_to is not None:
+                of_first = steps.setdefault(cell.first.key, set())
+                of_first.add(cell.run.rewound_to)
+        return {key: sorted(found) for key, found in steps.items()}
+
     def _grid(self) -> Iterator[Cell]:
+        made: dict[tuple, Cell] = {}
         for seed in self.seeds:
             for setup in self.setups.values():
                 for method in self.methods.values():
                     at = self.sparsities if method.prunes else [None]
-                    lender = self.methods.get(method.masks_of)
                     for sparsity in at:
-                        yield Cell(setup, method, sparsity, seed, lender)
+                        yield self._cell(made, setup, method, sparsity, seed)
+
+    def _cell(
+        self,
+        made: dict[tuple, Cell],
+        setup: Setup,
+        method: Method,
+        sparsity: float | None,
+        seed: int,
+    ) -> Cell:
+        """A cell and those that it comes after, each made once."""
+        key = setup.name, method.name, sparsity, seed
+        if key in made:
+            return made[key]
+
+        def other(method: Method, sparsity: float | None) -> Cell:
+            at = sparsity if method.prunes else None
+            return self._cell(made, setup, method, at, seed)
+
+        earlier = {}
+        if method.masks_of is not None:
+            lender = self.methods[method.masks_of]
+            earlier['lender'] = other(lender, sparsity)
+        if method.rounds is not None:
+            first = other(method.round_0, None)
+            before = method.rounds.before(sparsity)
+            previous = first if before is None else other(method, before)
+            earlier |= dict(first=first, previous=previous)
+        if method.weights_of is not None:
+            origin = self.methods[method.weights_of]
+            earlier['previous'] = other(origin, sparsity)
+        if taught_by := method.teacher or method.student_of:
+            teacher = self.methods[taught_by]
+            earlier['teacher'] = other(teacher, sparsity)
+        made[key] = Cell(setup, method, sparsity, seed, **earlier)
+        return made[key]
 
     def _check(self) -> None:
         for name in ('setups', 'methods', 'seeds'):
             if not getattr(self, name):
-                raise ValueError(f'{self.path}: {name} is empty')
+                raise ValueError(
+                    f'{self.path}: {name} is empty: give at least one'
+                )
         for name in ('seeds', 'sparsities'):
             values = getattr(self, name)
             twice = {value for value in values if values.count(value) > 1}
             if twice:
                 raise ValueError(
-                    f'{self.path}: {name} has {sorted(twice)} twice'
+                    f'{self.path}: {name} has {sorted(twice)} more than '
+                    'once: leave the others out'
                 )
-        for seed in self.seeds:
-            if not isinstance(seed, int) or seed < 0:
-                raise ValueError(
-                    f'{self.path}: the seed {seed!r} must be a whole number, '
-                    'not below 0'
-                )
-        for sparsity in self.sparsities:
-            try:
-                check_sparsity(sparsity)
-            except ValueError as error:
-                raise ValueError(f'{self.path}: {error}') from error
         if len(self.claims) > MOST_CLAIMS:
             raise ValueError(
                 f'{self.path}: {len(self.claims)} claims, but at most '
@@ -342,22 +528,75 @@ class Suite:
                     f'{method.variant!r}; known are {", ".join(VARIANTS)}'
                 )
             self._check_lender(method)
+            self._check_earlier(method)
+            self._check_rounds(method)
         for claim in self.claims:
             self._check_claim(claim)
+        for one, other in combinations(self.claims, 2):
+            self._check_apart(one, other)
 
     def _check_lender(self, method: Method) -> None:
         if method.masks_of is None:
             return
+        if not method.prunes:
+            raise ValueError(
+                f'{self.path}: method {method.name!r}: variant='
+                f'{method.variant!r} prunes nothing, so that masks_of would '
+                'have no effect: leave it out'
+            )
         lender = self.methods.get(method.masks_of)
         if lender is None or lender.masks_of is not None:
             others = [
-                name for name, m in self.methods.items() if m.masks_of is None
+                name
+                for name, m in self.methods.items()
+                if m.masks_of is None and m.prunes and m.student_of is None
             ]
+            itself = ' itself' if lender is method else ''
             raise ValueError(
                 f'{self.path}: method {method.name!r} has masks_of='
-                f'{method.masks_of!r}; methods with masks of their own are '
-                f'{", ".join(others)}'
+                f'{method.masks_of!r}{itself}; methods with masks of their '
+                f'own are {", ".join(others) or "none"}'
             )
+
+    def _check_earlier(self, method: Method) -> None:
+        """Raise where what it comes after is not there, or comes after it."""
+        for name in ('weights_of', 'teacher', 'student_of'):
+            other = getattr(method, name)
+            if other is not None and other not in self.methods:
+                raise ValueError(
+                    f'{self.path}: method {method.name!r} has {name}='
+                    f'{other!r}; the suite has {", ".join(self.methods)}'
+                )
+            if other is None or method.prunes:
+                continue
+            if self.methods[other].prunes:
+                raise ValueError(
+                    f'{self.path}: method {method.name!r} prunes nothing, '
+                    f'and {name}={other!r} does, at each sparsity: name one '
+                    'that does not'
+                )
+        seen, waiting = set(), [method.name]
+        while waiting:
+            found = self.methods[waiting.pop()]
+            others = {getattr(found, name) for name in _NAMES} - {None}
+            if method.name in others:
+                raise ValueError(
+                    f'{self.path}: method {method.name!r} comes after '
+                    f'{found.name!r}, which comes after it: one must be first'
+                )
+            waiting += [o for o in others - seen if o in self.methods]
+            seen |= others
+
+    def _check_rounds(self, method: Method) -> None:
+        if method.rounds is None:
+            return
+        for sparsity in self.sparsities:
+            try:
+                method.rounds.check(sparsity)
+            except ValueError as error:
+                raise ValueError(
+                    f'{self.path}: method {method.name!r}: {error}'
+                ) from error
 
     def _check_claim(self, claim: Claim) -> None:
         known = dict(
@@ -383,23 +622,51 @@ class Suite:
                     f'that are not pruned, so that sparsity='
                     f'{claim.sparsity} has no effect: leave it out'
                 )
+        elif claim.sparsity is None:
+            raise ValueError(
+                f'{self.path}: claim {claim.name!r} lacks sparsity, at which '
+                f'{claim.first!r} and {claim.second!r} are compared: add one '
+                f'of {self.sparsities}'
+            )
         elif claim.sparsity not in self.sparsities:
             raise ValueError(
                 f'{self.path}: claim {claim.name!r} is about sparsity '
                 f'{claim.sparsity}; the suite has {self.sparsities}'
             )
 
+    def _check_apart(self, one: Claim, other: Claim) -> None:
+        """Raise where two claims are one test, or cannot be told apart."""
+        if one.name == other.name:
+            raise ValueError(
+                f'{self.path}: two claims have the name {one.name!r}, '
+                f'{one.first!r} against {one.second!r} and {other.first!r} '
+                f'against {other.second!r}: give each a name of its own'
+            )
+        if _compared(one) == _compared(other):
+            raise ValueError(
+                f'{self.path}: claim {one.name!r} ({one.first!r} against '
+                f'{one.second!r}) and claim {other.name!r} ({other.first!r} '
+                f'against {other.second!r}) are one comparison, and its test '
+                'is two-sided: leave one of them out'
+            )
 
-def _named(kind: type, entries: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(entries, Mapping):
-        raise ValueError(f'{path}: {entries!r:.60} must be a dict by name')
+
+def _compared(claim: Claim) -> tuple:
+    """What the test of a claim compares, whichever does better."""
+    return claim.setup, claim.sparsity, {claim.first, claim.second}
+
+
+_WORDS = {Setup: 'set-up', Method: 'method'}
+
+
+def _named(kind: type, entries: Mapping, path: Path) -> dict[str, Any]:
     built = {}
     for name, options in entries.items():
         options = dict(options)
         if kind is Setup and 'config' in options:
             options['config'] = _found(options['config'], path)
         built[name] = _built(
-            kind, dict(options, name=name), f'{path}: {name!r}'
+            kind, dict(options, name=name), f'{path}: {_WORDS[kind]} {name!r}'
         )
     return built
 
@@ -417,5 +684,5 @@ def _found(config: str, suite: Path) -> str:
 def _built(kind: type, options: Mapping, where: str) -> Any:
     try:
         return kind(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f'{where}: {error}') from error

@@ -8,7 +8,9 @@ from mmengine.config import Config
 
 
 def read_suite_file(path: Path) -> dict:
-    """What a suite file says.
+    """What a suite file says, but for names that start with ``_``.
+
+    Those are parts that files have in common.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -23,15 +25,25 @@ def read_suite_file(path: Path) -> dict:
         tree = ast.parse(path.read_text(), str(path))
         content = Config.fromfile(path).to_dict()
     except Exception as error:  # it is a program: anything may go wrong
-        raise ValueError(
-            f'{path} cannot be read: {type(error).__name__}: {error}'
-        ) from error
+        raise ValueError(f'{path} cannot be read: {why(error)}') from error
     for line, name in _named_twice(tree):
         raise ValueError(
             f'{path}, line {line}: {name!r} is named twice, and the first of '
             'the two would be lost: give one of them another name'
         )
-    return content
+    return {k: v for k, v in content.items() if not k.startswith('_')}
+
+
+def why(error: Exception) -> str:
+    """What a config has ended with, for people."""
+    if type(error) is RuntimeError and not str(error):
+        # mmengine's own, of a config that imports: all it says is a traceback.
+        return (
+            'something that is imported is called while the file is read, '
+            'which mmengine does not allow: write the values themselves, or '
+            'use what Python has without an import, such as list(range(3))'
+        )
+    return f'{type(error).__name__}: {error}'
 
 
 def _named_twice(tree: ast.AST) -> Iterator[tuple[int, str]]:

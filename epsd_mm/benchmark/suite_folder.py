@@ -59,12 +59,16 @@ class SuiteFolder:
         keys = self.keys
         return [e for k, e in self.store.entries().items() if k not in keys]
 
-    def clean(self) -> list[Entry]:
-        """Delete stale cells, results and work dirs; returns them."""
+    def to_clean(self) -> list[Entry]:
+        """Stale cells that do not run: what :meth:`clean` would delete."""
         old = self.stale()
         runs = {entry.key for entry in still_running(old)}
-        gone = [entry for entry in old if entry.key not in runs]
+        return [entry for entry in old if entry.key not in runs]
+
+    def clean(self) -> list[Entry]:
+        """Delete stale cells, results and work dirs; returns them."""
+        gone, store = self.to_clean(), Store(self.folder / STORE)
         for entry in gone:
             shutil.rmtree(self.work_dir(entry.key), ignore_errors=True)
-        self.store.remove(entry.key for entry in gone)
+        store.remove(entry.key for entry in gone)
         return gone

@@ -34,8 +34,11 @@ class Traits:
         sd_loss: Class of the loss that it is trained with, or None.
         training: That loss with its settings, as text.
         given_masks: Whether it starts from the masks of another run.
-        batches_per_step: Batches of one evaluation while scoring.
         hessian_products: Of an evaluation while scoring.
+        taught_per_step: Images of a training step that a teacher looks at.
+        after_training: Whether what is pruned, or the pruned network that
+            it is as large as, has been trained before.
+        while_training: Whether its masks change while it trains.
     """
 
     images_per_step: int
@@ -48,17 +51,28 @@ class Traits:
     sd_loss: str | None = None
     training: str | None = None
     given_masks: bool = False
-    batches_per_step: int = 1
     partners_per_step: int = 0
     hessian_products: float = 0.0
+    taught_per_step: int = 0
+    after_training: bool = False
+    while_training: bool = False
+
+    @property
+    def prunes_early(self) -> bool:
+        """Whether all that is removed goes before the first step."""
+        late = self.after_training or self.while_training
+        return self.criterion is not None and not late
 
     @property
     def role(self) -> str:
         """What the method is in a comparison.
 
         One of :data:`~epsd_mm.engine.variants.VARIANTS`, whatever variant
-        or options it was made by, or ``given``: it has masks of another run.
+        or options it was made by; or ``taught``: it learns from a network
+        that was trained before; or ``given``: it has masks of another run.
         """
+        if self.taught_per_step:
+            return 'taught'
         if self.given_masks:
             return 'given'
         if self.criterion is None:
@@ -100,6 +114,10 @@ def traits_of(cfg: Config) -> Traits:
         criterion = type(settings.policy).__name__
     for name in getattr(settings.criterion, 'cost_only', ()):
         scorer['settings'].pop(name, None)
+    trained = _pruned_after_training(cfg)
+    if trained is not None:
+        scorer['after_training'], criterion = trained
+    taught = settings.sd_loss is not None and settings.sd_loss.needs.taught
     return Traits(
         criterion=criterion,
         scorer=_text(scorer),
@@ -108,11 +126,36 @@ def traits_of(cfg: Config) -> Traits:
         objective=_text(about['score_weights']),
         sd_loss=settings.sd_loss and type(settings.sd_loss).__name__,
         training=_text(about['sd_loss']),
-        given_masks=settings.masks is not None,
-        batches_per_step=settings.batches_per_step,
+        given_masks=settings.masks is not None and not trained,
         hessian_products=_hessian_products(settings.criterion),
+        taught_per_step=loader.batch_size if taught else 0,
+        after_training=trained is not None or _is_student(cfg),
+        while_training=settings.changes,
         **common,
     )
+
+
+def _is_student(cfg: Config) -> bool:
+    return bool((cfg.get('teacher_of') or {}).get('narrow'))
+
+
+def _pruned_after_training(cfg: Config) -> tuple[dict, str] | None:
+    """How a trained network is pruned, and by what; None if it is not."""
+    origin, scored = cfg.get('weights_of') or {}, cfg
+    lent = cfg.get('masks_of')
+    if lent is not None:
+        scored = lent.run
+        if lent.shuffled or 'weights_of' not in scored:
+            return None
+    elif not origin or 'rewound_to' in origin:
+        return None
+    settings = settings_of(scored)
+    if settings.criterion is None:
+        return None
+    by = settings.describe()
+    how = {k: by[k] for k in ('criterion', 'settings', 'allocation')}
+    how['rewound_to'] = origin.get('rewound_to') if lent else 'not rewound'
+    return how, f'{by["criterion"]} after training'
 
 
 def _hessian_products(criterion: Criterion | None) -> float:

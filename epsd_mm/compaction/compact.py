@@ -43,7 +43,8 @@ def compact(
     Args:
         of: Type of the network.
         channels: What :meth:`WidthTable.to_config` returns.
-        init_cfg: Initialises the narrow network.
+        init_cfg: Initialises the narrow network; without one its layers
+            start as such layers do, not with a part of wider ones.
         config: Of the network before, as without ``Compact``.
 
     Raises:
@@ -53,6 +54,8 @@ def compact(
     model = MODELS.build(dict(type=of, **config))
     whole = {layer: _shapes(model, layer) for layer in table.layers}
     table.apply(model)
+    if init_cfg is None:
+        _start_afresh(model, table)
     let_heads_go(model)
     if init_cfg is not None:
         model.init_cfg = init_cfg
@@ -63,6 +66,14 @@ def compact(
                 partial(_refuse_other_widths, axes), with_module=True
             )
     return model
+
+
+def _start_afresh(model: nn.Module, table: WidthTable) -> None:
+    """At their own widths, by which torch draws the first weights."""
+    for name in table.layers:
+        layer = model.get_submodule(name)
+        if hasattr(layer, 'reset_parameters'):
+            layer.reset_parameters()
 
 
 def _shapes(model: nn.Module, layer: str) -> dict[str, tuple]:

@@ -51,7 +51,8 @@ def compare(zeros: nn.Module, narrow: nn.Module, call: Call) -> Comparison:
             'the network without the removed channels does not return what '
             'the one with zeros in their place does (a difference of '
             f'{worst:.1e} of the largest output): these are not its channels, '
-            'or it is one that cannot be cut; nothing was written'
+            'or it is one that cannot be cut: take the channels of this very '
+            'network, or prune single weights; nothing was written'
         )
     return Comparison(worst, [n for n in cut if cut[n] != whole[n]])
 

@@ -43,9 +43,17 @@ def shrink(model: nn.Module, groups: Groups, channels: Channels) -> WidthTable:
         kind as narrow.
 
     Raises:
-        ValueError: The channels are of another network, or none of a group
-            is kept; the model stays as it is.
+        TypeError: These are no channels.
+        ValueError: The channels or groups are of another network, such as
+            this one before it was narrower, or none of a group is kept; the
+            model stays as it is.
     """
+    if not isinstance(channels, Channels):
+        raise TypeError(
+            f'{type(channels).__name__} are no Channels, which alone can be '
+            "cut out: take those that prune(…, structure='channels', "
+            'groups=groups) returns'
+        )
     channels.check_groups(groups)
     for name, kept in channels.items():
         if not kept.any():
@@ -54,6 +62,7 @@ def shrink(model: nn.Module, groups: Groups, channels: Channels) -> WidthTable:
                 f'{name!r}, without which its layers are nothing: keep at '
                 'least one'
             )
+    groups.check_model(model)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     narrow = {
         name: _without(tensors[name], gone)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from epsd_mm.structure import Width
 from epsd_mm.structure.widths import widths
+from epsd_mm.versions import check_version
 
 from .layer_shapes import Shape, layer_shapes
 
@@ -83,13 +84,13 @@ class WidthTable:
                 'channels must be the table that tools/prune.py writes, '
                 f'dict(version={_VERSION}, layers=…), got {_short(spec)}'
             )
-        if spec['version'] != _VERSION:
-            raise ValueError(
-                f'the table of channels is of version {spec["version"]!r}, '
-                f'and this package reads version {_VERSION}: build the '
-                'network with the version of epsd_mm that wrote the table, '
-                'or prune anew'
-            )
+        check_version(
+            spec['version'],
+            _VERSION,
+            'the table of channels is',
+            'build the network with the version of epsd_mm that wrote the '
+            'table, or prune anew',
+        )
         layers = spec.get('layers')
         if set(spec) != {'version', 'layers'} or not _is_table(layers):
             raise ValueError(
@@ -173,7 +174,7 @@ class WidthTable:
                     raise ValueError(
                         f'the table of channels is damaged: '
                         f'{name}.{attribute} of {before} cannot become '
-                        f'{after}'
+                        f'{after}: take the one that tools/prune.py wrote'
                     )
 
     def _shapes(self, model: nn.Module) -> dict[str, Shape]:

@@ -17,6 +17,8 @@ UNCLEAR = _DESCRIBED + 'not told apart'
 NO_CLAIM = 'no claim'
 NOT_TESTED = 'not tested here'
 _TESTED = ('supported', 'not supported', 'undecided')
+# Of the reverse of a claim: its test has two sides.
+_TURNED = {'supported': 'not supported', 'not supported': 'supported'}
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,25 @@ class Evidence:
         difference = self.comparison.gain(first, second)
         a, b = self.comparison.told(first, second)
         tested = self._tested.get((first, second))
-        if tested is None:
+        turned = self._tested.get((second, first))
+        if tested is not None:
+            verdict, why = tested.verdict, tested.why
+        elif turned is not None:
+            verdict = _TURNED.get(turned.verdict, turned.verdict)
+            why = (
+                f'{turned.claim.name}, which claims the reverse, is '
+                f'{turned.verdict}: {turned.why}'
+            )
+        else:
             yield from self.difference(
                 a.against(b), difference, (first, second), metric
             )
             return
-        unit = self.comparison.unit(metric)
-        figures = [interval(difference, unit), tested.why]
+        figures = [interval(difference, self.comparison.unit(metric)), why]
         yield Finding(
             self._placed(a.against(b), first),
             '; '.join(text for text in figures if text),
-            tested.verdict,
+            verdict,
             (first, second),
         )
 

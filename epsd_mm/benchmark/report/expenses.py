@@ -2,7 +2,7 @@
 
 import math
 
-from epsd_mm.pages import Section, Table
+from epsd_mm.pages import Block, Figure, Section, Table
 
 from ..comparison import Arm, Comparison
 from ..costs import (
@@ -14,7 +14,10 @@ from ..costs import (
     total_seconds,
     training_images,
 )
+from . import figures
 
+_PASSES = '× dense, passes'
+_FEWER = 'without zeros'
 # Of which the first that a cell has is shown; bytes of its unit.
 _MEMORY = {
     'training/gpu_memory': 2**20,
@@ -58,29 +61,65 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'images scored',
         'images trained',
         '× dense, images',
-        '× dense, passes',
-        'without zeros',
+        _PASSES,
+        _FEWER,
         'peak memory',
     )
     text = [
         'Times are measured, on machines with whatever else they did: upper '
         'bounds. “In all” is scoring and every iteration, without '
-        'evaluations; zeros make no iteration faster. Images are counted from '
-        'steps and batch sizes: every image that is looked at, partners of '
-        'CS-KD and repeated halves of DLB included. “× dense” is the mean of '
-        'ratios at the same seed. Passes are those of an image, forward: an '
-        'image that is trained on counts three, a partner one, a product '
-        'with the Hessian six; “without zeros” is what would be left of them '
-        'if multiplying by a weight that is zero cost nothing, as it does '
-        'nowhere here. Methods stand in the order of their passes. Memory '
-        'is measured, of the GPU where there is one, else of the process'
+        'evaluations; zeros make no iteration faster. Images are counted from'
+        ' steps and batch sizes: every image that is looked at, partners of '
+        'CS-KD and repeated halves of DLB included. Totals are those of a '
+        'method and of all cells that it comes after, each counted once: '
+        'every round of a lottery ticket, the training of a teacher. “× '
+        'dense” is the mean of ratios at the same seed. Passes are those of '
+        'an image, forward: an image that is trained on counts three, a '
+        'partner one, one that a teacher looks at one more, a product with '
+        'the Hessian six, and one of a smaller network its share of the '
+        'multiply-adds of the dense one; “without zeros” is what would be '
+        'left of them if multiplying by a weight that is zero cost nothing, '
+        'as it does nowhere here, and scoring cost what it does; of a '
+        'teacher, by one that is zero at its end where its student has '
+        'counted them, else by as many as were zero on average while it '
+        'trained. Each round of a lottery ticket is trained from the step '
+        'that it goes back to. Methods stand in the order of their passes. '
+        'Memory is measured, of the GPU where there is one, else of the '
+        'process'
         f'{_until_scored(comparison, setup)}.'
     ]
-    return Section(
-        f'What it costs{comparison.place(setup)}',
-        text,
-        [Table(headings, rows)],
-    )
+    blocks: list[Block] = [Table(headings, rows)]
+    if drawn := _drawn(comparison, setup, *passes):
+        about = comparison.suite.setups[setup].metric
+        unit = comparison.unit(comparison.primary(setup))
+        blocks.insert(
+            0,
+            Figure(
+                f'{setup}_costs',
+                figures.against_costs(drawn, f'{about}{unit}'),
+                'Against the cost of all that led there, in trainings of the '
+                'dense network: passes as they are, and without zeros. Means '
+                'over seeds; a line joins the sparsities of a method.',
+            ),
+        )
+    return Section(f'What it costs{comparison.place(setup)}', text, blocks)
+
+
+def _drawn(
+    comparison: Comparison, setup: str, *base: dict[int, float]
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """By cost: by method, pairs of cost and metric."""
+    drawn: dict = {}
+    for arm in comparison.arms_of(setup):
+        summary = comparison.summary(arm, comparison.primary(setup))
+        for name, zeros in ((_PASSES, True), (_FEWER, False)):
+            passes = total_passes(comparison, arm, zeros)
+            ratios = relative(passes, *base) if base else {}
+            if ratios and summary is not None:
+                point = sum(ratios.values()) / len(ratios), summary.mean
+                methods = drawn.setdefault(name, {})
+                methods.setdefault(arm.method, []).append(point)
+    return drawn
 
 
 def _by_cost(comparison: Comparison, setup: str) -> list[Arm]:

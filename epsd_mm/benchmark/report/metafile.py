@@ -40,17 +40,24 @@ _METRICS = {
 
 
 def write_metafile(
-    comparison: Comparison, path: str | Path, root: str | Path
+    comparison: Comparison,
+    path: str | Path,
+    root: str | Path,
+    index: str | Path | None = None,
 ) -> None:
     """Write the finished cells of a suite, a model for each method.
 
     Args:
         comparison: The finished cells.
         path: The file, such as ``configs/benchmarks/micro_metafile.yml``.
-        root: Of the project: configs are named as seen from there.
+        root: Of the project: files are named as seen from there.
+        index: A ``model-index.yml`` that shall name the file under its
+            ``Import``; made where there is none.
 
     Raises:
-        ValueError: No cell is finished, or a config lies elsewhere.
+        ValueError: No cell is finished, a config or a file to be named lies
+            outside of the project, or the index is no list of imports,
+            has no folder or is the file itself. Nothing is written then.
     """
     models = list(_models(comparison, Path(root)))
     if not models:
@@ -61,24 +68,22 @@ def write_metafile(
     collection = dict(_COLLECTION)
     if not Path(root, collection['README']).is_file():  # another project
         del collection['README']
+    if index is not None:  # before anything is written
+        named = _index_with(path, Path(index), Path(root))
     _write(path, dict(Collections=[collection], Models=models))
+    if index is not None:
+        _write(index, named)
 
 
-def add_to_index(
-    metafile: str | Path, index: str | Path, root: str | Path
-) -> None:
-    """Name a metafile in a ``model-index.yml``.
-
-    Args:
-        metafile: The file to name.
-        index: Lists metafiles under ``Import``; made where there is none.
-        root: Of the project: files are named as seen from there.
-
-    Raises:
-        ValueError: The index is no list of imports, or the metafile lies
-            outside of the project.
-    """
-    index = Path(index)
+def _index_with(
+    metafile: str | Path, index: Path, root: Path
+) -> dict[str, Any]:
+    """What the index says once it names the metafile."""
+    name = _from_root(metafile, root)
+    if not index.parent.is_dir():
+        raise ValueError(f'{index}: there is no folder {index.parent}')
+    if index.resolve() == Path(metafile).resolve():
+        raise ValueError(f'{index} cannot be both the metafile and its index')
     content = yaml.safe_load(index.read_text()) if index.is_file() else None
     content = dict(Import=[]) if content is None else content
     if not isinstance(content, dict) or not isinstance(
@@ -88,9 +93,7 @@ def add_to_index(
             f'{index} is no model-index: it must be a mapping whose Import '
             'lists metafiles'
         )
-    name = _from_root(metafile, Path(root))
-    content['Import'] = sorted({*content['Import'], name})
-    _write(index, content)
+    return {**content, 'Import': sorted({*content['Import'], name})}
 
 
 def _models(comparison: Comparison, root: Path) -> Iterator[dict[str, Any]]:
@@ -139,8 +142,8 @@ def _from_root(path: str | Path, root: Path) -> str:
     found = os.path.relpath(Path(path).resolve(), root.resolve())
     if found.startswith('..'):
         raise ValueError(
-            f'{path} is not inside {root}: a metafile names paths of the '
-            'project alone'
+            f'{path} is not inside {root}: a metafile names paths of its '
+            'project alone; name the folder of another project by --root'
         )
     return Path(found).as_posix()
 

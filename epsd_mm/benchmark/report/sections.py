@@ -5,13 +5,15 @@ from collections.abc import Iterator
 
 from epsd_mm.pages import Block, Figure, Section, Table
 
-from ..comparison import Arm, Comparison
+from ..comparison import LEVEL, Arm, Comparison
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS, Difference, Summary
+from ..wording import cell_count
 from . import figures
 from .expenses import expenses
 from .published import published_table
 from .reliability import reliability
+from .sizes import real_sizes
 from .text import difference_unit, interval, spread
 from .trade_offs import trade_offs
 from .verdicts import in_short, one_by_one
@@ -33,7 +35,7 @@ def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
     """The parts of a report but for masks and first steps."""
     yield in_short(comparison)
     for setup in comparison.suite.setups:
-        yield _results(comparison, setup)
+        yield _results(comparison, folders, setup)
         yield _differences(comparison, setup)
     yield one_by_one(comparison, folders)
     for setup in comparison.suite.setups:
@@ -46,7 +48,7 @@ def sections(comparison: Comparison, folders: Folders) -> Iterator[Section]:
             yield trusted
 
 
-def _results(comparison: Comparison, setup: str) -> Section:
+def _results(comparison: Comparison, folders: Folders, setup: str) -> Section:
     about = comparison.suite.setups[setup]
     metric = comparison.primary(setup)
     unit = comparison.unit(metric)
@@ -96,14 +98,17 @@ def _results(comparison: Comparison, setup: str) -> Section:
         )
     text = [about.about] if about.about else []
     text.append(
-        'The last epoch, never the best one; mean ± standard deviation '
-        '(number of seeds).'
+        f'{"Lower" if about.lower_is_better else "Higher"} is better. The '
+        'last epoch, never the best one; mean ± standard deviation (number '
+        'of seeds).'
     )
     if lost:
         text.append(
-            f'{lost} cells failed, or ended without a number: what is left '
-            'is not a fair sample of their methods.'
+            f'{cell_count(lost)} failed, or ended without a number: what '
+            'is left is not a fair sample of their methods.'
         )
+    if sizes := real_sizes(comparison, folders, setup):
+        text.append(sizes)
     known = published_table(comparison, setup)
     if known is not None:
         blocks.append(known)
@@ -152,8 +157,9 @@ def _differences(comparison: Comparison, setup: str) -> Section:
     text = [
         'Runs of one seed share initialisation and data order. Descriptive '
         'but for the claims above, p included. “Would have been seen”: the '
-        'difference that a paired t-test finds four times in five at this '
-        'spread.'
+        'difference that this test, of one comparison at the level '
+        f'{LEVEL}, finds four times in five at this spread; none where so '
+        'few pairs cannot reach it.'
     ]
     return Section(title, text, blocks)
 
@@ -162,16 +168,23 @@ def _difference_row(
     comparison: Comparison, first: Arm, second: Arm, found: Difference
 ) -> list[str]:
     unit = comparison.unit(comparison.primary(first.setup))
-    seen = found.seen_from
     return [
         first.against(second),
         interval(found, unit),
         f'{found.improvement:.2f}',
         f'{found.p:.3g}',
         f'{found.smallest_p:.3g}',
-        '' if math.isnan(seen) else f'{seen:.2g}{difference_unit(unit)}',
+        _seen(found.seen_from, unit),
         str(found.n),
     ]
+
+
+def _seen(difference: float, unit: str) -> str:
+    if math.isnan(difference):
+        return ''
+    if math.isinf(difference):
+        return 'none'
+    return f'{difference:.2g}{difference_unit(unit)}'
 
 
 def _references(comparison: Comparison, setup: str) -> list[Arm]:

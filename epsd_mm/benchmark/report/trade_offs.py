@@ -3,7 +3,7 @@
 from epsd_mm.pages import Figure, Section, Table
 
 from ..comparison import Arm, Comparison
-from ..costs import epoch_seconds, relative
+from ..costs import epoch_seconds, relative, widths
 from . import figures
 from .text import spread
 
@@ -39,7 +39,9 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
         summary = comparison.summary(arm, metric)
         work = _mean(comparison.available(arm, _DONE))
         if work is None and arm.sparsity is None:
-            work = whole if _model(comparison, arm) == model else None
+            alike = _model(comparison, arm) == model
+            share = 1.0 if alike else _mean(widths(comparison, arm))
+            work = share and share * whole
         elif work is None:
             continue  # zeros are computed
         if summary is None:
@@ -72,9 +74,11 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
         'are measured, beside whatever else the machine did; milliseconds '
         'of inference are not measured in cells. Compact networks of a seed '
         'start from what is left of the initial weights that the dense one '
-        'has; one that is narrower by its config cannot, shares the order of '
-        'the data alone, and its multiply-adds are not counted. Peak memory '
-        'above includes scoring, which sees the whole network.'
+        'has; one that is narrower by its config cannot, and shares the '
+        'order of the data alone. Its multiply-adds are told by what share '
+        'of those of the dense one it has in training, where cells have '
+        'counted them. Peak memory above includes scoring, which sees the '
+        'whole network.'
     ]
     return Section(
         f'Smaller before the first step{comparison.place(setup)}',

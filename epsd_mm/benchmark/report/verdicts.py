@@ -1,17 +1,31 @@
 """What a report says of claims: of the suite's own, and of all others."""
 
+import json
 from collections.abc import Iterator
 
 from epsd_mm.engine.variants import VARIANTS
 from epsd_mm.pages import Block, Note, Section, Table
 
+from ..claimed import Noted
 from ..comparison import Comparison, Verdict
+from ..conditions import of_changed_code
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS
+from ..traits import Traits
 from .claims import CLAIMS
-from .evidence import NOT_TESTED, Evidence, Finding, by_weight, overall
+from .evidence import Evidence, Finding, by_weight, overall
 from .text import interval, pairs
 
+_ROLES = VARIANTS | dict(
+    given='masks of another run',
+    taught='taught by a network that was trained before',
+)
+_SENTENCES = {
+    'epsd': 'EPSD removes weights before training starts, by scores in which '
+    'self-distillation takes part, and trains what is left with it.',
+    'simple-combination': 'Simple Combination trains with self-distillation, '
+    'too, and scores without it.',
+}
 # So many findings are beside a claim; all of them are in the table below.
 _SHOWN = 3
 
@@ -19,29 +33,29 @@ _SHOWN = 3
 def in_short(comparison: Comparison) -> Section:
     """What someone reads who reads nothing else."""
     rows = [_claimed(comparison, found) for found in comparison.verdicts()]
+    setups = comparison.suite.setups
     text = [
-        'EPSD removes weights before training starts, by scores in which '
-        'self-distillation takes part. Simple Combination scores without it. '
-        'Both then train what is left with self-distillation.'
+        sentence
+        for role, sentence in _SENTENCES.items()
+        if any(comparison.with_role(setup, role) for setup in setups)
     ]
-    text += [
-        line
-        for setup in comparison.suite.setups
-        for line in _regime(comparison, setup)
-    ]
+    text += [line for setup in setups for line in _regime(comparison, setup)]
     blocks: list[Block] = []
     if rows:
         headings = ('claim', 'verdict', 'difference, 95 % interval', 'why')
-        blocks += [
-            Table(headings, rows),
+        blocks.append(Table(headings, rows))
+    if warning := of_changed_code(entry for _, entry in comparison.finished):
+        blocks.append(Note(warning))
+    if rows:
+        blocks.append(
             Note(
-                f'{_named(comparison.finished_before)} They are tested once, '
+                f'{_named(comparison.noted)} They are tested once, '
                 'by an exact sign-flip test over paired seeds; p is '
                 'two-sided and adjusted for the number of claims (Holm). A '
                 'verdict is that of the test, whatever the interval beside '
                 'it. Nothing else in this report was tested.'
-            ),
-        ]
+            )
+        )
     else:
         text.append('This suite claims nothing: all below are descriptions.')
     if differing := comparison.differing():
@@ -52,20 +66,36 @@ def in_short(comparison: Comparison) -> Section:
     return Section('In short', text, [*blocks, _methods(comparison)])
 
 
-def _named(finished_before: int | None) -> str:
+def _named(noted: Noted | None) -> str:
     """When the claims were named, as far as the folder can show it."""
-    if finished_before == 0:
-        return 'The claims, and their seeds, were named before anything ran.'
+    if noted is not None and noted.finished == 0:
+        return (
+            'The claims, and their seeds, were named before anything ran.'
+            + _changed(noted)
+        )
     when = 'were not noted before cells ran'
-    if finished_before is not None:
+    if noted is not None:
         cells = (
-            'one cell' if finished_before == 1 else f'{finished_before} cells'
+            'one cell' if noted.finished == 1 else f'{noted.finished} cells'
         )
         when = f'were noted when {cells} had a result'
     return (
         f'Mind that the claims, or their seeds, {when}: nothing in this '
         'folder shows that they were named before results were seen, which '
         'the test takes for granted.'
+    ) + (_changed(noted) if noted else '')
+
+
+def _changed(noted: Noted) -> str:
+    """Whether what the claims compare is what it was when they were noted."""
+    if noted.changed is None:
+        return ' What their methods were then was not noted.'
+    if not noted.changed:
+        return ''
+    shown = ', '.join(f'“{name}”' for name in noted.changed)
+    return (
+        f' Mind that {shown} {"was" if len(noted.changed) == 1 else "were"} '
+        'changed since: other settings, or another recipe.'
     )
 
 
@@ -75,7 +105,7 @@ def _methods(comparison: Comparison) -> Table:
     for method in comparison.suite.methods:
         arm = next(arm for arm in comparison.arms if arm.method == method)
         traits = comparison.traits(arm)
-        what = VARIANTS.get(traits.role, 'masks of another run')
+        what = _ROLES[traits.role] + _weighted(traits)
         if (lender := comparison.lender(arm)) is not None:
             shuffled = comparison.suite.methods[method].shuffled
             what = f'masks of {lender.method}' + ', shuffled' * shuffled
@@ -89,6 +119,17 @@ def _methods(comparison: Comparison) -> Table:
         )
     headings = ('method', 'what it is', 'criterion', 'self-distillation')
     return Table(headings, rows, folded='What the methods are')
+
+
+def _weighted(traits: Traits) -> str:
+    """The weights of the terms in the scores, unless those of training."""
+    if traits.role != 'epsd':
+        return ''
+    weights = json.loads(traits.objective)
+    task, sd = weights['task'], weights['sd']
+    if task == sd == 1:
+        return ''
+    return f' (scores: {task:g} × the task + {sd:g} × self-distillation)'
 
 
 def _claimed(comparison: Comparison, found: Verdict) -> list[str]:
@@ -107,21 +148,40 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
     """Whether a set-up can tell anything of EPSD, in a sentence."""
     unit = comparison.unit(comparison.primary(setup))
     benefits = comparison.dense_benefit(setup)
-    if not benefits:
+    helped = {comparison.traits(arm).training for arm, _ in benefits}
+    alone = {
+        arm.method: comparison.traits(arm).sd_loss
+        for arm in comparison.with_role(setup, 'epsd')
+        if comparison.traits(arm).training not in helped
+    }
+    asked = comparison.with_role(setup, 'epsd', 'simple-combination')
+    if alone or (asked and not benefits):
+        what = ', '.join(alone) if benefits else 'EPSD'
+        losses = ', '.join(dict.fromkeys(alone.values()))
         yield (
-            f'“{setup}” cannot test EPSD: it has no dense network trained '
-            'with and without self-distillation, so that nobody knows '
+            f'“{setup}” cannot test {what}: it has no dense network trained '
+            'with and without the same self-distillation'
+            f'{f" ({losses})" if losses else ""}, so that nobody knows '
             'whether that helps there at all.'
         )
+    tested = [
+        comparison.claim_arms(claim)[0]
+        for claim in comparison.suite.claims
+        if comparison.suite.methods[claim.second].variant == 'dense'
+    ]
     for arm, found in benefits:
         n = 0 if found is None else found.n
-        gain = f'{interval(found, unit)}, {pairs(n)}' if n else 'no pairs'
         planned = len(comparison.suite.seeds)
+        gain = f'{pairs(n)} of {planned}'
+        if n:
+            gain = f'{interval(found, unit)}, p = {found.p:.3g}, {gain}'
+        if arm not in tested:
+            gain += '; described, not tested'
         if n < FEWEST_PAIRS or (found.low <= 0 and n < planned):
             yield (
                 f'Whether “{setup}” can test EPSD is not known yet: it takes '
                 f'that self-distillation ({arm}) helps the dense network '
-                f'there ({gain} of {planned}).'
+                f'there ({gain}).'
             )
         elif found.low > 0:
             yield (
@@ -138,12 +198,12 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
 def one_by_one(comparison: Comparison, folders: Folders) -> Section:
     """What the cells say of each claim of the catalogue."""
     evidence = Evidence(comparison, folders)
-    rows, details, missing = [], [], []
+    rows, details = [], []
     for claim in CLAIMS:
         title = f'{claim.name}. {claim.says}'
         found = by_weight(list(claim.find(evidence)))
         if not found:
-            missing.append([title, f'It takes {claim.needs}.'])
+            rows.append([title, overall(found), f'It takes {claim.needs}.'])
             continue
         shown = [f'{each.what}: {each.figures}' for each in found[:_SHOWN]]
         if len(found) > _SHOWN:
@@ -156,24 +216,14 @@ def one_by_one(comparison: Comparison, folders: Folders) -> Section:
         'of the paired difference, and with so many of them some intervals '
         'miss zero by chance.'
     ]
-    blocks = []
-    if rows:
-        headings = ('compared', 'figures', 'verdict', 'cells')
-        blocks = [
-            Table(('claim', 'verdict', 'figures'), rows),
-            Table(
-                ('claim', *headings),
-                details,
-                folded='Every comparison and its cells',
-            ),
-        ]
-    if missing:
-        count = f'{len(missing)} of the {len(CLAIMS)} claims'
+    headings = 'claim', 'verdict', 'figures, or what it takes'
+    blocks = [Table(headings, rows)]
+    if details:
         blocks.append(
             Table(
-                ('claim', 'what it takes'),
-                missing,
-                folded=f'{NOT_TESTED[0].upper()}{NOT_TESTED[1:]}: {count}',
+                ('claim', 'compared', 'figures', 'verdict', 'cells'),
+                details,
+                folded='Every comparison and its cells',
             )
         )
     return Section('Claims, one by one', text, blocks)

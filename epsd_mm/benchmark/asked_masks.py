@@ -1,0 +1,54 @@
+"""Whether masks can be as configs ask, before anything trains."""
+
+from mmengine.config import Config
+from torch import nn
+
+from epsd_mm.engine.changing_masks import check_reachable
+from epsd_mm.engine.initial_model import build_untrained, model_config
+from epsd_mm.engine.settings import settings_of
+
+from .configured_steps import configured_steps
+
+
+class AskedMasks:
+    """Checks the masks of many configs; what they share is built once.
+
+    Args:
+        read_data: Whether training sets may be read: an epoch is as long as
+            they are.
+    """
+
+    def __init__(self, read_data: bool) -> None:
+        self._read_data = read_data
+        self._networks: dict[str, nn.Module] = {}
+        self._steps: dict[str, int | None] = {}
+
+    def check(self, cfg: Config) -> None:
+        """Raise where masks cannot be, or change, as a config asks.
+
+        Masks that others have found, and channels, are left to the run.
+
+        Raises:
+            ValueError: As a training by that config would.
+        """
+        settings = settings_of(cfg)
+        if settings is None or not settings.sparsity:
+            return
+        if settings.masks is not None or settings.units:
+            return
+        check_reachable(settings, self._network(cfg))
+        steps = self._steps_of(cfg) if settings.changes else None
+        if steps is not None:
+            settings.policy.check_total(steps)
+
+    def _network(self, cfg: Config) -> nn.Module:
+        text = repr(model_config(cfg))
+        if text not in self._networks:
+            self._networks[text] = build_untrained(cfg)
+        return self._networks[text]
+
+    def _steps_of(self, cfg: Config) -> int | None:
+        text = repr((cfg.train_cfg, cfg.optim_wrapper, cfg.train_dataloader))
+        if text not in self._steps:
+            self._steps[text] = configured_steps(cfg, self._read_data)
+        return self._steps[text]

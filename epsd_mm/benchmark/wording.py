@@ -1,0 +1,7 @@
+"""Words for numbers."""
+
+
+def cell_count(count: int, kind: str = '') -> str:
+    """A number of cells, such as ``1 cell`` or ``3 finished cells``."""
+    cells = 'cell' if count == 1 else 'cells'
+    return f'{count} {kind} {cells}' if kind else f'{count} {cells}'
