@@ -1,6 +1,7 @@
 """Pruning from Python: plain modules and OpenMMLab models."""
 
 import copy
+import functools
 import random
 
 import numpy as np
@@ -35,7 +36,7 @@ from tests.helpers.oracles import (
 )
 from tests.helpers.selections import erdos_renyi_kernel, groups
 
-EIGHT = [
+EVERY = [
     'Random',
     'Magnitude',
     'SNIP',
@@ -44,9 +45,11 @@ EIGHT = [
     dict(type='ProsPr', steps=1),
     dict(type='IterSNIP', rounds=3),
     dict(type='FORCE', rounds=3),
+    dict(type='NTKSAP', rounds=2, samples=1),
 ]
+SYNFLOW = EVERY[4]
 NO_BATCHES = ('Random', 'Magnitude')
-DATA_FREE = (*NO_BATCHES, 'SynFlow')
+DATA_FREE = (*NO_BATCHES, 'SynFlow', 'NTKSAP')
 
 
 def name_of(criterion):
@@ -55,7 +58,7 @@ def name_of(criterion):
     return criterion if isinstance(criterion, str) else 'an object'
 
 
-every_criterion = pytest.mark.parametrize('criterion', EIGHT, ids=name_of)
+every_criterion = pytest.mark.parametrize('criterion', EVERY, ids=name_of)
 
 
 def pictures(count=4, size=6):
@@ -129,7 +132,7 @@ def test_weights_go_where_the_masks_say_and_nothing_else_changes(criterion):
 
 
 @pytest.mark.parametrize(
-    'criterion', ['Random', 'SNIP', 'GraSP', EIGHT[4]], ids=name_of
+    'criterion', ['Random', 'SNIP', 'GraSP', SYNFLOW, EVERY[-1]], ids=name_of
 )
 def test_an_openmmlab_model_stays_as_it_is_too(criterion):
     model = tiny_classifier()
@@ -258,6 +261,41 @@ def test_a_loss_that_is_missing_or_out_of_place(options, said):
         epsd_mm.prune(Refusing(), **options)
 
 
+@pytest.mark.parametrize(
+    'loss, said',
+    [
+        (torch.nn.CrossEntropyLoss(), 'loss=CrossEntropyLoss is called with'),
+        (torch.nn.functional.mse_loss, 'loss=mse_loss is called with'),
+        (lambda model: 0, r'loss\(model, batch\): too many'),
+        (lambda model, images, labels: 0, "missing.* 'labels'"),
+    ],
+)
+def test_a_loss_of_predictions_is_told_how_to_become_one(loss, said):
+    model, data = Net(), pictures()
+    before = Everything(model)
+    with pytest.raises(TypeError, match=f'{said}.*lambda model, batch'):
+        epsd_mm.prune(model, data, sparsity=0.5, loss=loss)
+    before.differs_by({})
+
+
+def test_a_loss_may_have_more_arguments_or_be_an_object():
+    class Loss(torch.nn.Module):
+        def forward(self, model, batch, scale=2.0):
+            return scale * cross_entropy(model, batch)
+
+    for loss in (Loss(), functools.partial(Loss(), scale=1.0)):
+        masks = epsd_mm.prune(
+            Net(), pictures(), sparsity=0.5, criterion='SNIP', loss=loss
+        )
+        assert masks.kept == round(0.5 * masks.total)
+
+
+@pytest.mark.parametrize('model', [len, Net, None])
+def test_what_is_no_module_is_refused(model):
+    with pytest.raises(TypeError, match='model must be a torch.nn.Module'):
+        epsd_mm.prune(model, pictures(), sparsity=0.5, loss=cross_entropy)
+
+
 def test_a_loss_beside_an_openmmlab_model():
     with pytest.raises(TypeError, match='ImageClassifier has a loss of its'):
         prune(
@@ -283,8 +321,11 @@ def test_self_distillation_without_effect_is_refused():
 @pytest.mark.parametrize(
     'options, said',
     [
-        (dict(sparsity=0), 'sparsity=0 .*removes nothing'),
+        (dict(sparsity=0), r'sparsity=0 removes nothing: give one in \(0, 1'),
+        (dict(structure='nm'), "missing .*'n', such as '2:4'"),
         (dict(sparsity=1.0), r'sparsity=1.0 must be a number in \[0, 1\)'),
+        (dict(seed='a'), "seed='a' must be an integer"),
+        (dict(seed=0.5), 'seed=0.5 must be an integer'),
         (dict(draws=0), 'draws=0 must be an integer >= 1'),
         (dict(batches_per_step=1.5), 'batches_per_step=1.5'),
         (dict(exclude=['neck.*']), "'neck.*' matches no prunable weight"),
@@ -333,7 +374,7 @@ def test_too_few_batches_are_an_error_with_numbers(count, kind):
     with pytest.raises(ValueError) as error:
         prune(model, data, dict(type='ProsPr', steps=2), draws=1)
     assert 'draw 0 needs 3 batches (3 steps of 1)' in str(error.value)
-    assert f'the data ended after {count}' in str(error.value)
+    assert f'the data ended after {count}: give more' in str(error.value)
     before.differs_by({})
 
 
@@ -404,16 +445,17 @@ def test_synflow_takes_the_shape_from_a_loader_of_pairs():
 
 def test_synflow_of_an_openmmlab_classifier():
     model = tiny_classifier()
-    masks = prune(model, [classification_batch()], EIGHT[4], sparsity=0.9)
+    masks = prune(model, [classification_batch()], SYNFLOW, sparsity=0.9)
     assert masks.kept == round(0.1 * masks.total)
     assert not masks.empty_layers()
 
 
-def test_synflow_refuses_a_detector_by_name():
+@pytest.mark.parametrize('criterion', [SYNFLOW, 'NTKSAP'], ids=name_of)
+def test_what_sees_outputs_alone_refuses_a_detector_by_name(criterion):
     model = tiny_faster_rcnn()
     before = Everything(model)
     with pytest.raises(TypeError, match='FasterRCNN is a detector'):
-        prune(model, [detection_batch()], EIGHT[4])
+        prune(model, [detection_batch()], criterion)
     assert torch.equal(torch.get_rng_state(), before.torch)
 
 
@@ -430,10 +472,13 @@ class Pair(Net):
         (Net(), [([1, 2], 3)], 'must be a tensor.*got list'),
     ],
 )
-def test_synflow_says_what_it_cannot_sum_or_see(model, data, said):
+@pytest.mark.parametrize('criterion', [SYNFLOW, 'NTKSAP'], ids=name_of)
+def test_outputs_that_are_no_tensor_and_no_images(
+    model, data, said, criterion
+):
     modes = [module.training for module in model.modules()]
     with pytest.raises(TypeError, match=said):
-        prune(model, data, EIGHT[4])
+        prune(model, data, criterion)
     assert [module.training for module in model.modules()] == modes
 
 

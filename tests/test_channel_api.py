@@ -5,12 +5,19 @@ import torch
 
 from epsd_mm import MaskKeeper, prune
 from epsd_mm.pruning import (
+    SNIP,
     ModuleObjective,
     ProsPr,
     Uniform,
     prunable_parameters,
 )
-from epsd_mm.structure import Channels, Units, UnitScores
+from epsd_mm.structure import (
+    Channels,
+    Groups,
+    Units,
+    UnitScores,
+    find_groups,
+)
 from tests.helpers.nets import cross_entropy
 from tests.helpers.units import Branches, branches_groups
 
@@ -88,4 +95,73 @@ def test_groups_are_for_channels_of_a_plain_module(options, error, words):
             sparsity=0.2,
             loss=cross_entropy,
             **options,
+        )
+
+
+class Alone(torch.nn.Sequential):
+    """One layer, whose outputs are those of the network."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(72, 3))
+
+
+@pytest.mark.parametrize(
+    ('model', 'example', 'named'),
+    [
+        (Alone(), torch.rand(1, 2, 6, 6), '1'),
+        (torch.nn.Linear(8, 4), torch.rand(1, 8), 'the model'),
+    ],
+)
+@pytest.mark.parametrize('structure', ['channels', 'neurons'])
+def test_why_no_channel_may_go_is_said(model, example, named, structure):
+    groups = find_groups(model, example)
+    why = f'its outputs are those of the network: {named}[.)]'
+    with pytest.raises(ValueError, match=why):
+        prune(
+            model,
+            sparsity=0.5,
+            criterion='Magnitude',
+            structure=structure,
+            groups=groups,
+        )
+
+
+@pytest.mark.parametrize(
+    ('groups', 'error', 'words'),
+    [
+        ([1], TypeError, 'groups must be Groups, got list.*find_groups'),
+        (branches_groups(8, 12), ValueError, 'do not fit Linear'),
+        (Groups([]), ValueError, 'the groups are empty'),
+    ],
+)
+def test_what_are_no_groups_of_the_model_is_refused(groups, error, words):
+    with pytest.raises(error, match=words):
+        prune(
+            torch.nn.Linear(8, 4),
+            sparsity=0.5,
+            criterion='Magnitude',
+            structure='channels',
+            groups=groups,
+        )
+
+
+class Nothing(SNIP):
+    """Forgets to return what it has computed."""
+
+    def products(self, objective, params, masks, batches):
+        super().products(objective, params, masks, batches)
+
+
+@pytest.mark.parametrize('scores', ['gate', 'mean', 'members'])
+def test_a_criterion_that_returns_nothing_is_named(scores):
+    with pytest.raises(TypeError, match=r'Nothing.products\(\) must return'):
+        prune(
+            Branches(16, 24),
+            pictures(1),
+            sparsity=0.5,
+            criterion=Nothing(),
+            loss=cross_entropy,
+            structure=Units(scores=scores),
+            groups=branches_groups(16, 24),
+            draws=1,
         )

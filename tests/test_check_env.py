@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from epsd_mm import check_env
-from epsd_mm.check_env import PARTS, Finding
+from epsd_mm.check_env import PARTS, Finding, version_of
 
 REQUIREMENTS = Path(__file__).parent.parent / 'requirements'
 HEALTHY = {part.sources[0]: '1.0' for part in PARTS}
@@ -66,6 +67,17 @@ def test_versions_stand_in_the_requirements_alone():
     assert not re.search(r'==\s?[0-9]', Path(check_env.__file__).read_text())
 
 
+@pytest.mark.parametrize('package', ['torch', 'mmengine', 'mmcv', 'mmdet'])
+def test_a_version_is_what_the_package_says_of_itself(package):
+    installed = check_env.installed_versions()
+    known = version_of(package, installed)
+    assert known == import_module(package).__version__
+
+
+def test_what_is_not_installed_has_no_version():
+    assert version_of('mmdet', {}) is None
+
+
 def test_without_any_package_of_mm_nothing_of_it_is_an_error():
     of_mm = {part.sources[0] for part in PARTS if part.of_mm}
     assert {'onedl-mmcv', 'opencv-python-headless', 'torchvision'} <= of_mm
@@ -95,14 +107,24 @@ def test_what_few_uses_need_may_be_absent_and_is_named():
         part.package for part in rare
     }
     versions = dict(HEALTHY)
+    del versions['onedl-mmdetection']  # whose models all need pycocotools
     for part in rare:
         del versions[part.sources[0]]
     findings = check_env.check_imports(versions, load_all_but())
     assert errors(findings) == []
-    notes = [each for each in findings if each.level == 'note']
-    for part, note in zip(rare, notes, strict=True):
-        assert part.package in note.text and part.only_for in note.text
+    notes = {each.text.split()[0]: each for each in findings}
+    for part in rare:
+        note = notes[part.package]
+        assert note.level == 'note' and part.only_for in note.text
         assert note.remedy == f'{sys.executable} -m pip {part.install}'
+
+
+def test_what_few_uses_need_is_an_error_beside_one_of_them():
+    versions = {n: v for n, v in HEALTHY.items() if n != 'pycocotools'}
+    first, *_ = errors(check_env.check_imports(versions, load_all_but()))
+    assert first.text == 'pycocotools is not installed'
+    del versions['onedl-mmdetection']
+    assert errors(check_env.check_imports(versions, load_all_but())) == []
 
 
 def test_a_tool_names_all_that_it_lacks_with_one_install_line(monkeypatch):

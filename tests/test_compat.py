@@ -75,6 +75,38 @@ def test_a_binary_that_does_not_load_counts_as_absent(other_torchvision):
     assert run(code, path=other_torchvision) == ['True']
 
 
+LOADS_ITS_OWN = """
+import pathlib, torch
+(binary,) = pathlib.Path(__file__).parent.glob('*.so')
+torch.ops.load_library(binary)
+"""
+
+
+@pytest.mark.parametrize('name', ['_C', '_C_stable', 'elsewhere'])
+def test_nothing_is_declared_beside_operators_of_its_own(
+    name, other_torchvision
+):
+    """Whatever torchvision calls them: twice, and the process would end."""
+    package = other_torchvision / 'torchvision'
+    (package / f'{name}.so').touch()
+    (package / '__init__.py').write_text(LOADS_ITS_OWN)
+    code = """
+        import torch
+        loaded = []
+        def load(path):  # a second time it does nothing
+            if not loaded:
+                loaded.append(torch.library.Library('torchvision', 'DEF'))
+                loaded[0].define(
+                    'nms(Tensor dets, Tensor scores, float iou_threshold) '
+                    '-> Tensor')
+        torch.ops.load_library = load
+        from epsd_mm import compat
+        import torchvision
+        print(bool(compat._declared), len(loaded))
+    """
+    assert run(code, path=other_torchvision) == ['False', '1']
+
+
 def test_operators_that_are_there_are_left_alone():
     code = f"""{OWN_OPERATOR}
     from epsd_mm import compat

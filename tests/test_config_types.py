@@ -7,7 +7,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyObject
 from mmengine.registry import HOOKS
 
-from epsd_mm.config_types import find_hook, scope_of, type_name
+from epsd_mm.config_types import (
+    find_hook,
+    scope_of,
+    type_name,
+    with_all_channels,
+)
 from epsd_mm.datasets.samplers import ClassPairBatchSampler
 from epsd_mm.distillation import CSKDLoss
 from epsd_mm.engine import EPSDHook
@@ -169,3 +174,24 @@ def test_the_scope_is_that_of_the_config_or_of_its_model():
     assert scope(model=dict(type='mmdet.models.FasterRCNN')) == 'mmdet'
     assert scope(model=dict(type='FasterRCNN')) is None
     assert scope() is None
+
+
+@pytest.mark.parametrize('kind', ['Compact', 'mmengine.Compact'])
+def test_a_compact_network_is_told_as_the_whole_one_wherever_it_is(kind):
+    inner = dict(backbone=dict(type='ResNet', depth=18), stages=[dict(a=1)])
+    compact = dict(
+        type=kind,
+        of='RetinaNet',
+        channels=dict(version=1, layers={}),
+        init_cfg=dict(type='Pretrained', checkpoint='init.pth'),
+        **inner,
+    )
+    around = ConfigDict(type='DetTTAModel', module=compact, tta=[compact])
+    before = copy.deepcopy(around)
+    whole = dict(inner, type='RetinaNet')
+    assert with_all_channels(compact) == whole
+    assert with_all_channels(around) == dict(
+        type='DetTTAModel', module=whole, tta=[whole]
+    )
+    assert around == before
+    assert with_all_channels(whole) == whole

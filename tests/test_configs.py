@@ -1,5 +1,6 @@
 """The configs that are shipped build what they say."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from torch import nn
 import epsd_mm
 from epsd_mm.datasets.leaves import leaf_configs
 from epsd_mm.engine.pretrained import without_pretrained
+from epsd_mm.engine.settings import described, settings_of
 from epsd_mm.engine.variants import VARIANTS, apply_variant
 from epsd_mm.families.observers import build_observer
 from epsd_mm.pruning import Prunability, prunable_parameters
+from epsd_mm.runs import Run
 
 FOLDER = Path(epsd_mm.config_path('voc_faster_rcnn_epsd')).parent
 ENTRIES = sorted(
@@ -220,6 +223,25 @@ def test_recipes_are_the_authors(name, loss):
     assert cfg.train_dataloader.batch_size == 128
 
 
+@pytest.mark.parametrize(
+    'name', ['cifar100_vit_small_epsd', 'cub_swin_tiny_epsd']
+)
+def test_transformers_take_the_piece_of_sdm_prune(name, tmp_path):
+    text = (FOLDER / f'{name}.py').read_text()
+    bases = re.search(r'_base_ = \[.*?\]', text, re.DOTALL)[0]
+    piece, count = re.subn(r'methods/\w+', 'methods/sdm_prune', bases)
+    assert count == 1
+    path = tmp_path / f'{name}.py'
+    path.write_text(piece.replace('./_base_', str(FOLDER / '_base_')))
+    cfg = Config.fromfile(str(path))
+    settings = settings_of(cfg)
+    assert settings.criterion.in_round(2, settings.sparsity).alpha == 0.42
+    assert type(settings.structure or settings.units).__name__ == 'Neurons'
+    assert settings.sd_loss is None
+    assert cfg.optim_wrapper.optimizer.type == 'AdamW'
+    assert 'batch_sampler' not in cfg.train_dataloader
+
+
 @pytest.mark.parametrize('name', VARIANTS)
 @pytest.mark.parametrize('path', ENTRIES, ids=ids(ENTRIES))
 def test_every_variant_is_one_option_away(path, name):
@@ -228,3 +250,45 @@ def test_every_variant_is_one_option_away(path, name):
     hook = HOOKS.build(cfg.default_hooks.epsd)
     dense = type(hook).__name__ == 'DenseHook'
     assert dense == (name == 'dense')
+
+
+METHODS = FOLDER / '_base_/methods'
+# Pieces that are a hook and nothing else, and the words of a suite for them.
+WORDS = dict(
+    gmp=dict(policy='GMP', variant='prune-only'),
+    set=dict(policy='SET', variant='prune-only'),
+    rigl=dict(policy='RigL', variant='prune-only'),
+    ntk_sap=dict(criterion='NTKSAP', variant='prune-only'),
+    kd=dict(sd_loss='KD', variant='sd-only'),
+)
+
+
+@pytest.mark.parametrize('name', WORDS)
+def test_a_piece_is_the_hook_of_a_word_and_nothing_else(name):
+    """tests/test_engine/test_shipped_configs.py trains with them."""
+    cfg = Config.fromfile(METHODS / f'{name}.py')
+    assert list(cfg) == ['custom_hooks']
+    (config,) = cfg.custom_hooks
+    settings = HOOKS.build(config).settings
+    word = Run(epsd_mm.config_path('cifar100_resnet18_epsd'), **WORDS[name])
+    asked = settings_of(word.resolve())
+    assert settings.describe() == asked.describe()
+    assert described(settings.policy) == described(asked.policy)
+    assert settings.sparsity == asked.sparsity
+
+
+def test_behind_a_recipe_a_piece_takes_the_place_of_epsd(tmp_path):
+    path = tmp_path / 'config.py'
+    bases = [str(METHODS / name) for name in ('cs_kd.py', 'gmp.py')]
+    drop = "_base_.default_hooks.pop('epsd')"
+    path.write_text(f'_base_ = {bases!r}\n{drop}')
+    cfg = Config.fromfile(path)
+    assert all(cfg.default_hooks.values())  # mmengine takes no None there
+    assert settings_of(cfg).changes and settings_of(cfg).sd_loss is None
+    assert cfg.train_cfg.max_epochs == RECIPES['CSKDLoss']['epochs']
+
+
+def test_every_piece_of_a_method_is_in_the_table_of_the_docs():
+    table = (FOLDER.parent / 'docs/the_hook.md').read_text()
+    for path in METHODS.glob('*.py'):
+        assert f'(../configs/_base_/methods/{path.name})' in table

@@ -6,10 +6,19 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 import epsd_mm
+
+# isort: split
+# Registers layers beside losses, and not behind what is set back below.
+import mmcv.cnn  # noqa: F401
+import mmcv.ops  # noqa: F401
+
+from epsd_mm import registry
+from epsd_mm.engine.settings import Settings
 from tests.helpers.pages import (
     PAGES,
     ROOT,
@@ -21,6 +30,15 @@ from tests.helpers.pages import (
 
 TOOLS = ROOT / 'tools'
 of_pages = pytest.mark.parametrize('page', PAGES, ids=name)
+
+
+@pytest.fixture(autouse=True)
+def _what_a_page_registers_is_gone_behind_it():
+    with (
+        mock.patch.dict(registry.CRITERIA.module_dict),
+        mock.patch.dict(registry.SD_LOSSES.module_dict),
+    ):
+        yield
 
 
 class ParsedError(Exception):
@@ -85,6 +103,29 @@ def test_blocks_marked_run_do(page, tmp_path, monkeypatch):
             exec(compile(block.content, name(page), 'exec'), scope)
 
 
+def hooks_of(source):
+    """The options of each ``dict(type='EPSDHook', ...)`` of a block."""
+    calls = [c for c in ast.walk(ast.parse(source)) if isinstance(c, ast.Call)]
+    for call in calls:
+        kinds = [k.value for k in call.keywords if k.arg == 'type']
+        if any(ast.unparse(kind) == "'EPSDHook'" for kind in kinds):
+            options = eval(ast.unparse(call), {})
+            yield {
+                name: value
+                for name, value in options.items()
+                if name not in ('type', '_delete_')
+            }
+
+
+@of_pages
+def test_hooks_on_a_page_have_the_options_they_are_shown_with(page):
+    for block in blocks_of(page.read_text(), 'python'):
+        if 'register_module()' in block.content:
+            exec(block.content, {'__name__': 'page'})
+        for options in hooks_of(block.content):
+            Settings.build(**options)
+
+
 @of_pages
 def test_tools_take_the_commands_that_a_page_gives_them(page, understand):
     for words in shown_commands(page):
@@ -107,6 +148,19 @@ def test_targets_of_make_and_modules_on_a_page_exist(page):
             assert importlib.util.find_spec(module), words
 
 
+def configs_of(words):
+    """Paths of configs in a command, also those inside of other words."""
+    path = r'(?<![\w./*-])(?:configs|docs)/[\w./-]+\.py\b'
+    return [found for word in words for found in re.findall(path, word)]
+
+
+@of_pages
+def test_configs_in_commands_on_a_page_exist(page):
+    for words in shown_commands(page):
+        missing = [c for c in configs_of(words) if not (ROOT / c).is_file()]
+        assert not missing, words
+
+
 @of_pages
 def test_configs_that_a_page_asks_for_by_name_exist(page):
     for config in re.findall(r"config_path\('([^']+)'\)", page.read_text()):
@@ -114,6 +168,25 @@ def test_configs_that_a_page_asks_for_by_name_exist(page):
 
 
 class TestThatFaultsAreSeen:
+    @pytest.mark.parametrize(
+        'given, message',
+        [
+            ('sparsities=0.9', 'no option sparsities'),
+            ("sparsity=0.9, criterion='ProsPro'", 'ProsPro'),
+            ("sparsity=0.9, sd_loss=dict(type='CSKDLoss', heat=4.0)", 'heat'),
+            ('sparsity=90', '90'),
+        ],
+    )
+    def test_a_hook_that_cannot_be_built(self, given, message):
+        block = (
+            'default_hooks = dict(\n'
+            f"    epsd=dict(type='EPSDHook', {given}))\n"
+            "logger = dict(type='LoggerHook')\n"
+        )
+        (options,) = hooks_of(block)
+        with pytest.raises((TypeError, ValueError), match=message):
+            Settings.build(**options)
+
     def test_an_option_that_a_tool_does_not_have(self, understand):
         understand(['tools/train.py', 'CONFIG', '--variant', 'dense'])
         with pytest.raises(SystemExit):
@@ -122,6 +195,15 @@ class TestThatFaultsAreSeen:
     def test_a_choice_that_a_tool_does_not_have(self, understand):
         with pytest.raises(SystemExit):
             understand(['tools/train.py', 'CONFIG', '--variant', 'sparse'])
+
+    def test_configs_are_found_in_commands(self):
+        script = (
+            'train="python tools/train.py docs/a/b.py"\n'
+            'for i in 1 2; do $train configs/c-d.py:dense/e.pth; done\n'
+            'python x.py my/configs/f.py site/.mim/configs/g.py h.py\n'
+        )
+        found = [c for words in commands_of(script) for c in configs_of(words)]
+        assert found == ['docs/a/b.py', 'configs/c-d.py']
 
     def test_commands_are_found_in_scripts_and_records(self):
         script = (

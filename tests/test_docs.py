@@ -1,5 +1,7 @@
 """What the pages in docs/ show works as it stands there."""
 
+import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -145,3 +147,48 @@ def test_the_groups_of_the_page_on_channels_are_those_that_it_prints(capsys):
     page = (DOCS / 'coupled_channels.md').read_text()
     (printed,) = re.findall(r'```text\n(.*?)```', page, re.S)
     assert capsys.readouterr().out == printed
+
+
+API = (DOCS / 'api.md').read_text()
+ROOMS = sorted(path.stem for path in (DOCS / 'api').glob('*.md'))
+
+
+def shown_on(page):
+    """What a page of the API shows, by name."""
+    for kind, name, members in re.findall(
+        r'\.\. auto(\w+):: (\S+)\n(?: +:members: *(.*)\n)?',
+        (DOCS / 'api' / f'{page}.md').read_text(),
+    ):
+        yield name, kind
+        if kind == 'module':
+            yield from ((f'{name}.{n}', '') for n in members.split(', ') if n)
+
+
+def test_every_page_of_the_api_is_in_its_table_and_its_contents():
+    table, contents = API.split('```{toctree}')
+    assert sorted(set(re.findall(r'api/(\w+)\.md', table))) == ROOMS
+    assert sorted(re.findall(r'^api/(\w+)$', contents, re.M)) == ROOMS
+    assert 'deploy' in ROOMS
+
+
+@pytest.mark.parametrize('page', ROOMS)
+def test_what_the_api_shows_is_there_and_says_what_it_is(page):
+    names = dict(shown_on(page))
+    assert names
+    for name, kind in names.items():
+        found = pkgutil.resolve_name(name)
+        assert inspect.getdoc(found), name
+        if kind != 'module':
+            assert found.__module__.startswith('epsd_mm.'), name
+
+
+def test_functions_around_exported_files_say_what_they_take():
+    functions = [
+        found
+        for name, _ in shown_on('deploy')
+        if inspect.isfunction(found := pkgutil.resolve_name(name))
+    ]
+    assert len(functions) > 7
+    for found in functions:
+        for parameter in inspect.signature(found).parameters:
+            assert f'    {parameter}: ' in inspect.getdoc(found), found

@@ -8,12 +8,13 @@ import pytest
 MODULES = [
     'distillation.losses.cs_kd',
     'distillation.losses.dlb',
+    'distillation.losses.kd',
     'distillation.losses.ps_kd',
     'structure.graph',
     'compaction.shrink',
 ]
 LOSSES = ('CSKDLoss', 'DLBLoss', 'PSKDLoss', 'cs_kd_loss', 'dlb_loss')
-LOSSES += ('ps_kd_loss', 'ps_kd_divergence')
+LOSSES += ('ps_kd_loss', 'ps_kd_divergence', 'KD', 'kd_loss', 'kd_divergence')
 
 
 @pytest.mark.parametrize('name', MODULES)

@@ -6,7 +6,9 @@ format adds a file there and a case here, and takes none away.
 """
 
 import json
+import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,19 @@ import torch
 from torch import nn
 
 from epsd_mm.analysis import read_report, report_file
-from epsd_mm.benchmark import export
+from epsd_mm.benchmark import export, store
 from epsd_mm.compaction import WidthTable, width_table
-from epsd_mm.deploy import run
+from epsd_mm.deploy import export_report, run
+from epsd_mm.digest import digest
+from epsd_mm.distillation import History, Observation, Previous
+from epsd_mm.engine import saved_state
 from epsd_mm.engine.identity import check_identity
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
-from epsd_mm.pruning import Masks
+from epsd_mm.policies import RigL
+from epsd_mm.policies.mask_updates import MaskUpdates
+from epsd_mm.pruning import MaskKeeper, Masks, masks
 from epsd_mm.structure import Channels, channels
 
 FORMATS = Path(__file__).parent / 'formats'
@@ -34,6 +41,34 @@ PRUNED = dict(
     allow_empty_layers=True,
 )
 
+OF_CHANNELS = dict(
+    PRUNED,
+    sparsity=0.4,
+    structure=dict(type='channels', multiple_of=1),
+    allocation=dict(type='global', min_density=0.25),
+    allow_empty_layers=False,
+)
+
+#: Of the images a and b, when the states of teachers were saved.
+LOGITS = torch.tensor([[1.5410, -0.2934, -2.1788], [0.5684, -1.0845, -1.3986]])
+
+
+def state_of(name):
+    """What a file of a checkpoint's state holds."""
+    return SavedState.unpack(load_values(FORMATS / name))
+
+
+def of_images(*keys):
+    """An observation of one row a key."""
+    n = len(keys)
+    return Observation(
+        torch.zeros(n, 3),
+        torch.zeros(n, dtype=torch.long),
+        torch.full((n,), 1 / n),
+        torch.arange(n),
+        list(keys),
+    )
+
 
 def stored(name):
     """Versions of a format of which there is a file."""
@@ -42,7 +77,7 @@ def stored(name):
     return {int(match[1]) for match in matches if match}
 
 
-@pytest.mark.parametrize('version', [0, 1])
+@pytest.mark.parametrize('version', [0, 1, 2])
 def test_masks(version):
     masks = Masks.load(FORMATS / f'masks_{version}.pth')
     assert {name: mask.int().tolist() for name, mask in masks.items()} == {
@@ -121,16 +156,8 @@ def test_a_report_of_channels():
     [
         (0, dict(PRUNED, pattern='channels')),
         (0, dict(PRUNED, structure='rows')),
-        (
-            1,
-            dict(
-                PRUNED,
-                sparsity=0.4,
-                structure=dict(type='channels', multiple_of=1),
-                allocation=dict(type='global', min_density=0.25),
-                allow_empty_layers=False,
-            ),
-        ),
+        (1, OF_CHANNELS),
+        (2, OF_CHANNELS),
     ],
 )
 def test_what_a_checkpoint_says_of_its_run_lets_it_go_on(version, settings):
@@ -145,19 +172,115 @@ def test_what_a_checkpoint_says_of_its_run_lets_it_go_on(version, settings):
         )
 
 
+def test_a_history_goes_on_from_its_checkpoint():
+    state = state_of('epsd_2_history.pth')
+    history = History()
+    history.load_state_dict(state.teacher)
+    rows, found = history.recall(of_images('b', 'c', 'a'))
+    assert found.tolist() == [True, False, True]
+    wanted = LOGITS[[1, 0]].softmax(1)
+    torch.testing.assert_close(rows[found], wanted, atol=1e-3, rtol=0)
+    assert state.training_set == 'images'
+
+
+def test_a_previous_step_goes_on_from_its_checkpoint():
+    previous = Previous()
+    previous.load_state_dict(state_of('epsd_2_previous.pth').teacher)
+    rows, found = previous.recall(of_images('b', 'c', 'a'))
+    assert found.tolist() == [True, False, True]
+    torch.testing.assert_close(rows[found], LOGITS[[1, 0]], atol=1e-4, rtol=0)
+
+
+def test_a_policy_goes_on_from_its_checkpoint():
+    state = state_of('epsd_2_rigl.pth')
+    (width, inputs), (classes, _) = (m.shape for m in state.masks.values())
+    net = nn.Sequential(
+        nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, classes)
+    )
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    keeper = MaskKeeper(net, state.masks)
+    updates = MaskUpdates(keeper, RigL(every=3), optimizer, 24)
+    updates.load_state_dict(state.policy)
+    assert (updates.moment.step, updates.moment.seed) == (10, 5)
+    assert updates.kept_steps == {'0.weight': 160, '2.weight': 110}
+
+
+@pytest.mark.parametrize('newer', [3, '2', torch.tensor([2, 2])])
+def test_what_a_later_version_wrote_is_refused_by_both_versions(
+    newer, tmp_path
+):
+    layers = torch.load(FORMATS / 'masks_2.pth', weights_only=True)
+    for layer in layers.values():
+        layer['version'] = newer
+    torch.save(layers, tmp_path / 'masks.pth')
+    state = dict(load_values(FORMATS / 'epsd_2.pth'), version=newer, new=1)
+    for read in (
+        lambda: Masks.load(tmp_path / 'masks.pth'),
+        lambda: SavedState.unpack(state),
+    ):
+        with pytest.raises(ValueError) as error:
+            read()
+        said = str(error.value)
+        assert f'of version {newer!r}' in said and 'versions up to 2' in said
+        assert 'with the version of epsd_mm that wrote' in ' '.join(
+            said.split()
+        )
+
+
+def test_what_keys_of_scorings_are_made_of_has_no_version():
+    """Or runs that were begun with earlier versions would not be found."""
+    stored = torch.load(FORMATS / 'masks_1.pth', weights_only=True)
+    packed = Masks.load(FORMATS / 'masks_2.pth').pack()
+    assert digest(packed) == digest(stored)
+
+
 def test_results_of_a_suite():
     (entry,) = export.read_json(FORMATS / 'results_1.json').values()
     assert entry.name == 'cifar10_16px/dense/seed 0'
     assert entry.metrics['metric/accuracy/top1'] == (58.366668701171875, '%')
 
 
+def test_a_report_of_an_export(tmp_path):
+    shutil.copy(
+        FORMATS / 'export_report_1.json', tmp_path / export_report.REPORT
+    )
+    report = export_report.read_export_report(tmp_path)
+    assert report['file'] == 'model.onnx'
+    assert report['metadata']['precision'] == 'int8'
+    assert report['comparison']['file']['score'] < 1e-4
+    found, of = report['found_again_in_int8']
+    assert 0 < found <= of and report['calibrated_by'] > 0
+
+
+def test_the_store_of_a_suite_goes_on(tmp_path):
+    path = shutil.copy(FORMATS / 'store_1.sqlite', tmp_path)
+    opened = store.Store(path)
+    opened.check()
+    done, failed, waiting = opened.entries().values()
+    assert (done.state, done.name) == ('finished', 'cifar10_16px/dense/seed 0')
+    assert done.metrics.pop('metric/accuracy/top1') == (
+        58.366668701171875,
+        '%',
+    )
+    assert math.isnan(done.metrics['loss'][0])
+    assert (failed.state, failed.attempts) == ('failed', 1)
+    assert failed.error == 'RuntimeError: out of memory'
+    assert waiting.spec['seed'] == 2
+    assert opened.claim(opened.entries(), 'another') == waiting.key
+
+
 @pytest.mark.parametrize(
     ('name', 'written'),
     [
+        ('masks', masks.VERSION),
+        ('epsd', saved_state.VERSION),
         ('report', report_file.VERSION),
+        ('exported', run.VERSION),
         ('channels', channels._VERSION),
         ('compact', width_table._VERSION),
         ('results', export.FORMAT),
+        ('export_report', export_report.VERSION),
+        ('store', store.SCHEMA_VERSION),
     ],
 )
 def test_each_version_up_to_the_one_that_is_written_is_here(name, written):

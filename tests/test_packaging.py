@@ -26,7 +26,7 @@ def source(tmp_path_factory):
     leave_out = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
     for folder in ('epsd_mm', 'configs', 'tools', 'requirements'):
         shutil.copytree(ROOT / folder, copy / folder, ignore=leave_out)
-    for file in ('setup.py', 'README.md', 'LICENSE'):
+    for file in ('setup.py', 'README.md', 'CHANGELOG.md', 'LICENSE'):
         shutil.copy(ROOT / file, copy)
     (copy / 'configs' / 'tiny').mkdir()
     (copy / 'configs' / f'{CONFIG}.py').write_text('value = 1\n')
@@ -152,6 +152,7 @@ def test_a_source_archive_is_enough_to_install_from(source, tmp_path):
     (archive,) = tmp_path.glob('*.tar.gz')
     with tarfile.open(archive) as file:
         names = {name.partition('/')[2] for name in file.getnames()}
+    assert {'README.md', 'CHANGELOG.md', 'LICENSE'} <= names
     for folder in ('configs', 'tools', 'requirements'):
         assert carried(source / folder) <= {
             name.removeprefix(f'{folder}/') for name in names

@@ -1,19 +1,22 @@
 """The pictures of README are drawn by what stands beside them."""
 
+import importlib.util
 import json
 import re
 import runpy
+import tarfile
+from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from epsd_mm.benchmark.comparison import Comparison
-from epsd_mm.benchmark.export import read_json
 from epsd_mm.benchmark.suite import Suite
+from epsd_mm.datasets.drawn_voc import generate_voc
 
 DOCS = Path(__file__).parents[1] / 'docs'
-STUDY = DOCS / 'study'
 #: Of the width that a picture has on a phone, 400 pixels.
 SMALLEST = 10 / 400
 
@@ -35,6 +38,15 @@ def test_letters_can_be_read_on_a_phone(name):
     assert sizes and min(sizes) >= SMALLEST
 
 
+@pytest.mark.parametrize('name', ['flow', 'results'])
+def test_pictures_are_dark_where_the_screen_of_their_reader_is(name):
+    drawing = (DOCS / f'{name}.svg').read_text()
+    style = '@media (prefers-color-scheme: dark) { svg { filter: invert'
+    assert drawing.count(style) == 1
+    # On white, opaque: no letter stands on the page behind.
+    assert '#ffffff' in drawing
+
+
 def test_the_flow_is_what_its_script_draws():
     script = runpy.run_path(str(DOCS / 'draw_flow.py'))
     assert script['drawing']() == (DOCS / 'flow.svg').read_text()
@@ -50,22 +62,134 @@ def test_what_stands_in_a_box_of_the_flow_fits_it():
             assert 0.56 * 21 * len(line) < width
 
 
-def test_results_are_those_of_the_study_that_readme_names():
-    readme = (DOCS.parent / 'README.md').read_text()
-    suite, results = re.search(
-        r'python docs/draw_results\.py\s+(\S+)\s+(\S+?)`', readme
-    ).groups()
-    script = runpy.run_path(str(DOCS / 'draw_results.py'))
-    root = DOCS.parent
-    comparison = Comparison(
-        Suite.load(root / suite), read_json(root / results)
-    )
-    drawn = script['drawing'](comparison)
-    assert words(drawn) == words((DOCS / 'results.svg').read_text())
-    pairs = script['compared'](comparison, next(iter(comparison.suite.setups)))
-    # What could not be told, and what did not help, is among them.
+@pytest.fixture(scope='module')
+def script():
+    return runpy.run_path(str(DOCS / 'draw_results.py'))
+
+
+def test_results_are_drawn_by_the_command_that_stands_beside_them(script):
+    for page in (DOCS.parent / 'README.md', DOCS / 'index.md'):
+        assert 'python docs/draw_results.py' in page.read_text()
+    drawn = words(script['drawing']())
+    assert drawn == words((DOCS / 'results.svg').read_text())
+    for said in ('top-1,', 'mAP50', '10 pairs', '3 pairs', '95%', '98%'):
+        assert said in ' '.join(drawn)
+
+
+def exported(study):
+    """Values by method, sparsity and seed, of the file itself."""
+    suite, results = (DOCS.parent / path for path in study)
+    metric = f'metric/{next(iter(Suite.load(suite).setups.values())).metric}'
+    values = defaultdict(dict)
+    for cell in json.loads(results.read_text())['cells']:
+        spec, (value, _) = cell['spec'], cell['metrics'][metric]
+        values[spec['method'], spec['sparsity']][spec['seed']] = value
+    return values
+
+
+@pytest.mark.parametrize('name', ['CLASSIFIER', 'DETECTOR'])
+def test_every_method_and_sparsity_of_a_study_is_drawn(script, name):
+    found = script['reached'](script['comparison_of'](script[name]))
+    values = exported(script[name])
+    assert {(a.method, a.sparsity) for a in found} == set(values)
+    for arm, summary in found.items():
+        of = np.array([*values[arm.method, arm.sparsity].values()])
+        # Quantiles of Student's t, from a table.
+        t = {3: 4.302653, 10: 2.262157}[len(of)]
+        half = t * of.std(ddof=1) / len(of) ** 0.5
+        assert summary.mean == pytest.approx(of.mean())
+        ends = of.mean() - half, of.mean() + half
+        assert summary.interval() == pytest.approx(ends, rel=1e-6)
+
+
+@pytest.mark.parametrize('name', ['CLASSIFIER', 'DETECTOR'])
+def test_what_could_not_be_told_and_did_not_help_is_drawn_too(script, name):
+    pairs = script['gained'](script['comparison_of'](script[name]))
+    values = exported(script[name])
+    told = set()
+    for (own, other), found in pairs.items():
+        one, two = (values[arm.method, arm.sparsity] for arm in (own, other))
+        of = np.mean([one[seed] - two[seed] for seed in one])
+        assert found.mean == pytest.approx(of)
+        told.add((own.method, other.method, own.sparsity))
+    sparsities = {sparsity for _, sparsity in values} - {None}
+    assert told == {('SD only', 'dense', None)} | {
+        ('EPSD', other, sparsity)
+        for other in ('Random', 'Simple Combination')
+        for sparsity in sparsities
+    }
     assert any(found.low < 0 < found.high for found in pairs.values())
     assert any(found.mean < 0 for found in pairs.values())
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """The script for BCCD's page, where there is no data."""
+    path = DOCS / 'draw_bccd.py'
+    spec = importlib.util.spec_from_file_location('draw_bccd', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, 'DATA', tmp_path / 'bccd')
+    monkeypatch.setattr(module, 'ARCHIVE', tmp_path / 'bccd.tar')
+    monkeypatch.setattr(module, 'PICTURE', tmp_path / 'made' / 'bccd.jpg')
+    return module
+
+
+def drawn_instead(folder):
+    """A set in the layout of BCCD, of images that may be published."""
+    kinds = ('RBC', 'WBC', 'Platelets')
+    root = generate_voc(folder, train=1, test=4, size=96, classes=kinds)
+    return root / 'VOC2007'
+
+
+def test_without_its_data_the_page_says_what_brings_it(photographs):
+    page = (DOCS / f'{photographs.PAGE}.md').read_text()
+    assert page.count(photographs.MARK) == 1
+    assert not photographs.draw()
+    shown = photographs.shown_in(page)
+    assert 'python tools/prepare_data.py bccd`, then `make docs`' in shown
+    assert '_made' not in shown and photographs.MARK not in shown
+    with pytest.raises(SystemExit, match='prepare_data.py bccd'):
+        photographs.main()
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_with_its_data_the_page_shows_what_is_annotated(
+    photographs, packed, tmp_path
+):
+    root = drawn_instead(tmp_path / 'drawn')
+    if packed:
+        with tarfile.open(photographs.ARCHIVE, 'w') as archive:
+            archive.add(root, 'BCCD')
+    else:
+        root.rename(photographs.DATA)
+    assert photographs.draw()
+    page = (DOCS / f'{photographs.PAGE}.md').read_text()
+    assert '](../_made/bccd.jpg)' in photographs.shown_in(page)
+    assert Image.open(photographs.PICTURE).size == (2 * 96, 2 * 96)
+
+
+def test_boxes_are_where_objects_are_annotated(photographs, tmp_path):
+    root = drawn_instead(tmp_path)
+    first, *_ = (root / 'ImageSets/Main/test.txt').read_text().split()
+    drawn = photographs.annotated(root)[:96, :96].astype(int)
+    plain = np.array(Image.open(root / f'JPEGImages/{first}.jpg')).astype(int)
+    changed = np.abs(drawn - plain).max(axis=-1) > 40
+    boxes = list(
+        ElementTree.parse(root / f'Annotations/{first}.xml').iter('bndbox')
+    )
+    assert boxes
+    for box in boxes:
+        left, top, right, bottom = (int(side.text) - 1 for side in box)
+        across, down = (left + right) // 2, (top + bottom) // 2
+        for x, y in ((right, down), (across, bottom)):
+            near = changed[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
+            assert near.any()
+
+
+def test_photographs_are_not_committed():
+    ignored = (DOCS.parent / '.gitignore').read_text().splitlines()
+    assert 'docs/_made/' in ignored
 
 
 def test_notebooks_are_committed_without_what_they_print():

@@ -70,10 +70,10 @@ def test_unknown_names_are_told_the_known_ones():
         build_criterion('Prospr')
     assert str(error.value) == (
         "unknown criterion 'Prospr'; known are FORCE, GraSP, IterSNIP, "
-        'Magnitude, ProsPr, Random, SNIP, SynFlow'
+        'Magnitude, NTKSAP, ProsPr, Random, SDMPrune, SNIP, SynFlow'
     )
-    with pytest.raises(ValueError, match="unknown sd_loss 'KD'.*CSKDLoss"):
-        build_sd_loss(dict(type='KD'))
+    with pytest.raises(ValueError, match="unknown sd_loss 'SD'.*CSKDLoss"):
+        build_sd_loss(dict(type='SD'))
 
 
 def test_a_model_is_no_loss():
@@ -213,20 +213,20 @@ def test_options_of_blocks_arrive():
         (
             build_structure,
             dict(type='2:4'),
-            "unknown structure '2:4'; known are blocks, channels, nm, rows, "
-            'weights',
+            "unknown structure '2:4'; known are blocks, channels, neurons, "
+            'nm, rows, weights',
         ),
         (
             build_structure,
             '2:4:8',
-            "unknown structure '2:4:8'; known are blocks, channels, nm, rows, "
-            'weights',
+            "unknown structure '2:4:8'; known are blocks, channels, neurons, "
+            'nm, rows, weights',
         ),
         (
             build_structure,
             'erk',
-            "unknown structure 'erk'; known are blocks, channels, nm, rows, "
-            'weights',
+            "unknown structure 'erk'; known are blocks, channels, neurons, "
+            'nm, rows, weights',
         ),
     ],
 )

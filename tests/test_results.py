@@ -53,6 +53,23 @@ def test_a_training_that_was_resumed_is_one(tmp_path):
     assert read_result(tmp_path) == whole
 
 
+def test_what_a_resumed_training_repeats_is_measured_once(tmp_path):
+    """It was killed behind a checkpoint: iterations 3 to 12 run twice."""
+
+    def lines(first, last):
+        return [
+            dict(loss=1.0 * i, time=1.0, epoch=1, iter=i)
+            for i in range(first, last + 1)
+        ]
+
+    log(tmp_path, lines(1, 12))
+    log(tmp_path, [*lines(3, 14), LINES[-1]], '20260102_000000')
+    whole = log(tmp_path / 'whole', [*lines(1, 14), LINES[-1]])
+    assert read_result(tmp_path) == read_result(whole)
+    log(tmp_path, [*lines(13, 14), LINES[-1]], '20260103_000000')
+    assert read_result(tmp_path) == read_result(whole)
+
+
 def test_a_training_by_iterations_has_no_epochs(tmp_path):
     lines = [dict(loss=1.0, time=1.0, iter=9), LINES[-1]]
     assert 'training/epoch_time' not in read_result(log(tmp_path, lines))
@@ -75,6 +92,11 @@ def test_what_scoring_has_cost_and_seen(tmp_path):
         'scoring/largest_growth': Quantity(1.5),
         'scoring/size_of_sd': Quantity(0.5),
     }
+    steps = [dict(outputs=dict(images=8, passes=24 + k)) for k in (0, 1)]
+    path.write_text(json.dumps(dict(REPORT, version=1, steps=steps)))
+    result = read_result(tmp_path)
+    assert result['scoring/output_images'] == Quantity(16)
+    assert result['scoring/output_passes'] == Quantity(49)
     path.write_text('{}')
     with pytest.raises(ReportError, match='report.json is no report'):
         read_result(tmp_path)

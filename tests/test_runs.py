@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 import epsd_mm
 from epsd_mm.borrowed_masks import BORROWED
+from epsd_mm.earlier_runs import training_length
 from epsd_mm.runs import Run, key_of
 from epsd_mm.training import check
 
@@ -87,7 +88,9 @@ def test_the_config_read_before_stays_as_it_was():
     assert base.to_dict() == before
 
 
-@pytest.mark.parametrize('criterion', ['Random', 'Magnitude', 'SynFlow'])
+@pytest.mark.parametrize(
+    'criterion', ['Random', 'Magnitude', 'SynFlow', 'NTKSAP']
+)
 @pytest.mark.parametrize('variant', ['prune-only', 'simple-combination'])
 def test_what_a_criterion_without_data_cannot_use_goes(criterion, variant):
     found = hook(criterion=criterion, variant=variant)
@@ -135,7 +138,7 @@ def test_masks_of_another_run_are_part_of_a_run():
     assert len(set(keys)) == len(keys)
     logged = {'default_hooks.logger.interval': 3}
     assert key(masks_of=dict(LENDER, options=logged)) == keys[0]
-    assert Run(**Run(CONFIG, **lent).to_dict()).lender == Run(**LENDER)
+    assert Run(**Run(CONFIG, **lent).to_dict()).masks_of == Run(**LENDER)
 
 
 def test_nobody_trains_without_the_masks_that_were_asked_for():
@@ -150,8 +153,11 @@ def test_what_decides_no_masks_is_refused_beside_those_of_another_run():
     for idle in (dict(sparsity=0.5), dict(score_weights=dict(sd=1.0))):
         with pytest.raises(ValueError, match='no effect'):
             Run(CONFIG, masks_of=LENDER, **idle)
-    with pytest.raises(ValueError, match="policy='RigL' change while it"):
-        Run(CONFIG, masks_of=dict(LENDER, policy='RigL'))
+    by_option = {'default_hooks.epsd.policy': 'RigL'}
+    for lender in (dict(policy='RigL'), dict(options=by_option)):
+        run = Run(CONFIG, masks_of=dict(LENDER, **lender))
+        with pytest.raises(ValueError, match='change while it trains, by Ri'):
+            run.resolve()
 
 
 def test_a_policy_changes_masks_and_a_criterion_where_it_starts():
@@ -168,3 +174,27 @@ def test_a_policy_changes_masks_and_a_criterion_where_it_starts():
 def test_a_dense_run_has_no_policy():
     with pytest.raises(ValueError, match='so that policy would have no'):
         Run(CONFIG, variant='dense', policy='GMP')
+
+
+def test_it_resolves_alike_each_time():
+    """Also where an option replaces a part of the config."""
+    loop = dict(_delete_=True, by_epoch=False, max_iters=7)
+    run = Run('configs/cifar100_resnet18_epsd.py', options={'train_cfg': loop})
+    first, again = run.resolve(), run.resolve()
+    assert (
+        first.train_cfg == again.train_cfg == dict(by_epoch=False, max_iters=7)
+    )
+    assert Run(**run.to_dict()).resolve().to_dict() == first.to_dict()
+
+
+@pytest.mark.parametrize(
+    'loop, length',
+    [
+        (dict(by_epoch=True, max_epochs=3), ('epoch', 3)),
+        (dict(type='EpochBasedTrainLoop', max_epochs=3), ('epoch', 3)),
+        (dict(by_epoch=False, max_iters=3), ('iter', 3)),
+        (dict(type='IterBasedTrainLoop', max_iters=3), ('iter', 3)),
+    ],
+)
+def test_how_long_a_training_is_however_its_loop_is_told(loop, length):
+    assert training_length(Config(dict(train_cfg=loop))) == length

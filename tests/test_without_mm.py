@@ -2,7 +2,7 @@
 
 import pytest
 
-from .helpers.environments import TORCH_ONLY, run, site, written
+from .helpers.environments import ROOT, TORCH_ONLY, run, site, written
 
 MM = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 
@@ -37,15 +37,18 @@ def test_every_room_of_plain_torch_is_there_and_the_hook_names_the_extra(
     assert config.endswith('configs/voc_faster_rcnn_epsd.py')
     assert ' '.join(message) == (
         'EPSDHook needs OpenMMLab, and mmengine and mmcv cannot be found '
-        'here: pip install "epsd_mm[mm]" for classification; `python -m '
-        'epsd_mm.check_env` has the commands for detection'
+        'here: pip install ".[mm]" in a clone of epsd_mm for classification; '
+        '`python -m epsd_mm.check_env` has the commands for detection'
     )
 
 
 @pytest.mark.slow
 def test_plain_torch_does_there_what_it_does_here(torch_only):
     tests = ('tests/test_plain_torch.py', 'tests/test_channel_api.py')
-    tests += ('tests/test_docstrings.py',)
+    tests += (
+        'tests/test_docstrings.py',
+        'tests/test_structure/test_networks.py',
+    )
     options = ('--noconftest', '-q', '-p', 'no:cacheprovider')
     result = run(torch_only, '-m', 'pytest', *options, *tests)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -119,3 +122,20 @@ def test_classification_does_without_the_operators_of_mmcv(tmp_path):
     absent = run(folder, '-c', 'import mmcv._ext')
     assert "No module named 'mmcv._ext'" in absent.stderr
     assert written(folder, CLASSIFY)[-1] == '0.5'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'tool',
+    [
+        path.name
+        for path in (ROOT / 'tools').glob('*.py')
+        if 'argparse' in path.read_text()
+        and path.name not in ('common.py', 'generate_voc.py')
+    ],
+)
+def test_a_tool_says_in_a_sentence_what_it_needs(tool, torch_only):
+    result = run(torch_only, f'tools/{tool}', '--help')
+    assert result.returncode == 1 and not result.stdout
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith(f'error: {tool} needs OpenMMLab, and mmengine')

@@ -13,7 +13,7 @@ def tiny_dense(name, seed=0, strong_heads=True):
     if name == 'CenterNet':
         return _centernet(seed, strong_heads)
     changes = {}
-    if name in ('CondInst', 'DDOD', 'GFL', 'PAA', 'TOOD', 'VFNet'):
+    if name in ('CondInst', 'DDOD', 'GFL', 'LAD', 'PAA', 'TOOD', 'VFNet'):
         # A group of one value, as on the last level, has no variance.
         changes['norm_cfg'] = dict(type='GN', num_groups=4)
     if name == 'DDOD':

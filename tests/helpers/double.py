@@ -11,9 +11,10 @@ import torch
 def double_targets(head):
     """Let targets be what predictions are: mmdet has single precision.
 
-    That is of a head, its priors, assigners and coders.
+    That is of a head, its priors, assigners, coders and losses.
     """
-    parts = [part for part in vars(head).values() if _of_mmdet(part)]
+    parts = (*vars(head).values(), *head.children())
+    parts = [part for part in parts if _of_mmdet(part)]
     kinds = {kind for part in (head, *parts) for kind in type(part).__mro__}
     modules = {sys.modules[k.__module__] for k in kinds}
     with ExitStack() as patches:

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 
-#: What `pip install epsd_mm` brings, and what its tests take beside that.
+#: What `pip install .` brings, and what its tests take beside that.
 TORCH_ONLY = ('epsd_mm', 'torch-pruning', 'torchvision', 'timm', 'pytest')
 TORCH_ONLY += ('packaging',)
 

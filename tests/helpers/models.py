@@ -21,7 +21,8 @@ def build(cfg, scope):
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg)
         model.init_weights()
-    return model.train()
+    model.train()  # which of LAD returns nothing
+    return model
 
 
 def tiny_faster_rcnn(seed=0, strong_heads=False, **roi_layer):
@@ -190,6 +191,10 @@ def to_float64(model):
     if type(head).__name__ not in _ENOUGH and head is not None:
         kind = type(head)
         head.__class__ = type(kind.__name__, (_DoubleTargets, kind), {})
+    if hasattr(model, 'teacher_model'):  # LAD's, which is no part of it
+        kind = type(model)
+        model.__class__ = type(kind.__name__, (_DoubleTeacher, kind), {})
+        model.teacher_model.double()
     return model.double()
 
 
@@ -202,6 +207,14 @@ class _DoubleTargets:
 
     def loss(self, *args, **kwargs):
         with double_targets(self):
+            return super().loss(*args, **kwargs)
+
+
+class _DoubleTeacher:
+    """A detector whose teacher makes the targets."""
+
+    def loss(self, *args, **kwargs):
+        with double_targets(self.teacher_model.bbox_head):
             return super().loss(*args, **kwargs)
 
 

@@ -354,11 +354,14 @@ def observed_in_loss(model, theta, data):
     sees the final positives, whoever has chosen them.
     """
     head = model.bbox_head
-    if type(head).__name__ == 'FSAFHead' and not torch.is_grad_enabled():
+    by_gradient = type(head).__name__ in ('FSAFHead', 'FreeAnchorRetinaHead')
+    if by_gradient and not torch.is_grad_enabled():
         # What counts is told by its gradient.
         leaves = {n: t.detach().requires_grad_() for n, t in theta.items()}
         with torch.enable_grad():
             return observed_in_loss(model, leaves, data)
+    if hasattr(head, 'pre_anchor_topk'):
+        return _observed_bags(model, theta, data)
     (sample,) = data['data_samples']
     labels = sample.gt_instances.labels.tolist()
     assert len(set(labels)) == len(labels)
@@ -406,6 +409,59 @@ def observed_in_loss(model, theta, data):
         seen = objects.setdefault(key, Seen(of_class, weight / divisor))
         seen.rows.append(row)
     return result, objects, []
+
+
+def _observed_bags(model, theta, data):
+    """Of FreeAnchor: whose probability of its class an object's loss knows.
+
+    These are the anchors that overlap it most (Zhang et al., NeurIPS 2019,
+    section 3.3); which of those that overlap alike, the gradient says.
+    """
+    head, told, scores = model.bbox_head, [], []
+    ask, size = head.positive_loss_single, head.pre_anchor_topk
+
+    def tap(*args):
+        told.append((args, ask(*args)))
+        return told[-1][1]
+
+    handle = head.register_forward_hook(lambda m, a, out: scores.append(out))
+    with mock.patch.object(head, 'positive_loss_single', tap):
+        result = call(model, theta, **data, mode='loss')
+    handle.remove()
+    (((probabilities, _, anchors, truth), (_, terms, _)),) = told
+    rows = torch.cat(
+        [
+            level[0].permute(1, 2, 0).reshape(-1, head.num_classes)
+            for level in scores[0][0]
+        ]
+    )
+    objects = {}
+    for place, (box, label) in enumerate(
+        zip(truth.bboxes, truth.labels.tolist())
+    ):
+        (slope,) = torch.autograd.grad(
+            terms[place], probabilities, retain_graph=True
+        )
+        bag = slope[:, label].nonzero()[:, 0].tolist()
+        overlaps = [_overlap(box.tolist(), one) for one in anchors.tolist()]
+        most = sorted(overlaps)[-size:]
+        in_bag = sorted(overlaps[anchor] for anchor in bag)
+        assert max(abs(a - b) for a, b in zip(most, in_bag)) < 1e-6
+        assert len(bag) == size
+        seen = objects[0, 0, place] = Seen(label, 1 / size / len(terms))
+        seen.rows += [rows[anchor] for anchor in bag]
+    return result, objects, []
+
+
+def _overlap(one, other):
+    """Intersection over union of two boxes."""
+    sides = [
+        max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i]))
+        for i in (0, 1)
+    ]
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)]
+    shared = sides[0] * sides[1]
+    return shared / (sum(areas) - shared)
 
 
 # Their weights of single anchors are left out of an object's.

@@ -31,8 +31,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         rest = content[start:]
         rest = rest[: server.breaks.pop(0)] if server.breaks else rest
+        server.sent += len(rest)  # before the client can have read them
         self.wfile.write(rest)
-        server.sent += len(rest)
 
     def log_message(self, *_):
         pass

@@ -1,5 +1,7 @@
 """Detectors from mmdet's own configs, with few channels."""
 
+import copy
+
 from mmengine.config import Config, ConfigDict
 
 from .models import seeded_model, shipped
@@ -43,16 +45,28 @@ PLAIN = {
 DENSE = {
     'FoveaBox': ('foveabox/fovea_r50_fpn_4xb4-1x_coco.py', _DENSE),
     'FSAF': ('fsaf/fsaf_r50_fpn_1x_coco.py', _DENSE),
+    'FreeAnchor': ('free_anchor/freeanchor_r50_fpn_1x_coco.py', _DENSE),
+    'LAD': ('lad/lad_r50-paa-r101_fpn_2xb8_coco_1x.py', _DENSE),
     'PAA': ('paa/paa_r50_fpn_1x_coco.py', _DENSE),
     'SABL': ('sabl/sabl-retinanet_r50_fpn_1x_coco.py', _DENSE),
     'PISA': ('pisa/retinanet-r50_fpn_pisa_1x_coco.py', _DENSE),
     'GHM': ('ghm/retinanet_r50_fpn_ghm-1x_coco.py', _DENSE),
+    'Libra': ('libra_rcnn/libra-retinanet_r50_fpn_1x_coco.py', _DENSE),
     'CondInst': (
         'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py',
         _DENSE,
     ),
     'RTMDet-Ins': ('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py', {}),
     'YOLOF': ('yolof/yolof_r50-c5_8xb8-1x_coco.py', dict(in_channels=32)),
+}
+
+
+#: Likewise, of objects that are not seen.
+UNSEEN = {
+    'AutoAssign': (
+        'autoassign/autoassign_r50-caffe_fpn_1x_coco.py',
+        dict(_DENSE, norm_cfg=dict(type='GN', num_groups=4)),
+    ),
 }
 
 
@@ -63,7 +77,7 @@ def stock(name, seed=0, strong_heads=False, **changes):
 
 def stock_config(name, **changes):
     """Its config; ``changes`` are of its head."""
-    config, head = (STOCK | PLAIN | DENSE)[name]
+    config, head = (STOCK | PLAIN | DENSE | UNSEEN)[name]
     head = dict(head, **changes)
     cfg = shipped(config)
     if cfg.type in ('RTMDet', 'YOLOX'):
@@ -97,6 +111,8 @@ def _narrow(cfg: Config, head: dict) -> None:
     for part in (cfg.backbone, necks[0]):
         if 'num_groups' in (part.get('norm_cfg') or {}):
             part.norm_cfg.num_groups = 4
+    if cfg.type == 'LAD':
+        _narrow_teacher(cfg, head)
     if cfg.get('bbox_head', {}).get('type') == 'DDODHead':
         # Its deformable convolution wants three cells on every level.
         necks[0].num_outs = 3
@@ -119,6 +135,13 @@ def _narrow(cfg: Config, head: dict) -> None:
     cfg.roi_head.bbox_head.update(head)
     cfg.train_cfg.rcnn.sampler.num = 32
     cfg.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=40)
+
+
+def _narrow_teacher(cfg: Config, head: dict) -> None:
+    cfg.teacher_ckpt = None
+    for part in ('backbone', 'neck'):
+        cfg[f'teacher_{part}'] = copy.deepcopy(cfg[part])
+    cfg.teacher_bbox_head.update(dict(num_classes=4) | head)
 
 
 def _narrow_csp(cfg: Config, head: dict) -> None:

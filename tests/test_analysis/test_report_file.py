@@ -94,9 +94,9 @@ def test_an_old_report_may_hold_what_is_not_finite(file):
 @pytest.mark.parametrize(
     'content, said',
     [
-        (edited('version', 2), 'version 2, .* reads up to 1: .*upgrade'),
+        (edited('version', 2), 'version 2, .* versions up to 1: .*upgrade'),
         (edited('version', '1'), "version '1'"),
-        (edited('version', True), 'version is True'),
+        (edited('version', True), 'of version True'),
         (edited('kept', 2.5), 'kept is 2.5 instead of int'),
         (edited('kept', True), 'kept is True instead of int'),
         (edited('sparsity', '0.5'), "sparsity is '0.5' instead of int or fl"),
@@ -108,7 +108,7 @@ def test_an_old_report_may_hold_what_is_not_finite(file):
         (edited('steps.0.growth', float('inf')), 'growth is inf'),
         ({'version': 1}, 'lacks all_weights'),
         ({}, 'lacks allocation'),
-        ([], r'no report but \[\]'),
+        ([], r'holds \[\], not names'),
         ('{"version": 1,', 'no JSON'),
         (b'\xff\x00', 'no JSON'),
         ('[' * 100_000, 'no JSON'),

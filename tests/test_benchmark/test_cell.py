@@ -124,3 +124,30 @@ def test_a_finished_cell_keeps_its_last_checkpoint(tmp_path):
     run_of(tmp_path)
     _remove_earlier_checkpoints(tmp_path)
     assert [Path(p).name for p in tmp_path.glob('*.pth')] == ['epoch_10.pth']
+
+
+def test_the_commit_is_that_of_the_package_alone(tmp_path, monkeypatch):
+    """A package inside of another checkout has none."""
+
+    def git(*arguments):
+        who = ('-c', 'user.name=a', '-c', 'user.email=a@b')
+        command = ['git', *who, *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    for folder in ('epsd_mm', 'venv/epsd_mm'):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / '__init__.py').touch()
+    git('init', '--quiet')
+    git('add', 'epsd_mm')
+    git('commit', '--quiet', '--message', 'first')
+
+    def commit_of(folder):
+        path = str(tmp_path / folder / '__init__.py')
+        monkeypatch.setattr(module.epsd_mm, '__file__', path)
+        return module._commit()
+
+    assert commit_of('epsd_mm') == git('rev-parse', '--short', 'HEAD')
+    assert commit_of('venv/epsd_mm') is None

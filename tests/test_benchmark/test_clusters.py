@@ -1,11 +1,14 @@
 """The same jobs on a Ray cluster that loses a node, and through submitit."""
 
 import os
+import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from epsd_mm.benchmark.driver import Driver
 from epsd_mm.benchmark.executors import RayExecutor, SlurmExecutor
 from epsd_mm.benchmark.jobs import (
     InterruptedJobError,
@@ -13,6 +16,13 @@ from epsd_mm.benchmark.jobs import (
     JobError,
     PlaceError,
 )
+from epsd_mm.benchmark.suite import Suite
+from epsd_mm.pruning import Masks
+
+TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
+sys.path.insert(0, str(TOOLS))
+
+from damage.tiny_suite import write_tiny_suite  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -121,5 +131,74 @@ def test_an_absent_library_is_named_with_its_install(
     kind, module, extra, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"{module}: .*epsd_mm\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"{module}: .* '\.\[{extra}\]'`"):
         kind('somewhere')
+
+
+CHAIN = """
+methods = {
+    'IMP': dict(variant='prune-only', rounds=dict(share=0.3, rewind=1)),
+    'student': dict(student_of='IMP'),
+}
+"""
+
+
+def parent_of(process):
+    status = Path(f'/proc/{process}/status').read_text()
+    (line,) = (x for x in status.splitlines() if x.startswith('PPid:'))
+    return int(line.split()[1])
+
+
+class Killer:
+    """Kills one process of each of these cells, once.
+
+    Args:
+        victims: By name of a cell, what is killed: of its process, that
+            itself or the worker that has started it.
+    """
+
+    def __init__(self, driver, victims):
+        cells = {cell.name: cell for cell in driver.suite.cells}
+        self.locks = {
+            driver.work_dir(cells[name].key) / '.cell.lock': victim
+            for name, victim in victims.items()
+        }
+
+    def __call__(self):
+        for lock in [path for path in self.locks if path.exists()]:
+            words = lock.read_text().split()  # process N on HOST
+            if len(words) == 4:
+                os.kill(self.locks.pop(lock)(int(words[1])), signal.SIGKILL)
+
+
+def run_chain(tmp_path, executor):
+    """Run rounds and a student, and kill a worker and a cell on the way."""
+    path = write_tiny_suite(tmp_path, 1, 2, [])
+    path.write_text(path.read_text() + CHAIN)
+    driver = Driver(Suite.load(path), tmp_path / 'work')
+    names = [cell.name for cell in driver.suite.cells]
+    assert len(names) == 4  # the dense one, two rounds, a student
+    killer = Killer(driver, {names[1]: parent_of, names[3]: lambda own: own})
+    with executor:
+        driver.run(executor, jobs=2, watch=killer)
+    assert not killer.locks
+    entries = driver.store.entries().values()
+    found = {e.name: (e.state, e.error) for e in entries}
+    assert found == dict.fromkeys(names, ('finished', None))
+    first, second = (
+        Masks.load(driver.work_dir(cell.key) / 'epsd' / 'masks.pth')
+        for cell in driver.suite.cells[1:3]
+    )
+    assert second.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert all((mask <= first[name]).all() for name, mask in second.items())
+
+
+def test_a_chain_goes_on_after_kills_on_ray(cluster, tmp_path):
+    nodes, _ = cluster
+    run_chain(tmp_path, RayExecutor(nodes.address))
+
+
+def test_a_chain_goes_on_after_kills_through_submitit(tmp_path):
+    pytest.importorskip('submitit')
+    executor = SlurmExecutor(tmp_path / 'submitit', cluster='local')
+    run_chain(tmp_path, executor)

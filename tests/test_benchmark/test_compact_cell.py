@@ -7,13 +7,13 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from epsd_mm.benchmark import cell as module
+from epsd_mm.benchmark import saved_weights
 from epsd_mm.benchmark.cell import UnfairError, run
 from epsd_mm.benchmark.compact_cell import figures_of, removes_channels
 from epsd_mm.benchmark.result_file import read_result_file
-from epsd_mm.benchmark.suite_folder import SPEC
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.early_pruning import WORK
+from tests.helpers.cells import made
 
 from ..helpers.runners import tiny_detector_cfg
 from ..helpers.suites import suite_of
@@ -73,10 +73,7 @@ def cells(tmp_path_factory):
 def finished(cells, tmp_path_factory):
     """The folder of the cell with units, which has run."""
     cell = cells['units']
-    folder = tmp_path_factory.mktemp('cells') / cell.key
-    folder.mkdir()
-    spec = dict(cell.spec(), key=cell.key, name=cell.name)
-    (folder / SPEC).write_text(json.dumps(spec))
+    folder = made(cell, tmp_path_factory.mktemp('cells'))
     run(folder)
     return folder
 
@@ -145,15 +142,18 @@ def test_a_network_that_is_not_as_narrow_is_unfair(
     def wide(path, device):
         return dict(state_dict=state)
 
-    monkeypatch.setattr(module, 'load_values', wide)
+    monkeypatch.setattr(saved_weights, 'load_values', wide)
     with pytest.raises(UnfairError, match=name):
-        module._saved_sparsity(cfg)
+        saved_weights.figures_of_saved(cfg)
 
 
-def test_another_budget_than_was_asked_is_unfair(finished, cells):
+@pytest.mark.parametrize('kind', ['channels', 'neurons'])
+def test_another_budget_than_was_asked_is_unfair(kind, finished, cells):
     cfg = cells['units'].config
     cfg.default_hooks.epsd.sparsity = 0.7
-    with pytest.raises(ValueError, match='where 0.3000 was asked'):
+    cfg.default_hooks.epsd.structure.type = kind
+    said = f"where 0.3000 was asked.*'{kind}', of='weights', multiple_of="
+    with pytest.raises(ValueError, match=said):
         figures_of(cfg, finished, weights(finished))
 
 

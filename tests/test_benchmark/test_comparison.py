@@ -1,6 +1,7 @@
 """What a report may say, and when it must not."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,11 @@ def test_noise_decides_nothing_and_says_what_would_have_been_seen(suite):
     assert f'{found.difference.seen_from:.2g}' in found.why
 
 
+def test_pairs_that_are_all_alike_are_told_without_a_spread(suite):
+    found = verdict(suite, lambda cell: 50.0)
+    assert (found.verdict, found.why) == ('undecided', 'p = 1')
+
+
 @pytest.mark.parametrize(
     'planned, verdict_, said',
     [
@@ -131,22 +137,73 @@ def test_failed_cells_of_a_claim_are_named(suite):
     assert found.why.endswith('Without a result: a/plain/0.9/seed 2')
 
 
-def test_a_claim_without_runs_counts_among_those_tested(tmp_path):
+TWO_CLAIMS = CONTENT + (
+    "methods['random'] = dict(variant='prune-only', criterion='Random')\n"
+    "claims += [dict(claims[0], name='C8', second='random')]\n"
+)
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    return loaded(tmp_path_factory.mktemp('two') / 'suite.py', TWO_CLAIMS)
+
+
+def test_a_claim_without_runs_counts_among_those_tested(two):
     """Else the first that is finished would be tested as if alone."""
-    content = CONTENT + (
-        "methods['random'] = dict(variant='prune-only', criterion='Random')\n"
-        "claims += [dict(claims[0], name='C8', second='random')]\n"
-    )
-    suite = loaded(tmp_path / 'suite.py', content)
-    entries = compared(suite, by_method(1.0)).entries
+    entries = compared(two, by_method(1.0)).entries
     there = {
         cell.key: entries[cell.key]
-        for cell in suite.cells
+        for cell in two.cells
         if cell.method.name != 'random'
     }
-    first, second = Comparison(suite, there).verdicts()
+    first, second = Comparison(two, there).verdicts()
     assert first.p == 2 * 2**-9
     assert second.verdict == 'no claim' and second.p is None
+
+
+def gains(first, second):
+    """EPSD beats two others by so much, seed by seed."""
+
+    def value(cell):
+        by = dict(plain=first, random=second).get(cell.method.name)
+        return 50.0 + 3 * cell.seed - (by[cell.seed] if by else 0.0)
+
+    return value
+
+
+# With p = .029 and .021, of which the double is above .05 and below.
+MIDDLING = [-6, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+CLEAR = [-5, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def without(comparison, method, seed):
+    gone = f'a/{method}/0.9/seed {seed}'
+    entries = comparison.entries.items()
+    left = {key: entry for key, entry in entries if entry.name != gone}
+    return Comparison(comparison.suite, left)
+
+
+@pytest.mark.parametrize('last', [-1000.0, 0.0, 1000.0])
+@pytest.mark.parametrize('first', [MIDDLING, CLEAR, [1] * 10, [-1] * 10])
+def test_seeds_of_a_claim_take_back_no_verdict_of_another(first, last, two):
+    """Whatever its last seed brings."""
+    whole = compared(two, gains(first, [1.0] * 9 + [last]))
+    before, waits = without(whole, 'random', 9).verdicts()
+    after, _ = whole.verdicts()
+    assert waits.p is None and 'so far' in waits.why
+    assert after.p <= before.p
+    if before.verdict in ('supported', 'not supported'):
+        assert after.verdict == before.verdict
+
+
+def test_an_undecided_claim_says_that_others_may_yet_decide_it(two):
+    """Holm: a p is doubled only where it is the smaller one."""
+    whole = compared(two, gains(MIDDLING, [1.0] * 10))
+    p = whole.verdicts()[0].p
+    assert 0.025 < p <= 0.05
+    before = without(whole, 'random', 9).verdicts()[0]
+    assert before.verdict == 'undecided' and before.p == 2 * p
+    assert before.why.endswith(f'{p:.3g} at best when they are there')
 
 
 def test_no_runs_are_no_pairs(suite):
@@ -169,6 +226,53 @@ def test_what_distillation_does_for_the_dense_network_is_known(suite):
 
     ((arm, difference),) = compared(suite, value).dense_benefit('a')
     assert str(arm) == 'SD' and difference.mean == 1.0
+
+
+@pytest.mark.parametrize('name', ['device', 'torch', 'commit'])
+def test_a_verdict_says_in_what_else_its_pairs_differ(name, suite):
+    """Also where all seeds agree on who ran where."""
+    comparison = compared(suite, by_method(1.0))
+
+    def ran(cell):
+        other = cell.method.name == 'epsd' and cell.seed > 2
+        return {name: 'new' if other else 'old', 'recipe_version': 1}
+
+    (found,) = with_environments(comparison, ran).verdicts()
+    assert found.verdict == 'supported'
+    assert found.why == (
+        'p = 0.00195. Mind that the two of a pair differ in '
+        f'{name}: new against old (7)'
+    )
+
+
+def test_pairs_that_ran_alike_may_differ_from_others(suite):
+    comparison = compared(suite, by_method(1.0))
+    alike = with_environments(comparison, lambda cell: {'torch': cell.seed})
+    assert alike.verdicts()[0].why == 'p = 0.00195'
+
+
+def test_other_methods_say_nothing_of_a_claim(suite):
+    comparison = compared(suite, by_method(1.0))
+    dense = with_environments(
+        comparison, lambda cell: {'device': cell.method.name == 'dense'}
+    )
+    assert dense.verdicts()[0].why == 'p = 0.00195'
+
+
+def test_one_changed_commit_is_not_one_code(suite):
+    """It has one name on both sides, and nobody knows what it was."""
+    comparison = compared(suite, by_method(1.0))
+    dirty = with_environments(comparison, lambda cell: {'commit': 'a-dirty'})
+    why = dirty.verdicts()[0].why
+    assert why.endswith('changed since its commit: a-dirty (20 cells)')
+
+
+def with_environments(comparison, environment):
+    entries = {
+        cell.key: replace(entry, environment=environment(cell))
+        for cell, entry in comparison.finished
+    }
+    return Comparison(comparison.suite, entries)
 
 
 def test_cells_of_different_recipes_are_not_compared(suite):

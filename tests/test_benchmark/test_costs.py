@@ -18,6 +18,7 @@ METHODS = {
     'dense': dict(variant='dense'),
     'CS-KD': dict(options={'default_hooks.epsd.batches_per_step': 2}),
     'DLB': dict(sd_loss='DLBLoss'),
+    'NTK-SAP': dict(variant='prune-only', criterion='NTKSAP'),
 }
 
 
@@ -30,6 +31,10 @@ def comparison(tmp_path_factory):
         }
         if cell.method.prunes:
             found |= {'scoring/evaluations': 8, 'scoring/time': 30.0}
+        if cell.method.name == 'NTK-SAP':
+            found['scoring/evaluations'] = 0
+            found['scoring/output_images'] = 500
+            found['scoring/output_passes'] = 900
         if cell.method.name != 'DLB':
             found['training/sparse_share'] = 0.1 if cell.sparsity else 1.0
         return found
@@ -42,8 +47,9 @@ def comparison(tmp_path_factory):
     'name, sparsity, scored, trained',
     [
         ('dense', None, None, 400 * 128),
-        ('CS-KD', 0.9, 8 * 2 * 256, 400 * 256),
+        ('CS-KD', 0.9, 8 * 256, 400 * 256),
         ('DLB', 0.9, 8 * 128, 800 * 128),
+        ('NTK-SAP', 0.9, 500, 400 * 128),
     ],
 )
 def test_images_are_counted(name, sparsity, scored, trained, comparison):
@@ -63,7 +69,7 @@ def test_all_of_a_run_is_scoring_and_training(comparison):
     dense, epsd = Arm('a', 'dense', None), Arm('a', 'CS-KD', 0.9)
     assert total_seconds(comparison, dense) == pytest.approx({0: 200, 1: 600})
     assert total_seconds(comparison, epsd) == pytest.approx({0: 230, 1: 630})
-    images = 8 * 2 * 256 + 400 * 256
+    images = 8 * 256 + 400 * 256
     assert total_images(comparison, epsd) == {0: images, 1: images}
 
 
@@ -82,7 +88,7 @@ def test_passes_are_counted_by_hand(comparison):
         arm = Arm('a', name, sparsity)
         return total_passes(comparison, arm, **options).get(0)
 
-    scored = 8 * 2 * ((3 + 1) * 128 + 6 * 0.75 * 256)
+    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 256)
     assert passes('dense', None) == 400 * 128 * 3
     assert passes('CS-KD', 0.9) == 400 * 128 * 4 + scored
     assert passes('DLB', 0.9) == 800 * 128 * 3 + 8 * 128 * (3 + 6 * 0.75)
@@ -90,4 +96,53 @@ def test_passes_are_counted_by_hand(comparison):
     assert passes('CS-KD', 0.9, zeros=False) == pytest.approx(
         40 * 128 * 4 + scored
     )
+    assert passes('NTK-SAP', 0.9) == 400 * 128 * 3 + 900
     assert passes('DLB', 0.9, zeros=False) is None  # nobody has counted
+
+
+def test_a_narrower_network_costs_its_share_of_the_dense_one(tmp_path):
+    """Scoring too; where it is as wide, other proposals are no difference."""
+    narrow = {'model.backbone.base_channels': 32}
+    methods = {
+        'dense': dict(variant='dense'),
+        'narrow': dict(variant='dense', options=narrow),
+        'EPSD': dict(),
+        'narrow EPSD': dict(options=narrow),
+    }
+
+    def metrics(cell):
+        small = cell.method.name.startswith('narrow')
+        found = {
+            'training/iterations': 400,
+            'training/weights': 25 if small else 100,
+            'training/multiply_adds': 300 if small else 1000 + cell.seed,
+        }
+        if not small and cell.method.prunes:
+            found['training/multiply_adds'] = 1010
+        if cell.method.prunes:
+            found['scoring/evaluations'] = 8
+        return found
+
+    found = compared(suite_of(tmp_path, methods, 1), metrics)
+
+    def passes(name, sparsity=None):
+        return total_passes(found, Arm('a', name, sparsity))[0]
+
+    assert passes('dense') == 400 * 128 * 3
+    assert passes('narrow') == pytest.approx(0.3 * passes('dense'))
+    assert passes('EPSD', 0.9) > passes('dense')
+    assert passes('narrow EPSD', 0.9) == pytest.approx(
+        0.3 * passes('EPSD', 0.9)
+    )
+
+
+def test_passes_of_another_network_are_not_guessed(tmp_path):
+    """Of cells that have not counted what theirs multiplies by."""
+    narrow = dict(
+        variant='dense', options={'model.backbone.base_channels': 32}
+    )
+    methods = {'dense': dict(variant='dense'), 'narrow': narrow}
+    suite = suite_of(tmp_path, methods, seeds=1)
+    found = compared(suite, lambda cell: {'training/iterations': 400})
+    assert total_passes(found, Arm('a', 'narrow', None)) == {}
+    assert total_passes(found, Arm('a', 'dense', None)) == {0: 400 * 384}

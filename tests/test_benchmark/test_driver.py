@@ -15,7 +15,12 @@ import pytest
 import epsd_mm
 from epsd_mm.benchmark.driver import MOST_KILLS, Driver
 from epsd_mm.benchmark.executors import Executor
-from epsd_mm.benchmark.jobs import InterruptedJobError, JobError, PlaceError
+from epsd_mm.benchmark.jobs import (
+    BusyJobError,
+    InterruptedJobError,
+    JobError,
+    PlaceError,
+)
 from epsd_mm.benchmark.listing import LISTING, read_listing
 from epsd_mm.benchmark.overview import overview, seconds_left, sentence
 from epsd_mm.benchmark.store import StoreError
@@ -165,6 +170,18 @@ def test_cells_of_an_edited_suite_are_stale_and_can_be_deleted(driver):
     assert len(edited.store.entries()) == 6
 
 
+def test_nothing_is_deleted_while_another_machine_runs_cells(driver):
+    driver().run(Fake(), jobs=1)
+    edited = driver(CONTENT.replace('[0, 1, 2]', '[0, 1, 2, 3]'))
+    edited.store.add((c.key, c.name, c.spec()) for c in edited.suite.cells)
+    assert edited.store.claim([edited.suite.cells[-1].key], 'far/1:7')
+    fewer = driver(CONTENT.replace('[0, 1, 2]', '[0, 1, 3]'))
+    before = sorted((fewer.folder / 'cells').iterdir())
+    with pytest.raises(StoreError, match='is written by far'):
+        fewer.clean()
+    assert sorted((fewer.folder / 'cells').iterdir()) == before
+
+
 def test_progress_says_what_is_done_and_what_failed(driver):
     from rich.console import Console
 
@@ -302,6 +319,18 @@ def test_a_killed_cell_begins_again_but_not_for_ever(driver):
     assert sum(e.state == 'finished' for e in entries) == 5
     driver().run(Fake(), jobs=1, retry=True)
     assert driver().store.entries()[failed.key].state == 'finished'
+
+
+def test_a_cell_that_a_suspended_process_holds_waits_for_it(driver):
+    """While it does, the others run."""
+    made = driver(CONTENT.replace('[0, 1, 2]', '[0]'))
+    held = made.suite.cells[0].name
+    left = [BusyJobError('ended with status 75')] * (MOST_KILLS + 1)
+    ran = Fake(lambda s: left.pop() if s['name'] == held and left else None)
+    made.run(ran, jobs=1)
+    assert ran.ran == [held, made.suite.cells[1].name, *[held] * 4]
+    states = [e.state for e in made.store.entries().values()]
+    assert states == ['finished'] * 2
 
 
 def test_a_machine_that_cannot_run_cells_ends_the_run(driver):

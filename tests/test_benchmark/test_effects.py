@@ -3,6 +3,7 @@
 import pytest
 
 from epsd_mm.benchmark.effects import check_effects
+from epsd_mm.benchmark.option_names import unknown_options
 from tests.helpers.suites import suite_of
 
 DENSE = dict(dense=dict(variant='dense'))
@@ -72,6 +73,25 @@ def test_what_makes_a_difference_or_is_there_already_may_be_said(
     checked(tmp_path, BOTH | dict(x=method))
 
 
+@pytest.mark.parametrize(
+    'option',
+    [
+        dict(work_dir='elsewhere'),
+        dict(resume=True),
+        dict(launcher='slurm'),
+        dict(log_level='WARNING'),
+        dict(experiment_name='mine'),
+    ],
+)
+def test_what_each_cell_settles_by_itself_is_refused(tmp_path, option):
+    ((name, value),) = option.items()
+    said = f'the option {name}={value!r} has no effect, since .* leave it out'
+    with pytest.raises(ValueError, match=f"set-up 'a' {said}"):
+        checked(tmp_path, BOTH, options=option)
+    with pytest.raises(ValueError, match=f"method 'x' {said}"):
+        checked(tmp_path, dict(x=dict(options=option)))
+
+
 def test_an_option_of_a_set_up_must_serve_some_method(tmp_path):
     checked(tmp_path, BOTH, options=DRAWS | EPOCHS)
     with pytest.raises(ValueError, match="set-up 'a' the option default"):
@@ -93,3 +113,50 @@ def test_a_direction_must_tell_something(tmp_path):
         checked(tmp_path, dict(epsd=dict()), **unknown)
     with pytest.raises(ValueError, match="better='higher' .* tells it"):
         checked(tmp_path, BOTH, better='higher')
+
+
+@pytest.mark.parametrize(
+    'options, said',
+    [
+        ({'optim_wraper.optimizer.lr': 0.1}, "did you mean 'optim_wrapper'"),
+        ({'optim_wraper': dict(clip_grad=None)}, "begins with 'optim_wraper'"),
+        ({'learning_rate': 0.1}, "'learning_rate', which neither .*cifar100"),
+        ({'train_cfg.max_epoch': 3}, "max_epoch is none.* mean 'max_epochs'"),
+        ({'train_cfg': dict(max_epoch=3)}, 'train_cfg.max_epoch is none'),
+        (
+            {'train_cfg.by_epoch': False, 'train_cfg.max_epochs': 3},
+            'train_cfg.max_epochs is none',
+        ),
+        ({'val_cfg.fp32': True}, 'val_cfg.fp32 is none'),
+    ],
+)
+def test_options_that_nothing_reads_are_refused(tmp_path, options, said):
+    with pytest.raises(ValueError, match=f"of set-up 'a' .*{said}"):
+        checked(tmp_path, BOTH, options=options)
+    methods = BOTH | dict(x=dict(options=options))
+    with pytest.raises(ValueError, match=f"of method 'x' .*{said}"):
+        checked(tmp_path, methods)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'train_cfg.max_epochs': 3, 'train_cfg.val_interval': 3},
+        {'randomness.deterministic': True, 'env_cfg.cudnn_benchmark': True},
+        {'find_unused_parameters': True},
+        {'train_cfg': dict(type='EpochBasedTrainLoop', max_epochs=3)},
+        {'val_cfg.fp16': False},
+    ],
+)
+def test_options_that_the_runner_reads_need_not_be_in_the_config(
+    tmp_path, options
+):
+    suite = suite_of(tmp_path, BOTH, options=options)
+    assert list(unknown_options(suite)) == []
+
+
+def test_a_loop_is_that_of_the_set_up(tmp_path):
+    loop = dict(by_epoch=False, max_iters=3, _delete_=True)
+    methods = dict(x=dict(options={'train_cfg.max_iters': 5}))
+    suite = suite_of(tmp_path, methods, options=dict(train_cfg=loop))
+    assert list(unknown_options(suite)) == []

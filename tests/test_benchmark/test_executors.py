@@ -13,6 +13,7 @@ from epsd_mm.benchmark.executors import LocalExecutor
 from epsd_mm.benchmark.jobs import (
     BUSY,
     PARENT,
+    BusyJobError,
     InterruptedJobError,
     Job,
     JobError,
@@ -71,7 +72,9 @@ def test_what_runs_ends_with_its_executor(tmp_path):
         time.sleep(0.02)
 
 
-def test_gpus_and_threads_are_shared_out(tmp_path):
+def test_gpus_and_threads_are_shared_out(tmp_path, monkeypatch):
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 6)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     code = (
         'import os, time; time.sleep(0.5);'
         "print(os.environ['CUDA_VISIBLE_DEVICES'],"
@@ -92,7 +95,10 @@ def test_gpus_and_threads_are_shared_out(tmp_path):
         (dict(workers=0), 'workers=0'),
         (dict(threads=0), 'threads=0'),
         (dict(per_gpu=2), 'no effect without gpus'),
-        (dict(workers=3, gpus=[0], per_gpu=2), 'more than the 2 places'),
+        (dict(workers=3, gpus=[0], per_gpu=2), r'more than gpus=\[0\] hold'),
+        (dict(threads='abc'), "threads='abc' must be a whole number"),
+        (dict(threads=1.5), 'threads=1.5 must be a whole number'),
+        (dict(per_gpu=True), 'per_gpu=True must be a whole number'),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, said):
@@ -106,20 +112,20 @@ def test_cores_are_not_shared_by_default():
 
 
 @pytest.mark.parametrize(
-    'code, again',
+    'code, kind',
     [
-        ('import os; os.kill(os.getpid(), 9)', True),
-        ('import os; os.kill(os.getpid(), 15)', True),
-        (f'raise SystemExit({BUSY})', True),
-        ('raise SystemExit(1)', False),
+        ('import os; os.kill(os.getpid(), 9)', InterruptedJobError),
+        ('import os; os.kill(os.getpid(), 15)', InterruptedJobError),
+        (f'raise SystemExit({BUSY})', BusyJobError),
+        ('raise SystemExit(1)', JobError),
     ],
 )
 def test_a_job_that_was_killed_or_had_to_wait_may_begin_again(
-    code, again, tmp_path
+    code, kind, tmp_path
 ):
     with pytest.raises(JobError) as error:
         run_job(job(tmp_path, code))
-    assert isinstance(error.value, InterruptedJobError) == again
+    assert type(error.value) is kind
 
 
 def test_a_job_knows_whom_it_must_not_outlive(tmp_path):

@@ -78,7 +78,6 @@ def test_what_diverged_is_a_result_too(value, store, tmp_path):
         'no JSON',
         '[]',
         '{}',
-        json.dumps(dict(format=2, cells=[])),
         json.dumps(dict(format=1, cells=[dict(key='a')])),
     ],
 )
@@ -88,3 +87,10 @@ def test_what_is_no_export_is_refused(text, store, tmp_path):
     with pytest.raises(ValueError, match='other.json is no export'):
         read_json(tmp_path / 'other.json')
     assert store.entries() == before
+
+
+def test_an_export_of_a_later_version_says_what_reads_it(tmp_path):
+    path = tmp_path / 'results.json'
+    path.write_text(json.dumps(dict(format=2, cells=[dict(key='a')])))
+    with pytest.raises(ValueError, match=r'results.json .* of version 2, .*1'):
+        read_json(path)

@@ -144,9 +144,9 @@ def test_the_plan_adds_up_what_is_known_and_names_the_rest(suite):
     costs = Costs([entry(dense, 3600)])
     text = plan(suite.cells, set(), costs)
     assert '6 cells to run: 2.00 hours' in text
-    assert '4 cells are not measured' in text
+    assert '; 4 not measured' in text
     rest = plan(suite.cells, {dense.key}, costs)
     assert '5 cells to run: 1.00 hours' in rest
     nothing = plan(suite.cells, set(), Costs([]))
-    assert '6 cells to run; 6 cells are not measured' in nothing
+    assert '6 cells to run; 6 not measured' in nothing
     assert 'hours' not in nothing.splitlines()[-1]

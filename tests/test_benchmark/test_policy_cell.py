@@ -1,12 +1,19 @@
 """A cell whose masks change ends as sparse as was asked, and counts costs."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from epsd_mm.benchmark import cell as module
-from epsd_mm.benchmark.cell import SPEC, UnfairError, read_result_file, run
+from epsd_mm.benchmark.cell import UnfairError, read_result_file, run
+from epsd_mm.benchmark.saved_weights import figures_of_saved
+from epsd_mm.engine.saved_state import SavedState
+from epsd_mm.pruning import Masks
+from epsd_mm.run_files import REPORT
+from tests.helpers.cells import made
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import tiny_classifier_cfg
 from tests.helpers.suites import suite_of
@@ -64,10 +71,7 @@ def results(cells, tmp_path_factory):
     """Folder and metrics of cells that have run, by method."""
     found = {}
     for name, cell in cells.items():
-        folder = tmp_path_factory.mktemp('cells') / cell.key
-        folder.mkdir()
-        spec = dict(cell.spec(), key=cell.key, name=cell.name)
-        (folder / SPEC).write_text(json.dumps(spec))
+        folder = made(cell, tmp_path_factory.mktemp('cells'))
         run(folder)
         metrics, _ = read_result_file(folder)
         found[name] = folder, {n: value for n, (value, _) in metrics.items()}
@@ -98,8 +102,65 @@ def test_masks_that_did_not_get_there_fail_the_cell(results, cells):
     cfg = cells['GMP'].config
     cfg.work_dir = str(folder)
     cfg.default_hooks.epsd.sparsity = 0.9
-    with pytest.raises(UnfairError, match='0.7999, where 0.9 was asked'):
-        module._saved_sparsity(cfg)
+    with pytest.raises(UnfairError, match='0.7999.*sparsity 0.9.*policy end'):
+        figures_of_saved(cfg)
+
+
+@pytest.fixture
+def fixed(results, cells, tmp_path):
+    """A copy of the cell whose masks were scored, and its config."""
+    folder = shutil.copytree(results['fixed'][0], tmp_path / 'fixed')
+    path = folder / Path((folder / 'last_checkpoint').read_text()).name
+    (folder / 'last_checkpoint').write_text(str(path))
+    cfg = cells['fixed'].config
+    cfg.work_dir = str(folder)
+    assert figures_of_saved(cfg)['saved/sparsity'].value > 0.79
+    return cfg, path
+
+
+def changed(path, reported, revive=False):
+    """Keep one more weight of the first layer that has lost some."""
+    checkpoint = torch.load(path, weights_only=False)
+    saved = SavedState.unpack(checkpoint['epsd'])
+    masks = {name: mask.clone() for name, mask in saved.masks.items()}
+    name = next(name for name, mask in masks.items() if not mask.all())
+    lost = tuple((~masks[name]).nonzero()[0])
+    if revive:
+        checkpoint['state_dict'][name][lost] = 0.5
+    else:
+        masks[name][lost] = True
+    masks = Masks(masks)
+    checkpoint['epsd'] = replace(saved, masks=masks).pack()
+    torch.save(checkpoint, path)
+    if reported:
+        file = path.parent / REPORT
+        report = json.loads(file.read_text())
+        report['kept'] = masks.kept
+        report['layers'][name]['kept'] += 1
+        file.write_text(json.dumps(report))
+    return name
+
+
+def test_a_removed_weight_that_came_back_fails_the_cell(fixed):
+    cfg, path = fixed
+    changed(path, reported=False, revive=True)
+    with pytest.raises(UnfairError, match='1 of the removed weights'):
+        figures_of_saved(cfg)
+
+
+def test_masks_of_another_scoring_fail_the_cell(fixed):
+    cfg, path = fixed
+    name = changed(path, reported=False)
+    with pytest.raises(UnfairError, match=f'weights of {name}, and scoring'):
+        figures_of_saved(cfg)
+
+
+def test_one_weight_more_than_asked_fails_the_cell(fixed):
+    """Whatever scoring says that it had kept."""
+    cfg, path = fixed
+    changed(path, reported=True)
+    with pytest.raises(UnfairError, match='and .* were asked'):
+        figures_of_saved(cfg)
 
 
 def test_masks_of_the_cell_are_those_in_force(results):

@@ -66,12 +66,14 @@ def test_nothing_is_made_anew_under_cells_that_run(folder):
     rebuild(folder)
     store = Store(folder / STORE)
     assert store.claim(['key2'], 'elsewhere:1') == 'key2'
-    with pytest.raises(StoreError, match="1 cells run, such as 'cell 2'"):
+    with pytest.raises(StoreError, match="running .*such as 'cell 2'"):
         rebuild(folder)
     assert store.entries()['key2'].state == 'running'
 
 
 def test_a_folder_without_cells_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match='holds no cells'):
+    with pytest.raises(
+        FileNotFoundError, match='holds no cells.*imported, remove'
+    ):
         rebuild(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
 """A cell under the masks of another run has just those, and its own seed."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from epsd_mm.benchmark.cell import run
 from epsd_mm.benchmark.result_file import read_result_file
 from epsd_mm.benchmark.scored_apart import LENDER
 from epsd_mm.benchmark.suite import Suite
-from epsd_mm.benchmark.suite_folder import SPEC
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.pruning import Masks
+from tests.helpers.cells import made, one_thread
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'
 sys.path.insert(0, str(TOOLS))
@@ -31,16 +30,11 @@ def finished(tmp_path_factory):
             "\nmethods['same'] = dict(masks_of='EPSD')"
             "\nmethods['shuffled'] = dict(masks_of='EPSD', shuffled=True)"
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums of floats depend on their order
     folders = {}
-    for cell in Suite.load(path).cells:
-        folders[cell.method.name] = work_dir = folder / cell.key
-        work_dir.mkdir()
-        spec = dict(cell.spec(), key=cell.key, name=cell.name)
-        (work_dir / SPEC).write_text(json.dumps(spec))
-        run(work_dir)
-    torch.set_num_threads(threads)
+    with one_thread():
+        for cell in Suite.load(path).cells:
+            folders[cell.method.name] = made(cell, folder)
+            run(folders[cell.method.name])
     return folders
 
 
@@ -81,10 +75,8 @@ def test_a_cell_that_goes_on_does_not_score_again(finished, caplog):
     before, result = scored.stat().st_mtime_ns, weights(folder)
     (folder / 'epoch_2.pth').unlink()
     (folder / 'last_checkpoint').unlink()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    run(folder)
-    torch.set_num_threads(threads)
+    with one_thread():
+        run(folder)
     assert scored.stat().st_mtime_ns == before
     again = weights(folder)
     assert all(torch.equal(again[name], result[name]) for name in result)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from epsd_mm.benchmark.sparse_work import sparse_share
+from epsd_mm.benchmark.sparse_work import training_work
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import Masks
@@ -30,6 +30,16 @@ RUN = Model(), dict(inputs=torch.ones(3, 1, 8, 8))
 MASKS = Masks({'conv.weight': torch.arange(36).view(4, 1, 3, 3) < 9})
 RIGL = Settings.build(sparsity=0.75, policy=dict(type='RigL', every=10))
 QUARTER = (2304 / 4 + 40) / 2344
+
+
+def sparse_share(*of):
+    return training_work(*of)['training/sparse_share'].value
+
+
+def test_weights_and_multiply_adds_are_those_of_an_image():
+    found = training_work(*RUN, None, SavedState())
+    assert found['training/weights'].value == 36 + 40
+    assert found['training/multiply_adds'].value == 2304 + 40
 
 
 def test_a_dense_network_has_all():

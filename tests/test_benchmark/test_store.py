@@ -172,7 +172,9 @@ def test_a_store_of_another_version_is_refused_and_left(tmp_path):
     with sqlite3.connect(path) as db:
         db.execute('CREATE TABLE cells (other TEXT)')
         db.execute('PRAGMA user_version = 99')
-    with pytest.raises(StoreError, match='found 99, expected 1'):
+    with pytest.raises(
+        StoreError, match='of version 99, .* up to 1: .* rebuild'
+    ):
         Store(path)
 
 
@@ -256,3 +258,67 @@ def test_a_process_of_another_space_is_not_taken_for_dead(store):
     store.claim(['key1'], f'{here}0:{gone.pid}')  # another container
     store.claim(['key2'], f'{here}:{number}')
     assert dead_owners(store.entries().values()) == {f'{here}:{gone.pid}'}
+
+
+class TestElsewhere:
+    """SQLite keeps a store whole among the processes of one machine."""
+
+    @pytest.fixture
+    def far(self, store):
+        store.claim(['key0'], 'far/4026531836:7')
+        return store
+
+    def test_what_another_machine_writes_is_left_to_it(self, far):
+        said = "far, which runs 'cell 0'.*--executor ray or slurm.* 120 sec"
+        with pytest.raises(StoreError, match=said):
+            Store(far.path)
+
+    def test_it_can_be_looked_at_and_is_not_touched(self, far, tmp_path):
+        def files():
+            return {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+
+        before = files()
+        looked = Store.existing(far.path)
+        assert states(looked)['key0'] == 'running'
+        assert looked.path != far.path and files() == before
+
+    def test_a_machine_that_is_gone_is_in_nobodys_way(self, far):
+        with sqlite3.connect(far.path) as db:
+            db.execute(
+                'UPDATE cells SET heartbeat = ? WHERE key = ?',
+                (time.time() - LOST_AFTER - 1, 'key0'),
+            )
+        assert Store(far.path).claim(['key0'], 'p') == 'key0'
+
+    def test_one_that_has_stopped_is_in_nobodys_way(self, far):
+        far.release('key0', 'far/4026531836:7')
+        assert Store(far.path).claim(['key0'], 'p') == 'key0'
+
+    def test_another_container_of_this_machine_may_write(self, store):
+        machine, _, number = this_process().rpartition(':')
+        store.claim(['key0'], f'{machine}0:{number}')
+        assert Store(store.path).claim(['key1'], 'p') == 'key1'
+
+
+def test_a_copy_is_that_of_one_time(store, tmp_path):
+    """While another process writes all the time."""
+    code = (
+        'import sys; from epsd_mm.benchmark.store import Store\n'
+        's = Store(sys.argv[1]); print(flush=True)\n'
+        'for i in range(10**6):\n'
+        '    s.claim(["key0"], "p"); s.release("key0", "p")\n'
+    )
+    writer = subprocess.Popen(
+        [sys.executable, '-c', code, store.path],
+        stdout=subprocess.PIPE,
+        env=dict(os.environ, EPSD_MM_BARE='1'),
+    )
+    writer.stdout.readline()
+    try:
+        for _ in range(30):
+            copy = Store.existing(store.path, copied=True)
+            assert len(copy.entries()) == 4
+            copy.check()
+    finally:
+        writer.kill()
+        writer.wait()

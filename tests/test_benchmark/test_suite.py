@@ -63,12 +63,16 @@ def test_cells_of_one_seed_differ_in_the_method_alone(suite):
 
 
 BENCHMARKS = Path(epsd_mm.config_path('benchmarks/micro')).parent
-# Beside the suites are configs of what they train.
-SUITES = [p for p in BENCHMARKS.glob('*.py') if 'setups = ' in p.read_text()]
-SHIPPED = [
-    *SUITES,
-    *(Path(__file__).parents[2] / 'docs' / 'study').glob('*_q75.py'),
-]
+STUDIES = Path(__file__).parents[2] / 'docs' / 'study'
+
+
+def suites_in(folder):
+    """Without what lies beside them, such as configs of what they train."""
+    return [p for p in folder.glob('*.py') if 'title = ' in p.read_text()]
+
+
+SUITES = suites_in(BENCHMARKS)
+SHIPPED = [*SUITES, *suites_in(STUDIES)]
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
@@ -78,21 +82,56 @@ def test_the_shipped_suites_can_run(path):
     part = replace(
         suite, seeds=suite.seeds[:1], sparsities=suite.sparsities[:1]
     )
-    assert len(part.cells) == len(suite.setups) * len(suite.methods)
+    assert len(part.asked) == len(suite.setups) * len(suite.methods)
     check_effects(part)
+
+
+RIVALS = [path for path in SUITES if 'rivals' in path.stem]
+
+
+@pytest.mark.parametrize('path', RIVALS, ids=lambda path: path.stem)
+def test_suites_of_rivals_have_one_list(path):
+    """But for what their set-ups cannot do, and how often masks change."""
+    shared = Suite.load(BENCHMARKS / 'micro_rivals.py').methods
+    found = Suite.load(path).methods
+    missing = {'bccd_rivals': 2, 'full_voc_rivals': 3}.get(path.stem, 0)
+    assert len(shared) - len(found) == missing
+    for name, method in found.items():
+        same = dict(rounds=None, options={})
+        if method.policy is None:
+            same.pop('options')
+        assert replace(method, **same) == replace(shared[name], **same)
+
+
+def test_parts_that_files_have_in_common_are_no_part_of_a_suite(suite):
+    found = suite('_shared = dict(fast=dict(varient=1))')
+    assert list(found.methods) == ['dense', 'snip', 'epsd']
 
 
 @pytest.mark.parametrize(
     'more, said',
     [
         ('seeds = []', 'seeds is empty'),
-        ('seeds = [1, 2, 1]', r'seeds has \[1\] twice'),
+        ('seeds = [1, 2, 1]', r'seeds has \[1\] more than once: leave'),
         ('sparsities = [0.9, 0.9]', 'sparsities has'),
         ("methods = dict(x=dict(variant='fast'))", "variant 'fast'; known"),
         ("methods = dict(x=dict(varient='dense'))", 'varient'),
         ("claims[0].update(first='magic')", "first='magic'; the suite has"),
         ('claims[0].update(sparsity=0.5)', 'sparsity 0.5'),
         ('claims = claims * 4', '4 claims, but at most 3'),
+        (
+            "claims.append(dict(claims[0], first='dense'))",
+            "two claims have the name 'C1', 'epsd' against 'snip' and "
+            "'dense' against 'snip'",
+        ),
+        *[
+            (
+                f"claims.append(dict(claims[0], name='C2', {turned}))",
+                r"claim 'C1' \('epsd' against 'snip'\) and claim 'C2' .* are "
+                'one comparison',
+            )
+            for turned in ('', "first='snip', second='epsd'")
+        ],
         ("colour = 'red'", 'has besides colour'),
         ('del title', 'lacks title'),
         ('setups = [1]', 'must be a dict by name'),
@@ -109,15 +148,68 @@ def test_what_is_wrong_is_said(more, said, suite):
         suite(more)
 
 
+@pytest.mark.parametrize(
+    'more, said',
+    [
+        ('title = 5', 'title=5 must be a string'),
+        ('sparsities = 0.95', r'sparsities=0.95 must be a list, such as \['),
+        ('sparsities = None', 'sparsities=None must be a list'),
+        ("sparsities = ['0.9']", "sparsity='0.9' must be a number"),
+        ('seeds = 3', r'seeds=3 must be a list, such as \[3\]'),
+        ("seeds = '12'", "seeds='12' must be a list"),
+        ('seeds = [True, 2]', 'the seed True must be a whole number'),
+        ('seeds = [[1], [1]]', r'the seed \[1\] must be a whole number'),
+        ('claims = None', 'claims=None must be a list of dicts.* left out'),
+        ('claims = dict(claims[0])', 'claims={.* must be a list of dicts'),
+        ("claims = ['C1']", r"claims\[0\]='C1' must be a dict of name, setup"),
+        ("claims[0]['frist'] = 'x'", "no 'frist': did you mean 'first'"),
+        ("del claims[0]['second']", r'claims\[0\] lacks second'),
+        ("claims[0]['sparsity'] = 'x'", "sparsity='x' must be a number or No"),
+        ("claims[0]['setup'] = ['a']", r"setup=\['a'\] must be a string"),
+        ("methods['dense'] = None", "ods.'dense'.=None must be a dict of var"),
+        ('methods = None', 'methods=None must be a dict by name'),
+        ("methods[5] = dict(variant='sd-only')", 'must be a dict by name'),
+        ("methods['epsd']['options'] = None", 'options=None must be a dict'),
+        ("methods['epsd']['options'] = [1]", r'options=\[1\] must be a dict'),
+        ("methods['epsd']['options'] = {1: 2}", 'options={1: 2} must be a di'),
+        ("methods['epsd']['sdloss'] = 'x'", "'sdloss': did you mean 'sd_lo"),
+        ("methods['epsd']['sdloss'] = 'x'", 'known are criterion, masks_of, '),
+        ("methods['epsd']['sd_loss'] = 1", 'sd_loss=1 must be a string or N'),
+        (
+            "methods['epsd']['score_weights'] = (1, 10)",
+            r'score_weights=\(1, 10\) must be .*, such as dict\(task=1, sd=10',
+        ),
+        ('seeds = range(3)', r'a list, such as list\(range\(0, 3\)\)'),
+        (
+            'import numpy as np\nseeds = np.arange(3)',
+            'cannot be read: something that is imported is called',
+        ),
+        ("methods['epsd']['shuffled'] = 1", 'shuffled=1 must be True or Fal'),
+        ("methods['epsd']['teacher'] = {}", 'teacher={} must be a string or'),
+        ("setups['a']['options'] = None", "setups.'a'.: options=None must be"),
+        ("setups['a']['config'] = 5", 'config=5 must be a string'),
+        ("del setups['a']['metric']", "setups.'a'. lacks metric"),
+        ("setups['a']['metrik'] = 'x'", "no 'metrik': did you mean 'metric'"),
+    ],
+)
+def test_what_is_of_another_type_is_one_sentence(more, said, suite):
+    with pytest.raises(ValueError, match=said):
+        suite(more)
+
+
 LENT = "methods['lent'] = dict(masks_of='epsd', shuffled=True)\n"
 
 
 @pytest.mark.parametrize(
     'more, said',
     [
-        ("methods['x'] = dict(masks_of='magic')", 'of their own are dense, '),
+        ("methods['x'] = dict(masks_of='magic')", 'their own are snip, epsd$'),
+        (
+            "methods['x'] = dict(masks_of='x')",
+            "'x' has masks_of='x' itself; .* own are snip, epsd$",
+        ),
         (LENT + "methods['x'] = dict(masks_of='lent')", "masks_of='lent'"),
-        ("methods['x'] = dict(masks_of='dense')", 'would have no effect'),
+        ("methods['x'] = dict(masks_of='dense')", 'the other run scores noth'),
         ("methods['x'] = dict(shuffled=True)", 'name it by masks_of'),
         (
             "methods['x'] = dict(masks_of='epsd', criterion='SNIP')",
@@ -154,9 +246,14 @@ def test_each_cell_has_the_masks_of_its_own_seed_and_sparsity(suite):
     assert len(lent) == len(own) == 4
     for cell in lent:
         other = own[cell.name.replace('lent', 'epsd')]
-        assert cell.run.lender == other.run
+        assert cell.run.masks_of == other.run
         assert cell.config.masks_of.run.randomness.seed == cell.seed
     assert len({cell.key for cell in cells}) == len(cells)
+
+
+def test_claims_at_two_sparsities_are_two(suite):
+    more = "claims.append(dict(claims[0], name='C2', sparsity=0.95))"
+    assert len(suite(more).claims) == 2
 
 
 def test_a_claim_of_dense_networks_has_no_sparsity(suite):
@@ -165,7 +262,7 @@ def test_a_claim_of_dense_networks_has_no_sparsity(suite):
     assert suite(f'{more}{of})]').claims[0].sparsity is None
     with pytest.raises(ValueError, match='sparsity=0.9 has no effect'):
         suite(f'{more}{of}, sparsity=0.9)]')
-    with pytest.raises(ValueError, match='is about sparsity None'):
+    with pytest.raises(ValueError, match=r'lacks sparsity, .* \[0.9'):
         suite(f"{more}name='C', setup='a', first='sd', second='epsd')]")
 
 
@@ -226,9 +323,11 @@ def test_two_cells_of_one_name_are_refused(more, suite):
 @pytest.mark.parametrize(
     'metric, said',
     [
-        ('coco/bbox_mAP', 'report accuracy/…, calibration/…'),
-        ('top1', 'report accuracy/…'),
+        ('coco/bbox_mAP', 'report accuracy/top1, accuracy/top5, calib'),
+        ('top1', 'report accuracy/top1'),
+        ('accuracy/top2', 'report accuracy/top1, accuracy/top5, calib'),
         ('accuracy/top1', None),
+        ('accuracy/top5', None),
         ('calibration/ece', None),
     ],
 )
@@ -241,6 +340,28 @@ def test_a_metric_of_no_evaluator_is_said_before_anything_runs(
         return
     with pytest.raises(ValueError, match=f"'{metric}'.*{said}"):
         check_metrics(asked)
+
+
+def test_evaluators_with_names_of_their_own_are_known_by_them(suite):
+    named = [dict(type='Calibration', prefix='birds/calibration')]
+    edit = """
+    setups['a']['options'] = dict(val_evaluator={})
+    setups['a']['metric'] = 'birds/calibration/{}'
+    """
+    check_metrics(suite(edit.format(named, 'nll')))
+    with pytest.raises(ValueError, match='report birds/calibration/nll, '):
+        check_metrics(suite(edit.format(named, 'top1')))
+
+
+def test_a_metric_of_which_nobody_knows_what_is_better_is_refused(suite):
+    own = [dict(type='Calibration', prefix='my')]
+    edit = f"""
+    setups['a']['options'] = dict(val_evaluator={own})
+    setups['a']['metric'] = 'my/ece'
+    """
+    with pytest.raises(ValueError, match="'my/ece'.*add better='higher' or"):
+        check_metrics(suite(edit))
+    check_metrics(suite(f"{edit}setups['a']['better'] = 'lower'"))
 
 
 def test_absent_data_is_said_with_what_gets_it(suite, tmp_path):
@@ -275,5 +396,6 @@ def test_which_way_is_better_goes_by_the_metric_or_is_said(
 )
 def test_a_wrong_way_is_refused(metric, better, said, suite):
     setup = f"setups['a'].update(metric={metric!r}, better={better!r})"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as error:
         suite(setup)
+    assert str(error.value).count("'a'") == 1

@@ -113,3 +113,21 @@ def test_a_table_for_another_depth_is_one_sentence(classifier):
     cfg['head']['in_channels'] = 16
     with pytest.raises(ValueError, match='does not fit the model'):
         built(cfg)
+
+
+def test_without_weights_to_start_from_layers_draw_at_their_own_width(
+    classifier,
+):
+    """torch's bound is 1 / sqrt(inputs of an output), larger than before."""
+    _, narrow, cfg = classifier
+    torch.manual_seed(0)
+    model = built(cfg)
+    name = 'backbone.layer2.1.conv2'
+    weight = model.get_submodule(name).weight.detach()
+    inputs = weight[0].numel()
+    assert inputs < cfg['backbone']['base_channels'] * 2 * 9
+    largest = float(weight.abs().max()) * inputs**0.5
+    assert 0.95 < largest <= 1
+    pretrained = built(dict(cfg, init_cfg=dict(type='Pretrained')))
+    part = pretrained.get_submodule(name).weight.detach()
+    assert float(part.abs().max()) * inputs**0.5 < 0.95

@@ -7,7 +7,8 @@ import torch
 
 from epsd_mm.compaction import shrink
 from epsd_mm.families import channel_groups
-from epsd_mm.structure import Channels
+from epsd_mm.pruning import Masks
+from epsd_mm.structure import Channels, find_groups
 
 from ..helpers.families import FAMILIES, double_batch
 from ..helpers.models import tiny_classifier, to_float64
@@ -131,7 +132,29 @@ def test_a_group_of_which_nothing_is_kept_is_refused(classifier):
         assert torch.equal(tensor, before[key])
 
 
+def test_masks_of_weights_are_refused():
+    model = torch.nn.Linear(2, 2)
+    masks = Masks.ones_like(dict(model.named_parameters()))
+    with pytest.raises(TypeError, match='Masks are no Channels.*structure='):
+        shrink(model, None, masks)
+
+
 def test_channels_of_another_network_are_refused(classifier):
     model, groups = classifier
     with pytest.raises(ValueError, match='do not fit the model'):
         shrink(model, groups, Channels(dict(other=torch.tensor([True]))))
+
+
+def test_a_network_that_is_narrower_already_is_not_cut_again():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3)
+    )
+    groups = find_groups(model, torch.rand(1, 3, 8, 8))
+    channels = channels_without(groups, {'0': [1, 5]})
+    shrink(model, groups, channels)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match='0.weight .* has 6 .* not 8.*anew'):
+        shrink(model, groups, channels)
+    assert all(
+        torch.equal(model.state_dict()[n], t) for n, t in before.items()
+    )

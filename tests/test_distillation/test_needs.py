@@ -5,8 +5,10 @@ import torch
 from mmengine.structures import BaseDataElement
 
 from epsd_mm.distillation import (
+    KD,
     CSKDLoss,
     DLBLoss,
+    Lesson,
     Need,
     Overlap,
     Pairs,
@@ -22,7 +24,8 @@ def images(*paths):
 
 
 @pytest.mark.parametrize(
-    'loss, kind', [(CSKDLoss, Pairs), (DLBLoss, Overlap), (PSKDLoss, Past)]
+    'loss, kind',
+    [(CSKDLoss, Pairs), (DLBLoss, Overlap), (PSKDLoss, Past), (KD, Lesson)],
 )
 def test_a_loss_declares_what_it_needs(loss, kind):
     assert type(loss().needs) is kind

@@ -1,10 +1,12 @@
 """Masks that a policy changes in a training of mmengine."""
 
 import re
+from contextlib import contextmanager
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
@@ -12,7 +14,7 @@ from epsd_mm.policies import SET
 from epsd_mm.pruning import Masks
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
-from tests.helpers.small_runs import Noise, small_runner
+from tests.helpers.small_runs import Linear, Noise, small_runner
 
 GRADUAL = dict(
     type='EPSDHook',
@@ -101,12 +103,132 @@ def test_a_run_resumed_in_mid_schedule_ends_alike(name, pictures, tmp_path):
     assert watch.masks[0] != saved(middle)[1].masks != watch.masks[-1]
 
 
-@pytest.mark.parametrize('name', ['Gradual', 'RigL'])
+class Bfloat16(OptimWrapper):
+    """Mixed precision as ``AmpOptimWrapper`` has it, on the CPU."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
+
+    @contextmanager
+    def optim_context(self, model):
+        with super().optim_context(model):
+            with torch.autocast('cpu', dtype=torch.bfloat16):
+                yield
+
+    def backward(self, loss, **options):
+        self.scaler.scale(loss).backward(**options)
+        self._inner_count += 1
+
+    def step(self, **options):
+        self.scaler.step(self.optimizer, **options)
+        self.scaler.update()
+
+
+# What a training of 16 iterations is like, and where it is resumed.
+TRAININGS = dict(
+    average=dict(custom_hooks=[dict(type='EMAHook', momentum=0.2)]),
+    accumulated=dict(counts=2),
+    iterations=dict(
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=16),
+        sampler='InfiniteSampler',
+    ),
+    bfloat16=dict(amp=True),
+)
+MOVES = dict(every=2, fraction=1.0, end=1.0)  # of few weights
+POLICIES = dict(
+    Gradual=dict(GRADUAL, sparsity=0.5, policy=dict(type='Gradual', every=2)),
+    SET=dict(RANDOM, sparsity=0.5, policy=dict(MOVES, type='SET')),
+    RigL=dict(RANDOM, sparsity=0.5, policy=dict(MOVES, type='RigL')),
+)
+
+
+def train_small(
+    work_dir,
+    hook,
+    resume_from=None,
+    counts=1,
+    sampler='DefaultSampler',
+    amp=False,
+    **changes,
+):
+    optimizer = dict(type='SGD', lr=0.1, momentum=0.9)
+    wrapper = dict(optimizer=optimizer, accumulative_counts=counts)
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        dataset=Noise(),
+        sampler=dict(type=sampler, shuffle=True),
+        collate_fn=lambda batch: dict(inputs=torch.stack(batch)),
+    )
+    epochs = 'train_cfg' not in changes  # of two iterations
+    saves = dict(
+        type='CheckpointHook', by_epoch=epochs, interval=1 if epochs else 2
+    )
+    if resume_from is not None:
+        changes.update(load_from=str(resume_from), resume=True)
+    runner = small_runner(
+        work_dir,
+        8,
+        hook,
+        **dict(
+            dict(
+                optim_wrapper=wrapper,
+                train_dataloader=loader,
+                default_hooks=dict(checkpoint=saves, epsd=dict(hook)),
+                custom_hooks=[],
+            ),
+            **changes,
+        ),
+    )
+    if amp:
+        built = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner.optim_wrapper = Bfloat16(
+            optimizer=built.optimizer, accumulative_counts=counts
+        )
+    watch = Watch()
+    runner.register_hook(watch)
+    runner.train()
+    return watch
+
+
+@pytest.mark.parametrize('policy', POLICIES)
+@pytest.mark.parametrize('kind', TRAININGS)
+def test_every_kind_of_training_resumed_ends_alike(kind, policy, tmp_path):
+    hook, training = POLICIES[policy], TRAININGS[kind]
+    watch = train_small(tmp_path / 'whole', hook, **training)
+    names = 'epoch_3.pth', 'epoch_8.pth'
+    if kind == 'iterations':
+        names = 'iter_6.pth', 'iter_16.pth'
+    middle = tmp_path / 'whole' / names[0]
+    again = train_small(tmp_path / 'again', hook, middle, **training)
+    (first, masks), (second, resumed) = (
+        saved(tmp_path / run / names[1]) for run in ('whole', 'again')
+    )
+    for part in ('state_dict', 'ema_state_dict'):
+        for name, weights in first.get(part, {}).items():
+            assert torch.equal(second[part][name], weights), (part, name)
+    assert masks.masks == resumed.masks == watch.masks[-1]
+    assert masks.policy == resumed.policy
+    assert again.kept == watch.kept[-len(again.kept) :]
+    assert saved(middle)[1].masks != watch.masks[-1]
+
+
+def test_resuming_amid_accumulated_batches_warns(tmp_path):
+    hook = POLICIES['SET']
+    train_small(tmp_path / 'whole', hook, counts=4)
+    middle = tmp_path / 'whole' / 'epoch_3.pth'
+    train_small(tmp_path / 'again', hook, middle, counts=4)
+    log = next((tmp_path / 'again').glob('*/*.log')).read_text()
+    assert log.count('gradient of some iterations is lost') == 1
+
+
+@pytest.mark.parametrize('name', ['Gradual', 'SET', 'RigL'])
 def test_masks_are_counted_after_every_update(name, pictures, tmp_path):
     watch = train(pictures, tmp_path, HOOKS[name])  # 18 iterations
     totals = [sum(kept.values()) for kept in watch.kept]
     weights = watch.masks[0].total
-    if name == 'RigL':
+    if name != 'Gradual':
         assert all(kept == watch.kept[0] for kept in watch.kept)
         return
     # t_0 = 0, n Δt = 12: s_t = .8 (1 − (1 − t/12)³)
@@ -187,6 +309,58 @@ def test_a_schedule_longer_than_training_is_told_before_scoring(
     assert not (tmp_path / 'epsd').exists()
 
 
+OUT_OF_REACH = {
+    '0.5 at most': dict(allocation=dict(type='global', min_density=0.5)),
+    'at least': dict(allocation={'layer.weight': 0.9}),
+    'matches no prunable weight': dict(allocation={'nothing*': 0.5}),
+    'groups of 4': dict(structure='2:4', sparsity=0.5),  # of six columns
+}
+
+
+@pytest.mark.parametrize('initial', [0.0, 0.2])
+@pytest.mark.parametrize('message', OUT_OF_REACH)
+def test_a_target_out_of_reach_is_told_before_scoring(
+    message, initial, tmp_path
+):
+    policy = dict(type='Gradual', every=3, initial_sparsity=initial)
+    hook = dict(type='EPSDHook', sparsity=0.8, policy=policy)
+    if initial:
+        hook['criterion'] = 'Random'
+    hook.update(OUT_OF_REACH[message])
+    runner = small_runner(tmp_path, 8, hook)
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert runner.iter == 0 and not (tmp_path / 'epsd').exists()
+
+
+class Narrow(Linear):
+    """24 weights, and then 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        outputs = self.last(super().forward(inputs)[:, :2])
+        return dict(loss=outputs.mean()) if mode == 'loss' else outputs
+
+
+def test_a_layer_without_a_share_is_told_before_training(tmp_path):
+    """Of 26 weights 5 are kept: 4.6 and .4, that is 5 and none."""
+    policy = dict(type='Gradual', every=3)
+    hook = dict(
+        type='EPSDHook', sparsity=0.8, allocation='uniform', policy=policy
+    )
+    runner = small_runner(tmp_path / 'told', 8, hook, model=Narrow())
+    with pytest.raises(ValueError, match='nothing of 1 of 2 layers: last'):
+        runner.train()
+    assert runner.iter == 0 and not (tmp_path / 'told' / 'epsd').exists()
+    hook['allow_empty_layers'] = True
+    runner = small_runner(tmp_path / 'allowed', 8, hook, model=Narrow())
+    runner.train()
+    assert hook_of(runner).masks.empty_layers() == ['last.weight']
+
+
 REFUSED = {
     'policy=RigL changes masks while it trains': dict(
         policy='RigL', masks='m.pth', sparsity=0.5
@@ -197,6 +371,9 @@ REFUSED = {
     ),
     "structure='channels' beside policy=Gradual": dict(
         policy='Gradual', sparsity=0.5, structure='channels'
+    ),
+    "structure='neurons' beside policy=Gradual: whole neurons": dict(
+        policy='Gradual', sparsity=0.5, structure='neurons'
     ),
     'starts with all weights, so that criterion=SNIP': dict(
         policy='Gradual', sparsity=0.5, criterion='SNIP'

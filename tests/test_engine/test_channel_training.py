@@ -224,6 +224,7 @@ def test_channels_that_do_not_fit_are_told(trained, tmp_path, change, words):
         'Random',
         'GraSP',
         dict(type='SynFlow', rounds=3),
+        dict(type='NTKSAP', rounds=2, samples=1),
         dict(type='ProsPr', steps=1, lr=0.01),
     ],
     ids=lambda c: c if isinstance(c, str) else c['type'],

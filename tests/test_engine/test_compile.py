@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from tests.helpers.datasets import picture_folder
+from tests.helpers.models import tiny_classifier
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
+from tests.helpers.teachers import file_of
 
 OPTIONS = dict(
     type='EPSDHook',
@@ -17,6 +19,7 @@ RUNS = [
     ('PSKDLoss', None),
     ('DLBLoss', 'OverlapBatchSampler'),
     ('CSKDLoss', 'ClassPairBatchSampler'),
+    ('KD', None),
 ]
 
 
@@ -29,6 +32,9 @@ def trained(pictures, folder, loss, sampler, backend=None):
     """What two epochs leave: weights, and what the teacher remembers."""
     torch._dynamo.reset()
     options = dict(OPTIONS, sd_loss=dict(type=loss))
+    if loss == 'KD':
+        teacher = file_of(tiny_classifier(seed=5), folder.parent / 'teacher')
+        options['sd_loss']['teacher'] = teacher
     cfg = tiny_classifier_cfg(pictures, folder, options, 2, sampler)
     if backend is not None:
         cfg.compile = dict(backend=backend)

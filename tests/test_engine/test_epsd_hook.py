@@ -330,7 +330,7 @@ def test_simple_combination_scores_the_plain_loss(data_root, tmp_path):
         (dict(sparsity='0.9'), "sparsity='0.9'"),
         (dict(), 'removes nothing'),
         (dict(sparsity=0.9, criterion='Snap'), "unknown criterion 'Snap'"),
-        (dict(sparsity=0.9, sd_loss='KD'), "unknown sd_loss 'KD'"),
+        (dict(sparsity=0.9, sd_loss='SD'), "unknown sd_loss 'SD'"),
         (
             dict(sparsity=0.9, criterion=dict(type='ProsPr', stepz=3)),
             'no option stepz',

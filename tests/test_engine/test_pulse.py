@@ -15,7 +15,8 @@ from epsd_mm.engine.scoring_job import score_model
 from epsd_mm.engine.settings import Settings
 from tests.helpers.detectors import lively, pictures
 from tests.helpers.families import tiny_rtmdet, tiny_yolox
-from tests.helpers.models import tiny_retinanet
+from tests.helpers.models import tiny_atss, tiny_fcos, tiny_retinanet
+from tests.helpers.queries import tiny_dino
 from tests.helpers.taps import attached
 
 SOME, NONE = torch.tensor([False, True]), torch.tensor([False, False])
@@ -159,10 +160,10 @@ def test_a_retinanet_that_is_scored_says_so(warnings):
 
 
 @pytest.mark.parametrize('method', [CSKDLoss, PSKDLoss, DLBLoss])
-@pytest.mark.parametrize('build', [tiny_rtmdet, tiny_yolox])
-def test_each_loss_is_alive_on_heads_that_match_predictions(
-    build, method, warnings
-):
+@pytest.mark.parametrize(
+    'build', [tiny_fcos, tiny_atss, tiny_rtmdet, tiny_yolox, tiny_dino]
+)
+def test_each_loss_is_alive_on_each_kind_of_head(build, method, warnings):
     model = lively(build)
     tap = attached(model, method())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)

@@ -1,5 +1,8 @@
 """Configs as the tools of mmdet and mmpretrain give them to a runner."""
 
+import subprocess
+import sys
+
 import pytest
 from mmengine.config import Config
 
@@ -37,3 +40,19 @@ def test_detection_without_the_operators_of_mmcv_is_told_the_command(
     complete(Config(dict(default_scope='mmpretrain')))
     with pytest.raises(ImportError, match='--no-build-isolation onedl-mmcv=='):
         complete(Config(dict(default_scope='mmdet')))
+
+
+def test_what_mmdet_lacks_for_others_is_not_said():
+    script = (
+        'from mmengine.config import Config\n'
+        'from epsd_mm.engine.runner import complete\n'
+        'complete(Config(dict(default_scope="mmdet")))\n'
+        'import mmdet.datasets, mmdet.evaluation\n'
+    )
+    said = subprocess.run(
+        [sys.executable, '-c', script],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (said.stdout, said.stderr) == ('', '')

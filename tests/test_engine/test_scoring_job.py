@@ -6,11 +6,16 @@ import torch
 from epsd_mm.analysis import read_report
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.engine.identity import check_identity, identity
-from epsd_mm.engine.scoring_job import scoring_copy
+from epsd_mm.engine.scoring_job import score_model, scoring_copy
 from epsd_mm.engine.settings import Settings
+from epsd_mm.logs import current_logger
 from epsd_mm.pruning import SNIP, Criterion
 from epsd_mm.pruning.second_order import SecondOrderError
-from tests.helpers.models import tiny_faster_rcnn
+from tests.helpers.models import (
+    classification_batch,
+    tiny_classifier,
+    tiny_faster_rcnn,
+)
 from tests.helpers.runners import (
     CLASSES,
     EPSD,
@@ -95,6 +100,23 @@ def test_a_model_in_half_precision_is_scored_in_float32():
     twin = scoring_copy(model)
     assert {p.dtype for p in twin.parameters()} == {torch.float32}
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_an_evaluation_is_of_one_batch():
+    """The report has one entry for each, which costs are counted by."""
+    taken = []
+
+    def batches(draw):
+        while True:
+            taken.append(draw)
+            yield classification_batch(seed=len(taken))
+
+    settings = Settings.build(
+        sparsity=0.5, criterion='SNIP', draws=3, batches_per_step=2, seed=0
+    )
+    logger = current_logger()
+    _, report = score_model(tiny_classifier(), batches, settings, logger)
+    assert len(report['terms']) == len(taken) == 6
 
 
 def test_comparison_may_empty_a_layer_that_the_mask_keeps(

@@ -1,4 +1,4 @@
-"""Our configs of detectors, and one of mmpretrain with a few lines added."""
+"""Our configs of detectors; others with a few lines, or a piece, added."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -6,7 +6,9 @@ import xml.etree.ElementTree as ET
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.datasets import VOCDataset
+from mmengine.hooks import Hook
 
 import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
@@ -33,6 +35,8 @@ LINES = dict(
         )
     ),
 )
+CLASSIFIER = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+DETECTOR = 'mmdet::pascal_voc/retinanet_r50_fpn_1x_voc0712.py'
 NAMES = ('aeroplane', 'bicycle', 'bird', 'boat')
 
 
@@ -111,22 +115,25 @@ def narrow(cfg):
         model.neck.update(in_channels=channels[:2], out_channels=channels)
         model.bbox_head.in_channels = channels
         return
-    if model.type == 'RTMDet':
+    if model.type in ('RTMDet', 'YOLOX'):
         model.backbone.update(widen_factor=0.125, init_cfg=None)
         model.neck.update(in_channels=[32, 64, 128], out_channels=16)
         model.bbox_head.update(in_channels=16, feat_channels=16)
         return
     model.backbone.update(slim)
     model.neck.update(in_channels=[32, 64, 128, 256], out_channels=32)
-    if model.type in ('RetinaNet', 'FCOS'):
+    if model.type in ('RetinaNet', 'FCOS', 'ATSS'):
         model.bbox_head.update(in_channels=32, feat_channels=32)
-        if model.type == 'FCOS':
+        if model.type != 'RetinaNet':
             # A group of one value, as on the last level, has no variance.
             model.bbox_head.norm_cfg = dict(type='GN', num_groups=4)
         return
     model.rpn_head.update(in_channels=32, feat_channels=32)
+    model.train_cfg.rpn_proposal.max_per_img = 100
     model.roi_head.bbox_roi_extractor.out_channels = 32
-    model.roi_head.bbox_head.update(in_channels=32, fc_out_channels=64)
+    heads = model.roi_head.bbox_head
+    for head in heads if isinstance(heads, list) else [heads]:
+        head.update(in_channels=32, fc_out_channels=64)
 
 
 # What of a pipeline says how large images are.
@@ -141,7 +148,10 @@ SIZES = dict(
         ('voc_retinanet_epsd', 'PSKDLoss'),
         ('voc_ssd300_epsd', 'DLBLoss'),
         ('voc_fcos_epsd', 'CSKDLoss'),
+        ('voc_atss_epsd', 'CSKDLoss'),
         ('voc_rtmdet_tiny_epsd', 'CSKDLoss'),
+        ('voc_yolox_tiny_epsd', 'DLBLoss'),
+        ('voc_cascade_rcnn_epsd', 'PSKDLoss'),
         ('voc_cocofmt_faster_rcnn_epsd', 'CSKDLoss'),
         ('voc_dino_epsd', 'CSKDLoss'),
         ('voc_dino_epsd', 'PSKDLoss'),
@@ -157,6 +167,19 @@ def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
         cfg.load_from = None
         # Attention looks nowhere in particular before it is trained.
         cfg.default_hooks.epsd.zero_layers = 'dense'
+    shrink_images(cfg, voc)
+    runner = prepared(cfg)
+    hook_of(runner).before_train(runner)
+    masks = hook_of(runner).masks
+    assert masks.kept == round(0.1 * masks.total)
+    report = json.loads((tmp_path / 'epsd' / 'report.json').read_text())
+    assert np.isfinite(report['steps'][0]['losses']).all()
+    # A picture may have nothing but difficult objects.
+    assert any(term['sd'] for term in report['terms'])
+
+
+def shrink_images(cfg, voc):
+    """Train on a few drawn images of 128 pixels."""
     for leaf in leaf_configs(cfg.train_dataloader.dataset):
         leaf.data_root = f'{voc}/'
         leaf.filter_cfg = dict(filter_empty_gt=True)
@@ -170,14 +193,6 @@ def test_scores_our_configs_of_detectors(name, sd_loss, voc, tmp_path):
     cfg.train_dataloader.update(
         batch_size=2, num_workers=0, persistent_workers=False
     )
-    runner = prepared(cfg)
-    hook_of(runner).before_train(runner)
-    masks = hook_of(runner).masks
-    assert masks.kept == round(0.1 * masks.total)
-    report = json.loads((tmp_path / 'epsd' / 'report.json').read_text())
-    assert np.isfinite(report['steps'][0]['losses']).all()
-    # A picture may have nothing but difficult objects.
-    assert any(term['sd'] for term in report['terms'])
 
 
 def every_step(pipeline):
@@ -204,18 +219,13 @@ def pictures(tmp_path_factory):
     return root
 
 
-def test_trains_a_config_of_mmpretrain_with_pairs(pictures, tmp_path):
-    cfg = config_of('mmpretrain::resnet/resnet18_8xb16_cifar10.py', tmp_path)
-    cfg.merge_from_dict(LINES)
+def small_classifier(cfg, pictures):
+    """mmpretrain's ResNet-18 for CIFAR-10, slim, on pictures."""
     cfg.model.backbone.update(base_channels=8, zero_init_residual=False)
     cfg.model.backbone.stem_channels = 8
     cfg.model.head.update(in_channels=64, num_classes=3)
-    cfg.default_hooks.epsd.sd_loss = dict(type='CSKDLoss')
     cfg.train_dataloader.update(
-        batch_size=4,
-        num_workers=0,
-        persistent_workers=False,
-        batch_sampler=dict(type='ClassPairBatchSampler'),
+        batch_size=4, num_workers=0, persistent_workers=False
     )
     cfg.train_dataloader.dataset = dict(
         type='CustomDataset',
@@ -229,6 +239,14 @@ def test_trains_a_config_of_mmpretrain_with_pairs(pictures, tmp_path):
         cfg[f'{key}_dataloader'] = cfg[f'{key}_cfg'] = None
         cfg[f'{key}_evaluator'] = None
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
+
+
+def test_trains_a_config_of_mmpretrain_with_pairs(pictures, tmp_path):
+    cfg = config_of(CLASSIFIER, tmp_path)
+    cfg.merge_from_dict(LINES)
+    small_classifier(cfg, pictures)
+    cfg.default_hooks.epsd.sd_loss = dict(type='CSKDLoss')
+    cfg.train_dataloader.batch_sampler = dict(type='ClassPairBatchSampler')
     runner = runner_of(cfg)
     runner.train()
     masks = hook_of(runner).masks
@@ -242,3 +260,103 @@ def test_trains_a_config_of_mmpretrain_with_pairs(pictures, tmp_path):
         scalars['train/loss_cls'].data[0] + scalars['train/loss_sd'].data[0]
     )
     assert np.allclose(total, parts, rtol=1e-5)
+
+
+def piece(name):
+    return epsd_mm.config_path(f'_base_/methods/{name}')
+
+
+# What is asked of a piece so that it has something to do in two steps.
+SHORT = dict(
+    gmp={'policy.every': 1, 'policy.end': 1.0},
+    set={'policy.every': 1, 'policy.end': 1.0},
+    rigl={'policy.every': 1, 'policy.end': 1.0},
+    ntk_sap={'criterion.rounds': 2},
+    kd={},
+)
+
+
+def with_piece(base, name, work_dir, changes):
+    """A config with a piece beside it, quiet and for the CPU."""
+    cfg = config_of([base, piece(name)], work_dir)
+    options = SHORT[name].items()
+    cfg.merge_from_dict({f'custom_hooks.0.{k}': v for k, v in options})
+    changes(cfg)
+    if name == 'kd':
+        cfg.custom_hooks[0].sd_loss.teacher = trained(base, work_dir, changes)
+    return cfg
+
+
+def trained(base, work_dir, changes):
+    """The same network without a piece, as a run would leave it."""
+    folder = work_dir / 'teacher'
+    cfg = config_of(base, folder)
+    changes(cfg)
+    path = folder / 'epoch_1.pth'
+    model = prepared(cfg).model
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    cfg.dump(folder / 'dense.py')
+    return dict(config=str(folder / 'dense.py'), checkpoint=str(path))
+
+
+class Seen(Hook):
+    """Masks of the start and after each iteration, which the weights have."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.masks = []
+
+    def before_train(self, runner):
+        self.after_train_iter(runner)
+
+    def after_train_iter(self, runner, *unused, **more):
+        masks = hook_of(runner).masks or {}
+        weights = dict(runner.model.named_parameters())
+        assert not any(weights[n][~mask].any() for n, mask in masks.items())
+        self.masks.append(masks)
+
+
+def check_piece(name, cfg):
+    """Train, and see that masks are what the method says."""
+    runner, seen = runner_of(cfg), Seen()
+    runner.register_hook(seen)
+    runner.train()
+    first, last = seen.masks[0], seen.masks[-1]
+    scalars = runner.message_hub.log_scalars
+    assert ('train/loss_sd' in scalars) == (name == 'kd')
+    if name == 'kd':  # a dense student
+        assert not last and scalars['train/loss_sd'].data[0].any()
+        return
+    assert last.kept == round(0.1 * last.total)
+    if name == 'gmp':
+        assert first.kept == first.total
+        # One share for all layers, where it is many weights.
+        shares = [layer['density'] for layer in last.layers().values()]
+        assert max(shares) < 0.15
+    else:
+        assert first.kept == last.kept
+        assert (first == last) == (name == 'ntk_sap')
+
+
+@pytest.mark.parametrize('name', SHORT)
+def test_a_piece_trains_a_config_of_mmpretrain(name, pictures, tmp_path):
+    def changes(cfg):
+        small_classifier(cfg, pictures)
+        cfg.train_dataloader.num_batch_per_epoch = 1
+
+    check_piece(name, with_piece(CLASSIFIER, name, tmp_path, changes))
+
+
+@pytest.mark.parametrize('name', ['gmp', 'rigl', 'kd'])
+def test_a_piece_trains_a_config_of_mmdet(name, voc, tmp_path):
+    def changes(cfg):
+        narrow(cfg)
+        shrink_images(cfg, voc)
+        for key in ('val', 'test'):
+            cfg[f'{key}_dataloader'] = cfg[f'{key}_cfg'] = None
+            cfg[f'{key}_evaluator'] = None
+        cfg.train_dataloader.num_batch_per_epoch = 2
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=1)
+
+    check_piece(name, with_piece(DETECTOR, name, tmp_path, changes))

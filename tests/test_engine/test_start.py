@@ -118,6 +118,9 @@ REFUSED = {
     "structure='channels' scores the whole network": dict(
         sparsity=0.5, start='a.pth', structure='channels'
     ),
+    "structure='neurons' scores the whole network": dict(
+        sparsity=0.5, start='a.pth', structure='neurons'
+    ),
     'criterion=None prunes nothing, so start': dict(
         criterion=None, sd_loss='CSKDLoss', start='a.pth'
     ),

@@ -1,6 +1,8 @@
 """The table at the end of a training's log."""
 
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +50,17 @@ def test_the_files_that_it_names_are_there(logged, tmp_path):
     assert rows['checkpoint'] == str(tmp_path / 'epoch_1.pth')
     for name in ('checkpoint', 'masks', 'log'):
         assert (tmp_path / rows[name]).is_file(), name
-    assert rows['as a page'] == f'python tools/show.py {tmp_path}'
+
+
+def test_the_command_of_its_page_can_be_pasted_anywhere(logged, tmp_path):
+    elsewhere, work_dir = tmp_path / 'else where', tmp_path / 'a run'
+    elsewhere.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(elsewhere)
+        rows, _ = logged(work_dir)
+        python, tool, folder = shlex.split(rows['as a page'])
+        assert (python, Path(folder)) == ('python', work_dir)
+        assert Path(tool).is_file()
 
 
 def test_a_dense_run_counts_its_layers(logged, tmp_path):

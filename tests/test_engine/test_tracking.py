@@ -40,11 +40,20 @@ class Recording(BaseVisBackend):
         self.images[name] = image
 
 
+class Failing(Recording):
+    """Takes nothing."""
+
+    def __init__(self, save_dir=None):
+        super().__init__(save_dir, fails=True)
+
+
 @pytest.fixture(autouse=True, scope='module')
 def registered():
-    VISBACKENDS.register_module(module=Recording, force=True)
+    for backend in (Recording, Failing):
+        VISBACKENDS.register_module(module=backend, force=True)
     yield
-    VISBACKENDS.module_dict.pop('Recording')
+    for backend in (Recording, Failing):
+        VISBACKENDS.module_dict.pop(backend.__name__)
 
 
 def run_of(tmp_path, hook=PRUNED, backends=('Recording',), **changes):
@@ -132,8 +141,36 @@ def test_a_backend_that_fails_stops_no_training(tmp_path, caplog):
     runner = run_of(tmp_path, None, [failing])
     runner.logger.addHandler(caplog.handler)
     track_scoring(runner, REPORT)
-    (said,) = [m for m in caplog.messages if 'does not reach' in m]
+    (said,) = [m for m in caplog.messages if 'do not reach' in m]
     assert 'nobody listens' in said
+
+
+@pytest.mark.parametrize('first', ['failing', 'recording'])
+def test_a_backend_that_fails_silences_no_other(tmp_path, caplog, first):
+    pair = [dict(type='Failing'), dict(type='Recording')]
+    runner = run_of(tmp_path, None, pair if first == 'failing' else pair[::-1])
+    runner.logger.addHandler(caplog.handler)
+    track_scoring(runner, REPORT)
+    (said,) = [m for m in caplog.messages if 'do not reach' in m]
+    assert 'Failing' in said
+    assert [step for step, _ in recorded(runner).scalars] == [0, 0, 1]
+    assert set(recorded(runner).images) == {'density.png'}
+
+
+def test_a_scalar_that_is_not_taken_costs_no_other(tmp_path):
+    """As of a tracker that refuses characters of a name."""
+    runner = run_of(tmp_path, None)
+    backend, taken = recorded(runner), []
+
+    def refuse_the_first(values, step=0):
+        taken.append(step)
+        if len(taken) == 1:
+            raise ValueError('name')
+
+    backend.add_scalars = refuse_the_first
+    track_scoring(runner, REPORT)
+    assert taken == [0, 0, 1]
+    assert set(backend.images) == {'density.png'}
 
 
 def test_a_resumed_run_says_it_once(tmp_path):

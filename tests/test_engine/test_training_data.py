@@ -167,7 +167,7 @@ class TestSeveralLabels:
     def test_a_label_beyond_the_head_is_refused(self, folder, tmp_path):
         cfg = self.cfg(folder, tmp_path, RANDOM, self.HEADS[0])
         cfg.model.head.num_classes = 3
-        with pytest.raises(ValueError, match='label 3, .* 3 classes'):
+        with pytest.raises(ValueError, match='label 3, .* num_classes=3'):
             runner_of(cfg).train()
 
 

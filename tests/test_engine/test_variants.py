@@ -161,6 +161,7 @@ def test_another_loss_comes_with_the_batches_it_needs():
         'CSKDLoss': ['ClassPairBatchSampler', *base],
         'PSKDLoss': base,
         'DLBLoss': ['OverlapBatchSampler', *base],
+        'KD': base,
     }
     for first in samplers:
         for second, names in samplers.items():

@@ -6,9 +6,10 @@ from itertools import cycle
 import numpy as np
 import pytest
 import torch
-from mmdet.models.dense_heads import GFLHead
+from mmdet.models.dense_heads import GFLHead, LADHead
 from mmdet.structures.mask import BitmapMasks
 from mmengine.logging import MessageHub
+from mmengine.structures import InstanceData
 
 from epsd_mm.distillation import CSKDLoss, DLBLoss, Pairs, PSKDLoss
 from epsd_mm.engine.model_objective import ModelObjective
@@ -20,18 +21,21 @@ from tests.helpers.dense import tiny_dense, without_batch_statistics
 from tests.helpers.models import detection_batch, to_float64, trainable
 from tests.helpers.oracles import (
     by_plain_operators,
+    call,
     detector_dlb_losses,
     detector_loss,
     detector_ps_kd_losses,
     observed_in_loss,
     relative_error,
+    total,
     unrolled_gradient,
 )
 from tests.helpers.stock import stock
 from tests.helpers.taps import attached
 
-NAMES = ['CenterNet', 'DDOD', 'FSAF', 'FoveaBox', 'GFL', 'GHM', 'PAA', 'PISA']
-NAMES += ['SABL', 'YOLOF', 'YOLOv3', 'TOOD', 'VFNet']
+NAMES = ['CenterNet', 'DDOD', 'FSAF', 'FoveaBox', 'GFL', 'GHM', 'Libra', 'PAA']
+NAMES += ['PISA', 'SABL', 'YOLOF', 'YOLOv3', 'TOOD', 'VFNet', 'FreeAnchor']
+NAMES += ['LAD']
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +128,27 @@ def test_no_objects_are_no_rows(name, detectors):
     observation = watch(detectors[name], batch)
     assert observation.logits.shape == (0, 4)
     assert observation.keys == []
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_ignored_regions_are_as_the_loss_has_them(name, detectors):
+    model = copy.deepcopy(detectors[name])
+    assigner = getattr(model.bbox_head, 'assigner', None)
+    batch = pictures(seed=1)
+    (sample,) = batch['data_samples']
+    sample.ignored_instances = InstanceData(
+        bboxes=torch.tensor([[0.0, 0.0, 64.0, 64.0]]), labels=torch.zeros(1)
+    )
+    before = agree_with_loss(model, batch)
+    assert before
+    if hasattr(assigner, 'ignore_iof_thr'):
+        assigner.ignore_iof_thr = 0.5
+        counts = [
+            sum(len(seen.rows) for seen in objects.values())
+            for objects in (before, agree_with_loss(model, batch))
+        ]
+        # What matches an object best is its own, wherever it lies.
+        assert counts[1] <= counts[0]
 
 
 @pytest.mark.parametrize('name', ['FoveaBox', 'GFL', 'RTMDet', 'YOLOX'])
@@ -232,6 +257,76 @@ def test_walk_is_the_unrolled_graph(name, method, detectors):
     )
     assert relative_error(got.gradient, want) < 1e-9
     assert objective.terms[-1]['sd'] > 0
+
+
+@pytest.mark.parametrize('name', ['AutoAssign', 'GA-RetinaNet', 'RepPoints'])
+def test_a_head_that_shows_no_object_is_scored_exactly(name):
+    """By its plain loss, as no other can be had."""
+    lr = 1e-4
+    model = to_float64(scoring_copy(stock(name, strong_heads=True)))
+    batches = [pictures(seed=t, dtype=torch.float64) for t in range(2)]
+    oracle = copy.deepcopy(model)
+
+    def at_step(batch, seed):
+        def loss(theta):
+            torch.manual_seed(seed)
+            data = oracle.data_preprocessor(copy.deepcopy(batch), True)
+            return total(call(oracle, theta, **data, mode='loss'))
+
+        return loss
+
+    losses = [at_step(batch, t) for t, batch in enumerate(batches)]
+    want = unrolled_gradient(losses, trainable(model), lr)
+    steps = ([batch] for batch in seeded(batches, range(2)))
+    objective, start = ModelObjective(model), trainable(model)
+    got = meta_gradient(objective, start, steps, steps=1, lr=lr)
+    assert relative_error(got.gradient, want) < 1e-9
+
+
+def test_a_background_among_freeanchors_classes_is_refused():
+    """It has a column, which the head takes as one more class."""
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=False)
+    with pytest.raises(TypeError, match='FreeAnchorRetinaHead'):
+        build_observer(stock('FreeAnchor', loss_cls=loss))
+
+
+def test_what_lads_teacher_says_is_what_counts(detectors):
+    """And nothing of it is changed, or learns."""
+    model = copy.deepcopy(detectors['LAD'])
+    teacher = model.teacher_model
+    before, state = set(vars(teacher.bbox_head)), teacher.state_dict()
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    of_one = agree_with_loss(model, pictures(seed=1))
+    assert set(vars(teacher.bbox_head)) == before
+    for name, tensor in teacher.state_dict().items():
+        assert torch.equal(tensor, state[name])
+    assert not set(teacher.parameters()) & set(model.parameters())
+    torch.manual_seed(1)
+    for weight in teacher.bbox_head.parameters():
+        torch.nn.init.normal_(weight)
+    of_another = agree_with_loss(model, pictures(seed=1))
+    means = [
+        {key: seen.mean for key, seen in objects.items()}
+        for objects in (of_one, of_another)
+    ]
+    both = means[0].keys() & means[1].keys()
+    assert both
+    # The network that learns is the same.
+    assert any(not torch.equal(means[0][k], means[1][k]) for k in both)
+
+
+class OwnTeacher(LADHead):
+    """Of a user, who may pass on other assignments than were made."""
+
+    def get_label_assignment(self, *args, **kwargs):
+        return super().get_label_assignment(*args, **kwargs)
+
+
+def test_a_teacher_that_assigns_anew_is_refused(detectors):
+    model = copy.deepcopy(detectors['LAD'])
+    model.teacher_model.bbox_head.__class__ = OwnTeacher
+    with pytest.raises(TypeError, match='LADHead and .*sd_loss=None'):
+        build_observer(model)
 
 
 class OwnLayers(GFLHead):

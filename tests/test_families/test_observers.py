@@ -24,6 +24,7 @@ from epsd_mm.families.observers import (
 from tests.helpers.detectors import DETECTORS, KIN, SIGMOID, lively, pictures
 from tests.helpers.families import tiny_rtmdet, tiny_yolox
 from tests.helpers.models import (
+    build,
     classification_batch,
     detection_batch,
     tiny_atss,
@@ -42,6 +43,7 @@ from tests.helpers.queries import (
     tiny_dino,
     tiny_sparse,
 )
+from tests.helpers.stock import stock
 
 
 def watch(model, batch):
@@ -102,7 +104,7 @@ def seen_twice(model, batch):
     return observation, losses, *observed(model, trainable(model), batch)[1:]
 
 
-def agree(observation, objects, batch):
+def agree(observation, objects, batch, weights_within=1e-6):
     """Row by row, stage after stage and image after image."""
     assert len(observation) == len(objects)
     numbers = [s.gt_instances.object_ids for s in batch['data_samples']]
@@ -115,7 +117,7 @@ def agree(observation, objects, batch):
         assert observation.images[row] == image
         assert observation.stages[row] == stage
         weight = float(observation.weights[row])
-        assert weight == pytest.approx(seen.weight, rel=1e-6)
+        assert weight == pytest.approx(seen.weight, rel=weights_within)
         number = int(numbers[image][place])
         assert observation.keys[row] == (f'{image}.jpg', number, stage)
 
@@ -378,6 +380,32 @@ def test_images_of_several_labels_have_independent_classes():
     assert torch.allclose(weighted, losses['loss'])
 
 
+def test_images_of_a_head_of_tokens():
+    """Of a ViT, whose head takes the class token of the last layer."""
+    arch = dict(embed_dims=8, num_layers=1, num_heads=2)
+    arch['feedforward_channels'] = 8
+    backbone = dict(type='VisionTransformer', arch=arch, img_size=32)
+    backbone.update(patch_size=16, drop_rate=0.0)
+    head = dict(type='VisionTransformerClsHead', num_classes=4, in_channels=8)
+    torch.manual_seed(0)
+    model = build(
+        dict(type='ImageClassifier', backbone=backbone, head=head),
+        'mmpretrain',
+    )
+    torch.nn.init.normal_(model.head.layers.head.weight)
+    batch = classification_batch()
+    inputs = torch.nn.functional.interpolate(
+        torch.stack(batch['inputs']).float(), 32
+    )
+    batch['inputs'] = list(inputs)
+    observation, _ = watch(model, batch)
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    want = model.head(model.extract_feat(data['inputs']))
+    assert torch.equal(observation.logits, want) and want.std() > 0.1
+    assert observation.cross_entropy == 1.0
+    assert observation.weights.tolist() == [1 / 4] * 4
+
+
 def test_half_precision_predictions_are_widened():
     model = tiny_classifier()
     with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -421,15 +449,15 @@ def test_what_others_have_put_on_a_head_is_put_back(name, detectors):
 def test_a_pass_that_never_reached_the_head_is_an_error():
     observer = TwoStageObserver(tiny_faster_rcnn())
     observer.start(), observer.stop()
-    with pytest.raises(TypeError, match='without bbox_head.loss_and_target'):
+    with pytest.raises(TypeError, match='loss_and_target.*sd_loss=None'):
         observer.observe([])
     observer = AnchorObserver(tiny_retinanet())
     observer.start(), observer.stop()
-    with pytest.raises(TypeError, match='RetinaHead computes its losses'):
+    with pytest.raises(TypeError, match='RetinaHead computes.*sd_loss=None'):
         observer.observe([])
     observer = ClassifierObserver(tiny_classifier())
     observer.start(), observer.stop()
-    with pytest.raises(TypeError, match='LinearClsHead returned NoneType'):
+    with pytest.raises(TypeError, match='returned NoneType.*sd_loss=None'):
         observer.observe([])
 
 
@@ -489,10 +517,6 @@ def classifier_with(head, **loss):
         ),
         (sigmoid_faster_rcnn, 'FasterRCNN with head StandardRoIHead'),
         (torch.nn.Sequential, 'Sequential with head NoneType .it has neither'),
-        (
-            'free_anchor/freeanchor_r50_fpn_1x_coco',
-            'RetinaNet with head FreeAnchorRetinaHead.*it weighs a bag',
-        ),
         (
             'autoassign/autoassign_r50-caffe_fpn_1x_coco',
             'AutoAssign with head AutoAssignHead.*weighs all points',
@@ -584,6 +608,99 @@ def test_what_lies_in_an_ignored_region_belongs_to_nothing(build, detectors):
         sum(len(seen.rows) for seen in x.values()) for x in (before, objects)
     ]
     assert 0 < positives[1] < positives[0]
+
+
+def test_proposals_in_an_ignored_region_belong_to_nothing(detectors):
+    model = copy.deepcopy(detectors[tiny_faster_rcnn])
+    batch = pictures(tiny_faster_rcnn, seed=1)
+    for sample in batch['data_samples']:
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.tensor([[0.0, 0.0, 64.0, 64.0]]),
+            labels=torch.tensor([0]),
+        )
+    counts = []
+    for threshold in (-1, 0.5):
+        model.roi_head.bbox_assigner.ignore_iof_thr = threshold
+        observation, _, objects, _ = seen_twice(model, batch)
+        agree(observation, objects, batch)
+        counts.append(sum(len(seen.rows) for seen in objects.values()))
+    # The objects themselves are among the proposals afterwards.
+    assert counts[1] == 3 * 3 < counts[0]
+
+
+def loosened(assigner):
+    """Another one, which finds other predictions of the same objects."""
+    other = copy.deepcopy(assigner)
+    if hasattr(other, 'pos_iou_thr'):
+        other.pos_iou_thr = other.neg_iou_thr = other.min_pos_iou = 0.05
+    elif hasattr(other, 'topk'):
+        other.topk = 2
+    elif hasattr(other, 'candidate_topk'):
+        other.candidate_topk = 2
+    else:
+        other.match_costs = other.match_costs[1:]
+    return other
+
+
+@pytest.mark.parametrize(
+    'build',
+    [
+        tiny_faster_rcnn,
+        tiny_retinanet,
+        tiny_atss,
+        tiny_rtmdet,
+        tiny_yolox,
+        tiny_dino,
+    ],
+)
+def test_an_assigner_that_a_hook_replaces_in_mid_run_is_followed(
+    build, detectors
+):
+    model = copy.deepcopy(detectors[build])
+    observer, batch = build_observer(model), pictures(build, seed=1)
+    owner, name = model, 'assigner'
+    if hasattr(model, 'roi_head'):
+        owner, name = model.roi_head, 'bbox_assigner'
+    else:
+        owner = model.bbox_head
+    seen_before = []
+    for change in (lambda assigner: assigner, loosened):
+        setattr(owner, name, change(getattr(owner, name)))
+        torch.manual_seed(5)
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        observer.start()
+        model(**data, mode='loss')
+        observer.stop()
+        observation = observer.observe(data['data_samples'])
+        torch.manual_seed(5)
+        _, objects, _ = observed(model, trainable(model), batch)
+        # Loosened, an object has hundreds of rows: a sum in single precision.
+        agree(observation, objects, batch, weights_within=1e-5)
+        seen_before.append(observation.logits.detach())
+    first, second = seen_before
+    assert first.shape != second.shape or not torch.allclose(first, second)
+
+
+def test_thresholds_that_follow_the_training_are_followed():
+    """Those of Dynamic R-CNN, which change at the end of a step."""
+    model = stock('Dynamic R-CNN', strong_heads=True)
+    model.roi_head.train_cfg.dynamic_rcnn.update(
+        update_iter_interval=1, initial_iou=0.0, iou_topk=5
+    )
+    observer, thresholds = build_observer(model), []
+    for step in range(3):
+        batch = pictures(tiny_faster_rcnn, seed=step, labels=(0, 1, 2))
+        twin = copy.deepcopy(model)
+        thresholds.append(model.roi_head.bbox_assigner.pos_iou_thr)
+        torch.manual_seed(5)
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        observer.start()
+        model(**data, mode='loss')
+        observer.stop()
+        torch.manual_seed(5)
+        _, objects, _ = observed(twin, trainable(twin), batch)
+        agree(observer.observe(data['data_samples']), objects, batch)
+    assert len(set(thresholds)) == 3
 
 
 @pytest.mark.parametrize(

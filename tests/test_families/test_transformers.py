@@ -8,6 +8,8 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from mmpretrain.utils import register_all_modules
 
+from epsd_mm.engine.model_units import ModelUnits
+from epsd_mm.engine.settings import Settings
 from epsd_mm.families import channel_groups, let_heads_go
 from epsd_mm.structure import find_groups
 
@@ -107,6 +109,22 @@ def test_only_heads_and_neurons_are_units(build):
     assert len(reasons) == 2
     assert 'its outputs are those of the network' in reasons
     assert any('normalises its channels together' in r for r in reasons)
+
+
+@pytest.mark.parametrize(
+    'build, layers',
+    [(tiny_vit, 'ffn'), (tiny_swin, 'ffn'), (tiny_convnext, 'pointwise_conv')],
+)
+def test_neurons_are_those_of_the_mlp_of_each_block(build, layers):
+    settings = Settings.build(
+        sparsity=0.1, criterion='SNIP', structure='neurons'
+    )
+    units = ModelUnits(model := build(), settings)
+    every = channel_groups(model)
+    assert [*units.groups] == [name for name in every if layers in name]
+    attention = [name for name in every if layers not in name]
+    reasons = {units.groups.whole[name] for name in attention}
+    assert reasons <= {'because it is no neuron of an MLP'}
 
 
 def test_window_attention_of_any_heads_is_the_stock_one_with_all():

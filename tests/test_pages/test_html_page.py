@@ -25,6 +25,13 @@ def test_every_tag_is_closed_and_every_link_has_its_place():
     assert [link for link in tags.links if link] == ['#s0', '#s1', '#s2']
 
 
+def test_in_the_dark_drawings_are_dark_and_photographs_as_they_are():
+    style = re.search('<style>(.*)</style>', page_of(), re.S).group(1)
+    inverted = re.findall(r'([^{}]*) \{ filter: invert', style)
+    assert inverted == [' figure svg:not(:has(image))']
+    assert style.count('{') == style.count('}')
+
+
 @pytest.mark.parametrize('text', ['<b>', 'a & b', '"x"'])
 def test_text_is_no_markup_wherever_it_stands(text):
     table = Table([text, ''], [[text, text]], folded=text)

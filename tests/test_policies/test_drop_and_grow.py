@@ -174,6 +174,8 @@ def test_what_is_kept_together_is_not_grown_apart(structure):
     [
         (dict(fraction=0), 'fraction=0 must be'),
         (dict(fraction=1.5), 'fraction=1.5'),
+        (dict(fraction=True), 'fraction=True'),
+        (dict(end=0), "end=0 is before the first.*policy='Fixed'"),
         (dict(end=2), 'end=2 must be a share of training'),
         (dict(every=True), 'every=True'),
     ],
@@ -184,6 +186,8 @@ def test_a_schedule_that_is_none_is_refused(options, message):
 
 
 def test_a_training_that_is_too_short_is_refused():
-    with pytest.raises(ValueError, match='training of 100 steps.*every 75'):
+    with pytest.raises(ValueError, match='100 steps: give every=74 or less'):
         RigL(every=75).check_total(100)
+    with pytest.raises(ValueError, match='1 steps: train for longer'):
+        RigL(every=1).check_total(1)
     RigL(every=74).check_total(100)

@@ -1,5 +1,7 @@
 """Gradual magnitude pruning: the cubic schedule, and what goes."""
 
+import re
+
 import pytest
 import torch
 
@@ -101,9 +103,23 @@ def test_a_schedule_that_is_none_is_refused(options, message):
 
 
 def test_a_training_that_is_too_short_is_refused():
-    with pytest.raises(ValueError, match='training of 100 steps.*every 75'):
+    with pytest.raises(ValueError, match='100 steps: give every=75 or less'):
         Gradual(every=76).check_total(100)
     Gradual(every=75).check_total(100)
+
+
+@pytest.mark.parametrize('begin, end', [(0.5, 0.75), (0.29, 0.58), (0.03, 1)])
+def test_what_a_short_training_is_told_to_do_is_the_most_that_helps(
+    begin, end
+):
+    with pytest.raises(ValueError, match='give every=') as told:
+        Gradual(every=98, begin=begin, end=end).check_total(100)
+    most = int(re.search(r'give every=(\d+)', str(told.value))[1])
+    Gradual(every=most, begin=begin, end=end).check_total(100)
+    with pytest.raises(ValueError):
+        Gradual(every=most + 1, begin=begin, end=end).check_total(100)
+    with pytest.raises(ValueError, match='train for longer, or let end'):
+        Gradual(every=1, begin=begin, end=end).check_total(1)
 
 
 def test_a_sparsity_below_that_of_the_start_is_refused():

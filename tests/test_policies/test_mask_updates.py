@@ -15,7 +15,15 @@ from epsd_mm.policies import (
     Moment,
     RigL,
 )
-from epsd_mm.pruning import MaskKeeper, Masks, Target
+from epsd_mm.pruning import (
+    NM,
+    ByGlob,
+    Global,
+    MaskKeeper,
+    Masks,
+    Target,
+    Uniform,
+)
 
 
 class Recorder(MaskPolicy):
@@ -56,9 +64,13 @@ def loss_of(model, seed):
     return model(torch.randn(8, 6, generator=generator)).square().mean()
 
 
-def started(policy, total=20, masks=None, momentum=0.9, **options):
+def started(
+    policy, total=20, masks=None, momentum=0.9, fused=False, **options
+):
     model = net()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=momentum)
+    optimizer = torch.optim.SGD(
+        model.parameters(), 0.1, momentum=momentum, fused=fused
+    )
     keeper = MaskKeeper(model, masks or masks_of(model))
     keeper.watch(optimizer)
     updates = MaskUpdates(keeper, policy, optimizer, total, **options)
@@ -92,8 +104,9 @@ def test_a_policy_ranks_the_dense_gradient_of_the_step_that_is_due():
             assert torch.equal(weights[name], after)
 
 
-def test_a_step_that_is_skipped_changes_and_counts_nothing():
-    model, optimizer, updates = started(RigL(every=2), total=8)
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_step_that_is_skipped_changes_and_counts_nothing(fused):
+    model, optimizer, updates = started(RigL(every=2), total=8, fused=fused)
     scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
     sizes = []
     for factor in (1.0, torch.inf, torch.inf, 1.0, 1.0):
@@ -111,6 +124,30 @@ def test_a_step_that_is_skipped_changes_and_counts_nothing():
         (2, True),
         (3, False),
     ]
+    assert updates.kept_steps == {
+        name: 3 * int(mask.sum()) for name, mask in before.items()
+    }
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_skipped_step_leaves_nothing_for_the_next_to_rank(fused):
+    policy = Recorder()
+    model, optimizer, updates = started(policy, fused=fused)
+    train(model, optimizer, [0])
+    scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
+    for factor in (torch.inf, 1.0):
+        optimizer.zero_grad()
+        updates.discard()
+        dense = copy.deepcopy(model)
+        scaler.scale(loss_of(model, 1) * factor).backward()
+        scaler.step(optimizer)
+        scale = scaler.get_scale()
+        scaler.update()
+    loss_of(dense, 1).backward()
+    ((_, _, gradients),) = policy.seen
+    for name, parameter in dense.named_parameters():
+        if name in gradients:  # up to one factor
+            torch.testing.assert_close(gradients[name], scale * parameter.grad)
 
 
 def test_gradients_of_a_skipped_step_are_not_in_those_of_the_next():
@@ -269,8 +306,18 @@ def test_masks_that_empty_a_layer_are_refused_unless_that_is_allowed():
             train(model, optimizer, range(6))
             assert updates.keeper.masks.empty_layers() == ['2.weight']
         else:
-            with pytest.raises(ValueError, match='leaves nothing of 1 of 2'):
+            message = 'sparsity=0.9 leaves nothing of 1 of 2 layers after step'
+            with pytest.raises(ValueError, match=message):
                 train(model, optimizer, range(6))
+
+
+def test_a_layer_without_a_share_is_told_before_any_step():
+    """Of 48 and 32 weights one is kept: .6 and .4."""
+    masks = Masks.ones_like(masks_of(net()))
+    options = dict(masks=masks, target=Target.over(masks, 79 / 80, Uniform()))
+    with pytest.raises(ValueError, match='nothing of 1 of 2 layers: 2.weight'):
+        started(Gradual(every=2), **options)
+    started(Gradual(every=2), allow_empty_layers=True, **options)
 
 
 def test_fixed_masks_stay():
@@ -285,3 +332,21 @@ def test_a_policy_without_a_way_is_refused_at_once():
         started(RigL(every=100), total=20)
     with pytest.raises(ValueError, match='must be below sparsity'):
         started(Gradual(every=2), masks=Masks.ones_like(masks_of(net())))
+
+
+@pytest.mark.parametrize(
+    'sparsity, parts, message',
+    [
+        (0.9, dict(allocation=Global(min_density=0.5)), '0.5 at most'),
+        (0.5, dict(allocation=ByGlob({'*': 0.9})), 'at least'),
+        (0.5, dict(allocation=ByGlob({'nothing*': 0.5})), 'matches no'),
+        (0.5, dict(structure=NM(2, 4)), 'groups of 4'),
+    ],
+)
+def test_a_target_out_of_reach_is_refused_before_any_step(
+    sparsity, parts, message
+):
+    masks = Masks.ones_like(masks_of(net()))
+    target = Target.over(masks, sparsity, **parts)
+    with pytest.raises(ValueError, match=message):
+        started(Gradual(every=2), masks=masks, target=target)

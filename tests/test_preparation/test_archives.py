@@ -139,7 +139,9 @@ def test_a_tar_that_ends_between_two_members_is_damaged(tmp_path, nested):
     os.truncate(source, 512 + 1024)
     if nested:
         source = pack({'x.tar': source.read_bytes()}, tmp_path / 'y.tar')
-    with pytest.raises(ValueError, match='is damaged: its end is missing'):
+    with pytest.raises(
+        ValueError, match='is damaged .its end is missing.: download'
+    ):
         contents(source, nested=nested)
 
 
@@ -161,7 +163,7 @@ def test_a_tar_with_a_damaged_header_is_no_shorter_tar(
     files = {'x.tar': bytes(content[:end])}
     (tmp_path / 'x.tar').write_bytes(files['x.tar'])
     source = pack(files, tmp_path / 'y.tar') if nested else tmp_path / 'x.tar'
-    with pytest.raises(ValueError, match=f'is damaged: .*{words}'):
+    with pytest.raises(ValueError, match=rf'is damaged \(.*{words}'):
         contents(source, nested=nested)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from epsd_mm.pruning import (
     FORCE,
+    NTKSAP,
     SNIP,
     Alone,
     GraSP,
@@ -102,14 +103,16 @@ def test_a_finished_one_is_not_made_again():
     assert again.draws == whole.draws
 
 
-def test_a_data_free_one_goes_on_too():
+@pytest.mark.parametrize('criterion', [SynFlow(20), NTKSAP(20, samples=1)])
+def test_a_data_free_one_goes_on_too(criterion):
     disk, model = Disk(7), Net()
     with pytest.raises(KeyboardInterrupt):
-        search(SynFlow(20), model, keep=disk.keep)
+        search(criterion, model, keep=disk.keep)
     assert disk.read().round == 7
+    torch.rand(3)
     same(
-        search(SynFlow(20), model, start=disk.read()),
-        search(SynFlow(20), model),
+        search(criterion, model, start=disk.read()),
+        search(criterion, model),
     )
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -626,3 +627,122 @@ def test_followers_that_do_not_fit_are_refused():
     followers = Masks({'1.bias': torch.ones(4, dtype=torch.bool)})
     with pytest.raises(ValueError, match='1.bias: mask'):
         MaskKeeper(model, half(model), followers)
+
+
+def test_what_is_no_optimizer_and_what_are_no_masks_are_named():
+    model = small_net()
+    masks = half(model)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(TypeError, match='got dict: those that prune'):
+        MaskKeeper(model, dict(masks))
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+    with pytest.raises(TypeError, match='Sequential is no torch.optim'):
+        MaskKeeper(model, masks).watch(model)
+
+
+class Lookahead(torch.optim.Optimizer):
+    """As timm's, it leaves out ``Optimizer.__init__`` and has few hooks.
+
+    Args:
+        apart: Keeps the slow weights in a list of its own, as others do, and
+            not in the state of the wrapped optimiser.
+    """
+
+    def __init__(self, base, apart):
+        self._optimizer_step_pre_hooks = OrderedDict()
+        self._optimizer_step_post_hooks = OrderedDict()
+        self._base_optimizer = base
+        self.param_groups = base.param_groups
+        self.defaults = base.defaults
+        self.state = {}
+        params = [p for g in base.param_groups for p in g['params']]
+        self.slow = [p.detach().clone() for p in params] if apart else None
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self._base_optimizer.step(closure)
+        self.steps += 1
+        if self.steps % 2:
+            return
+        params = [p for g in self.param_groups for p in g['params']]
+        for i, p in enumerate(params):
+            slow = (
+                self._base_optimizer.state[p].setdefault('slow', p.clone())
+                if self.slow is None
+                else self.slow[i]
+            )
+            p.copy_(slow.lerp_(p, 0.5))
+
+    def load_state_dict(self, state_dict):
+        self._base_optimizer.load_state_dict(state_dict)
+
+    def state_dict(self):
+        return self._base_optimizer.state_dict()
+
+
+@pytest.mark.parametrize('apart', [False, True])
+def test_a_wrapper_without_hooks_revives_nothing(apart):
+    model = small_net()
+    base = torch.optim.AdamW(model.parameters(), 0.01)
+    optimizer = Lookahead(base, apart)
+
+    def step():
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+
+    step()
+    step()  # the slow weights are those of the dense model
+    dense = copy.deepcopy(optimizer.state_dict())
+    masks = half(model)
+    keeper = MaskKeeper(model, masks)
+    keeper.watch(optimizer)
+    assert not remembered(base, model, masks)
+    for _ in range(4):
+        step()
+        assert revived(model, masks) == 0
+        assert not remembered(base, model, masks)
+    optimizer.load_state_dict(dense)
+    assert not remembered(base, model, masks)
+    keeper.release()
+    step()
+    assert remembered(base, model, masks)
+
+
+def test_a_wrapper_that_is_no_optimizer_is_named_with_the_remedy():
+    model = small_net()
+    keeper = MaskKeeper(model, half(model))
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(TypeError, match='OptimWrapper is no .* its optimizer'):
+        keeper.watch(wrapper)
+
+
+@pytest.mark.parametrize(
+    ('wrap', 'prefix'),
+    [
+        (lambda m: torch.compile(m, backend='eager'), '_orig_mod'),
+        (nn.DataParallel, 'module'),
+        (lambda m: nn.ModuleDict(dict(a=nn.ModuleList([m]))), 'a.0'),
+    ],
+)
+def test_masks_of_a_wrapped_model_are_told_from_those_of_another(wrap, prefix):
+    model = small_net()
+    wrapped = wrap(small_net())
+    plain, prefixed = half(model), half(wrapped)
+    with pytest.raises(ValueError, match='begin with') as error:
+        MaskKeeper(model, prefixed)
+    assert f"masks.part({prefix!r}, to='')" in str(error.value)
+    MaskKeeper(model, prefixed.part(prefix, to=''))
+    with pytest.raises(ValueError, match='unwrapped') as error:
+        MaskKeeper(wrapped, plain)
+    assert f"masks.part('', to={prefix!r})" in str(error.value)
+    MaskKeeper(wrapped, plain.part('', to=prefix))
+
+
+def test_no_prefix_is_blamed_where_names_differ():
+    model = small_net()
+    other = Masks({'a.weight': torch.ones(5, 6, dtype=torch.bool)})
+    with pytest.raises(ValueError, match='no such weight') as error:
+        MaskKeeper(model, other)
+    assert 'begin with' not in str(error.value)

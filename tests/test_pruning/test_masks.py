@@ -45,6 +45,21 @@ def test_only_bool_tensors_are_masks(entry):
         Masks({'conv': entry})
 
 
+def test_what_is_no_mapping_is_refused():
+    for what in ([torch.ones(2).bool()], torch.ones(2).bool(), 3):
+        with pytest.raises(TypeError, match='by the name of their weight'):
+            Masks(what)
+
+
+def test_masks_of_another_network_are_told_from_those_of_a_model():
+    one = Masks(dict(a=torch.ones(2).bool()))
+    other = Masks(dict(b=torch.ones(2).bool()))
+    with pytest.raises(ValueError, match='the others, .*: a: no such weight'):
+        one & other
+    with pytest.raises(ValueError, match='fit the model .was it built from'):
+        one.check_fits(dict(b=torch.ones(2)))
+
+
 def test_empty_masks_are_refused():
     with pytest.raises(ValueError, match='nothing is prunable'):
         Masks({})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epsd_mm.pruning import FORCE, IterSNIP, Schedule, SynFlow
+from epsd_mm.pruning import FORCE, NTKSAP, IterSNIP, Schedule, SynFlow
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_linear_rounds_remove_a_constant_number():
     assert removed == pytest.approx([0.95 / 7] * 7)
 
 
-@pytest.mark.parametrize('build', [Schedule, SynFlow, IterSNIP, FORCE])
+@pytest.mark.parametrize('build', [Schedule, SynFlow, IterSNIP, FORCE, NTKSAP])
 @pytest.mark.parametrize(
     'options, said',
     [
@@ -65,7 +65,8 @@ def test_settings_that_make_no_sense(build, options, said):
 
 
 @pytest.mark.parametrize(
-    'build, rounds', [(SynFlow, 100), (IterSNIP, 60), (FORCE, 60)]
+    'build, rounds',
+    [(SynFlow, 100), (IterSNIP, 60), (FORCE, 60), (NTKSAP, 20)],
 )
 def test_rounds_of_the_papers(build, rounds):
     assert build().schedule == Schedule(rounds, 'exponential')

@@ -275,6 +275,41 @@ def test_scores_of_other_weights_shapes_or_signs_are_refused(change, words):
         run(Wrong(change))
 
 
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda s: None, r'Wrong.scores\(\) must return a dict .* NoneType'),
+        (
+            lambda s: {n: t.numpy() for n, t in s.items()},
+            "must return tensors, got ndarray for 'first.weight'",
+        ),
+    ],
+)
+@pytest.mark.parametrize('zero', [False, True])
+def test_scores_that_are_no_tensors_by_name_are_refused(change, words, zero):
+    with pytest.raises(TypeError, match=words):
+        run(Wrong(change), unreached_is_zero=zero)
+
+
+def test_a_loss_of_another_model_is_named_as_the_cause():
+    model, other = Net(), Net()
+    objective = ModuleObjective(model, lambda model, batch: loss(other, batch))
+    with pytest.raises(ValueError, match='call the model that it is') as error:
+        score(
+            objective,
+            SNIP(),
+            dict(model.named_parameters()),
+            Masks.ones_like(prunable_parameters(model)),
+            lambda draw: endless(),
+        )
+    assert 'score_weights' not in str(error.value)
+
+
+def test_one_batch_is_counted_in_the_singular():
+    with pytest.raises(ValueError, match=r'needs 1 batch \(1 step of 1\)'):
+        run(SNIP(), lambda draw: [])
+
+
 def test_score_mass_is_the_share_in_the_sum_of_sizes():
     scores = dict(a=torch.tensor([1.0, -2.0, 3.0]), b=torch.tensor([[4.0]]))
     kept = dict(a=[True, True, False], b=[[False]])

@@ -12,6 +12,7 @@ from epsd_mm.pruning import (
     ERK,
     FORCE,
     NM,
+    NTKSAP,
     SNIP,
     Alone,
     Blocks,
@@ -45,6 +46,7 @@ CRITERIA = [
     ProsPr(steps=1),
     IterSNIP(3),
     FORCE(3),
+    NTKSAP(2, samples=1),
 ]
 IDS = [type(criterion).__name__ for criterion in CRITERIA]
 every_criterion = pytest.mark.parametrize('criterion', CRITERIA, ids=IDS)
@@ -425,7 +427,7 @@ def followed(build):
 
 @pytest.mark.parametrize('seed', range(4))
 @pytest.mark.parametrize('kind', ['exponential', 'linear'])
-@pytest.mark.parametrize('build', [SynFlow, IterSNIP, FORCE])
+@pytest.mark.parametrize('build', [SynFlow, IterSNIP, FORCE, NTKSAP])
 def test_what_was_pruned_stays_pruned_but_for_force(build, kind, seed):
     torch.manual_seed(seed)
     criterion, trail = followed(build)
@@ -541,6 +543,27 @@ def test_layers_that_would_be_emptied_are_named():
     assert 'sparsity=0.5 ' in message and 'allow_empty_layers' in message
     found = search(Magnitude(), model, sparsity=0.5)
     assert found.masks.empty_layers() == ['stem.weight', 'head.weight']
+
+
+@pytest.mark.parametrize(
+    'zero_layers, seen', [('error', 0), ('dense', 1)], ids=['told', 'may go']
+)
+def test_a_layer_without_a_share_is_named_before_anything_is_scored(
+    zero_layers, seen
+):
+    """Unless it may be one that stays whole."""
+    looked = []
+
+    def batches(draw):
+        looked.append(draw)
+        return drawn_batches(draw)
+
+    # Of 393 weights 13 are kept: 3.57 and 8.93, and of the head .496.
+    options = dict(sparsity=380 / 393, allocation=Uniform(), batches=batches)
+    options |= dict(zero_layers=zero_layers, allow_empty_layers=False)
+    with pytest.raises(ValueError, match='nothing of 1 of 3 layers: head'):
+        search(SNIP(), **options)
+    assert len(looked) == seen
 
 
 def test_ranked_is_the_number_of_scores_that_are_not_zero():

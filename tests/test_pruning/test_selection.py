@@ -13,6 +13,7 @@ from epsd_mm.pruning import (
     Global,
     Masks,
     Rows,
+    Target,
     Uniform,
     Weights,
     select,
@@ -272,6 +273,22 @@ def test_differences_below_single_precision_count():
     masks = select(scores, 0.75)
     assert masks['a'].tolist() == [False, False, True, True]
     assert not masks['b'].any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(selections())
+def test_a_layer_is_certainly_empty_where_the_best_scores_do_not_help(
+    selection,
+):
+    scores, keep, allocation, structure, masks = selection
+    parts = ALLOCATIONS[allocation], STRUCTURES[structure]
+    sparsity = 1 - keep / masks.total
+    certain = Target.over(scores, sparsity, *parts).certainly_empty()
+    assert set(certain) <= set(masks.empty_layers())
+    for name in masks.empty_layers():
+        best = scores | {name: scores[name] + 1e6}
+        helped = select(best, sparsity, *parts)[name].any()
+        assert helped == (name not in certain)
 
 
 @pytest.mark.parametrize('sparsity', [1, 1.5, -0.1, '0.9', None, True, 90])

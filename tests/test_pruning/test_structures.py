@@ -195,3 +195,8 @@ def test_a_dense_layer_need_not_divide():
     scores = dict(stem=torch.rand(5, 3, 3, 3), conv=torch.rand(4, 4, 3, 3))
     masks = select(scores, 0.3, Global(dense_first=True), Blocks(4, 4))
     assert masks['stem'].all() and not masks['conv'].all()
+
+
+def test_groups_of_n_of_m_say_what_to_take_for_a_ranking():
+    with pytest.raises(TypeError, match=r'groups of 2:4 .* take select\(\)'):
+        NM(2, 4).pool(torch.ones(2, 4))

@@ -138,6 +138,7 @@ def test_zero_weights_are_told_from_a_zero_gradient():
     assert f'The weights of {OFFSET} are all zero' in message
     assert f'The gradient of {CUT} is zero' in message
     assert 'zero_init_residual=False' in message
+    assert 'zero_init_last=False in timm' in message
     assert 'zero_layers="dense"' in message and 'exclude=[' in message
 
 

@@ -1,6 +1,7 @@
 """What a page says of masks and of channels that are gone."""
 
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
@@ -79,8 +80,17 @@ def test_outputs_that_are_gone_are_counted():
         )
     )
     section = smaller(replace(NOTHING, cfg=cfg))
+    assert section.title == 'A smaller network'
     assert 'of 24 outputs of 2 layers 12 are left' in section.text[0]
     assert section.blocks[1].rows == [
         ['conv1', '8', '4'],
         ['conv2', '16', '8'],
     ]
+
+
+def test_a_file_of_a_network_with_zeros_is_not_called_smaller():
+    report = dict(file='model.onnx', bytes=47_100_000, comparison={})
+    exported = {Path('exported'): dict(report, metadata={})}
+    section = smaller(replace(NOTHING, exported=exported))
+    assert section.title == 'Exported files'
+    assert section.blocks[0].rows == [['exported/model.onnx', '', '47.1', '']]

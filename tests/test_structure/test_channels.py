@@ -26,6 +26,19 @@ def model():
     return Branches().double()
 
 
+def test_channels_are_not_taken_for_masks_of_weights(model, some, groups):
+    before = {n: p.clone() for n, p in params_of(model).items()}
+    for use in (
+        lambda: MaskKeeper(model, some),
+        lambda: some.check_fits(params_of(model)),
+        lambda: some & Masks({n: torch.ones(2).bool() for n in some}),
+    ):
+        with pytest.raises(ValueError, match=r'take channels\.masks\(groups'):
+            use()
+    after = params_of(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def params_of(model):
     return dict(model.named_parameters())
 
@@ -145,7 +158,7 @@ def changed(packed, where, value):
 @pytest.mark.parametrize(
     'where, value, words',
     [
-        ('version', 2, 'version 2, and this package reads version 1'),
+        ('version', 2, 'version 2, and this package reads versions up to 1'),
         ('version', None, 'version None'),
         ('shape', [10**12], "'one' is damaged"),
         ('shape', [2, 3], 'one row'),

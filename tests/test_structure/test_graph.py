@@ -522,5 +522,5 @@ def test_a_network_without_gradients_is_refused_in_one_sentence(hides):
 
 def test_without_torch_pruning_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch_pruning', None)
-    with pytest.raises(ImportError, match=r'pip install "epsd_mm\[structure'):
+    with pytest.raises(ImportError, match=r'pip install "\.\[structure\]"'):
         find_groups(Residual(), picture())

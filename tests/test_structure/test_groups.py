@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from epsd_mm.structure import Group, Groups, Member
 
@@ -56,9 +57,34 @@ def test_members_of_a_group_have_its_units():
 
 def test_no_position_is_of_two_units():
     one = Group('a', 2, (member(),))
-    with pytest.raises(ValueError, match="axis 0 of 'conv.weight'"):
+    with pytest.raises(
+        ValueError, match="position 1 of axis 0 of 'conv.weight'"
+    ):
         Groups([one, Group('b', 1, (member(index=((1,),)),))])
     other_axis = Group('b', 2, (member(axis=1, role='consumer'),))
     assert list(Groups([one, other_axis])) == ['a', 'b']
     with pytest.raises(ValueError, match="the name 'a'"):
         Groups([one, one])
+
+
+@pytest.mark.parametrize(
+    ('layer', 'said'),
+    [
+        (nn.Conv2d(3, 1, 1), r'conv.weight .* has 1 positions on axis 0, not'),
+        (nn.BatchNorm1d(4), r'conv.weight .* has the shape \(4,\)'),
+        (nn.ReLU(), 'conv.weight .* is not there.*find its groups anew'),
+    ],
+)
+def test_groups_of_another_model_are_refused(layer, said):
+    groups = Groups([Group('conv', 2, (member(axis=layer_axis(layer)),))])
+    groups.check_model(named(nn.Conv2d(3, 2, 1)))
+    with pytest.raises(ValueError, match=said):
+        groups.check_model(named(layer))
+
+
+def named(layer):
+    return nn.ModuleDict({'conv': layer})
+
+
+def layer_axis(layer):
+    return 1 if isinstance(layer, nn.BatchNorm1d) else 0

@@ -280,7 +280,7 @@ def test_a_criterion_of_ones_own_takes_means(model, groups):
         (Magnitude(), 'gate', "Magnitude has none: say scores='mean'"),
         (Own(), 'gate', "Own has none: say scores='mean'"),
         (Random(), 'mean', "'mean' has no effect: Random looks at no weight"),
-        (SNIP(), 'sum', "scores='sum' must be 'gate' or 'mean'"),
+        (SNIP(), 'sum', "scores='sum' must be 'gate', 'mean' or 'members'"),
     ],
 )
 def test_what_a_criterion_cannot_do_is_told(groups, criterion, by, words):

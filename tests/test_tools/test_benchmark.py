@@ -148,6 +148,17 @@ def test_a_suite_without_results_makes_no_metafile(suite, run):
         run('benchmark', 'metafile', *where, str(work_dir / 'metafile.yml'))
 
 
+def test_a_metafile_that_its_index_cannot_name_is_not_written(
+    finished, where, run, tmp_path
+):
+    out, index = tmp_path / 'metafile.yml', tmp_path / 'index.yml'
+    files = (str(out), '--index', str(index))
+    root = ('--root', str(finished.suite.parent))
+    with pytest.raises(SystemExit, match='metafile.yml is not inside'):
+        run('benchmark', 'metafile', *where, *files, *root)
+    assert not out.exists() and not index.exists()
+
+
 def trained(folder, name):
     """Wait for a cell to save its first epoch."""
     deadline = time.monotonic() + 120
@@ -185,9 +196,7 @@ def test_a_dry_run_says_what_is_known_and_makes_nothing(
 ):
     path, work_dir = suite
     run('benchmark', 'run', path, '--work-dir', str(work_dir), '--dry-run')
-    assert (
-        '2 cells to run; 2 cells are not measured' in capsys.readouterr().out
-    )
+    assert '2 cells to run; 2 not measured' in capsys.readouterr().out
     run('benchmark', 'export', *where, '--out', str(tmp_path))
     known = ('--costs', str(tmp_path / 'results.json'))
     run(
@@ -214,7 +223,7 @@ def test_results_of_another_suite_are_said_to_be_so(
         text.write('sparsities = [0.6]\n')
     elsewhere = str(work_dir.with_name('elsewhere'))
     run('benchmark', 'import', path, file, '--work-dir', elsewhere)
-    assert '1 cells of' in capsys.readouterr().out
+    assert '1 of the 2 cells of' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('command', ['status', 'report', 'export', 'clean'])
@@ -287,7 +296,10 @@ def test_stale_cells_are_listed_by_key_and_deleted_when_asked(
     )
     assert f'{stale.name} pictures/EPSD/0.5/seed 0' in said
     assert stale.exists()
-    run('benchmark', 'clean', str(edited), *where)
+    with pytest.raises(SystemExit, match='1 of the 2 cells .* say --yes'):
+        run('benchmark', 'clean', str(edited), *where)
+    assert stale.exists()
+    run('benchmark', 'clean', str(edited), *where, '--yes')
     assert f'deleted {stale.name}' in capsys.readouterr().out
     assert not stale.exists()
     assert len(list(stale.parent.iterdir())) == 1
@@ -308,7 +320,7 @@ def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):
     run('benchmark', 'run', *where, '--dry-run')
     assert '0 cells to run; 1 failed before' in capsys.readouterr().out
     run('benchmark', 'run', *where, '--dry-run', '--retry')
-    assert '1 cells to run' in capsys.readouterr().out
+    assert '1 cell to run' in capsys.readouterr().out
     with pytest.raises(SystemExit):
         run('benchmark', 'status', *where)
     shown = ' '.join(capsys.readouterr().out.split())
@@ -320,12 +332,12 @@ def test_a_cell_that_fails_says_why_and_where(suite, run, capsys):
 @pytest.mark.parametrize(
     'arguments, said',
     [
-        (['--option', 'thread=2'], "unexpected keyword argument 'thread'"),
+        (['--option', 'thread=2'], "no 'thread': did you mean 'threads'"),
         (['--jobs', '0'], '--jobs 0'),
         (['--executor', 'ray', '--jobs', '0'], '--jobs 0'),
         (
             ['--jobs', '3', '--option', 'gpus=0', 'per_gpu=2'],
-            'workers=3 are more than the 2 places on 1 GPUs',
+            r'workers=3 is more than gpus=\[0\] hold, with per_gpu=2 2',
         ),
     ],
 )

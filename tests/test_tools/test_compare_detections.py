@@ -75,8 +75,8 @@ def test_ground_truth_dense_and_pruned_in_a_row(painted, tmp_path, drawn):
     ((rows, titles),) = pictures.values()
     assert titles == [
         'ground truth',
-        'dense, sparsity 0.000',
-        'pruned, sparsity 0.500',
+        'dense, 100.0% of the weights',
+        'pruned, 50.0% of the weights',
     ]
     ((name, (truth, dense, pruned)),) = rows.items()
     folder = drawn / 'VOCdevkit' / 'VOC2007'
@@ -139,6 +139,47 @@ def test_more_models_get_a_column_and_a_name_each(painted, models):
     assert [title.split(',')[0] for title in titles[1:]] == names
     (row,) = rows.values()
     assert difference(row[2], row[3]) == 0 < difference(row[1], row[3])
+
+
+def test_of_a_compact_network_titles_tell_what_is_left_of_the_whole(
+    painted, models, tmp_path
+):
+    cfg = Config.fromfile(models[0])
+    whole = MODELS.build(cfg.model)
+    first, second = whole.roi_head.bbox_head.shared_fcs
+    width, gone = first.out_features, first.out_features // 4
+    layers = {
+        'roi_head.bbox_head.shared_fcs.0': dict(
+            out_features=[width, width - gone]
+        ),
+        'roi_head.bbox_head.shared_fcs.1': dict(
+            in_features=[width, width - gone]
+        ),
+    }
+    kind = cfg.model.pop('type')
+    cfg.model = dict(
+        type='Compact',
+        of=kind,
+        channels=dict(version=1, layers=layers),
+        **cfg.model,
+    )
+    cfg.dump(tmp_path / 'compact.py')
+    state = dict(
+        meta=dict(dataset_meta=dict(classes=cfg.classes)),
+        state_dict=MODELS.build(cfg.model).state_dict(),
+    )
+    torch.save(state, tmp_path / 'compact.pth')
+    more = [tmp_path / 'compact.py', tmp_path / 'compact.pth']
+    ((_, titles),) = painted('--index', 2, more=more).values()
+    total = sum(
+        module.weight.numel()
+        for module in whole.modules()
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))
+    )
+    removed = gone * (first.in_features + second.out_features)
+    left = 100 * (total - removed) / total
+    assert 1 < left < 99
+    assert titles[-1] == f'compact, {left:.1f}% of the weights'
 
 
 @pytest.mark.parametrize(

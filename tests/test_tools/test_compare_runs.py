@@ -17,11 +17,16 @@ def finished(folder, top1, report=None, logs=1):
     for part in range(logs):
         path = folder / f'2026010{part}' / 'vis_data' / 'scalars.json'
         path.parent.mkdir(parents=True)
+        epoch, first = 1 + 2 * part, 10 + 20 * part  # where it went on
         lines = [
-            dict(loss=2.0 - part, time=0.5, epoch=1, iter=10, step=10),
-            {'accuracy/top1': 99.0, 'calibration/ece': 0.5, 'step': 1},
-            dict(loss=1.0 - part, time=0.25, epoch=2, iter=20, step=20),
-            {'accuracy/top1': top1, 'calibration/ece': 0.125, 'step': 2},
+            dict(loss=2.0 - part, time=0.5, epoch=epoch, iter=first),
+            {'accuracy/top1': 99.0, 'calibration/ece': 0.5, 'step': epoch},
+            dict(loss=1.0 - part, time=0.25, epoch=epoch + 1, iter=first + 10),
+            {
+                'accuracy/top1': top1,
+                'calibration/ece': 0.125,
+                'step': epoch + 1,
+            },
         ]
         path.write_text('\n'.join(map(json.dumps, lines)))
     if report:

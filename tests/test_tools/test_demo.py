@@ -83,3 +83,28 @@ def test_weights_and_multiply_adds_are_those_of_the_checkpoint(
     monkeypatch.setattr(demo, 'run_tool', get_flops)
     expected = dict(weights=9, kept=3, flops=90, kept_flops=40)
     assert demo.count(network) == expected
+
+
+def test_the_screen_ends_with_the_figures_and_where_all_is(
+    demo, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.argv', ['demo.py'])
+    demo.ROOT.mkdir(parents=True)
+    demo.LOG.write_text('of an earlier demo\n')
+    monkeypatch.setattr(demo, 'generate_voc', lambda *args, **options: args[0])
+    monkeypatch.setattr(demo, 'train_and_test', lambda network: result())
+    monkeypatch.setattr(demo, 'milliseconds', lambda: [3.0, 2.0, 1.0])
+    ran = []
+    monkeypatch.setattr(demo, 'run_tool', lambda tool, *args: ran.append(tool))
+    monkeypatch.setattr(demo, 'draw_detections', ran.append)
+    demo.main()
+    shown = capsys.readouterr().out
+    assert ran == ['prune.py', demo.ROOT / 'detections']
+    assert ['milliseconds of an image', '3.0', '2.0', '1.0'] in cells_of(shown)
+    for place in (demo.LOG, demo.ROOT / 'results.json', demo.ROOT / 'epsd'):
+        assert str(place) in shown
+    assert list(json.loads((demo.ROOT / 'results.json').read_text())) == [
+        network.name for network in demo.NETWORKS
+    ]
+    assert not demo.LOG.exists()

@@ -12,7 +12,7 @@ from epsd_mm.deploy import exporting
 from epsd_mm.deploy import run as runtime
 from epsd_mm.deploy.equivalence import CLOSE
 from epsd_mm.deploy.pictures import of_data_set
-from epsd_mm.families.deployable import as_deployed
+from epsd_mm.families.deployable import as_deployed, not_exportable
 
 from ..helpers.runners import CLASSES, tiny_detector_cfg
 from ..helpers.scores import in_order, spread
@@ -140,6 +140,19 @@ def refused(run, *args):
     with pytest.raises(SystemExit) as error:
         run('export', *args)
     return str(error.value)
+
+
+def test_who_has_no_form_as_a_file_is_told_where_others_are_listed(
+    trained, run, tmp_path, monkeypatch
+):
+    def refuse(*args):
+        raise not_exportable('OddNet', 'it is odd')
+
+    monkeypatch.setattr('epsd_mm.deploy.exporting.deployable', refuse)
+    told = refused(run, *trained[:2], '--out', tmp_path / 'x')
+    assert told.startswith('error: OddNet cannot be exported: it is odd.')
+    assert told.endswith('docs/exportable.md')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_input_is_told_in_a_sentence(trained, run, tmp_path, drawn):

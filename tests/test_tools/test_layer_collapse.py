@@ -75,6 +75,24 @@ def test_synflow_reaches_further_than_magnitude(collapse):
     assert synflow['largest'] <= synflow['limit']
 
 
+def test_ntk_sap_keeps_layers_where_snip_does_not(collapse):
+    torch.manual_seed(0)
+    net = collapse.vgg16_bn(4, SMALL)
+
+    def emptied(criterion, **options):
+        return epsd_mm.prune(
+            copy.deepcopy(net),
+            [collapse.random_batch(8, 4, 0)],
+            sparsity=1 - 10**-1.5,
+            criterion=criterion,
+            allow_empty_layers=True,
+            **options,
+        ).empty_layers()
+
+    assert emptied('SNIP', loss=collapse.loss, draws=1)
+    assert not emptied('NTKSAP')
+
+
 @pytest.mark.parametrize('name', ['SNIP', 'GraSP', 'GraSP-eval'])
 def test_pruning_collapses_where_the_table_says(collapse, name):
     make, training = collapse.CRITERIA[name]

@@ -220,6 +220,77 @@ def test_what_cannot_be_trained_leaves_no_config(run, tmp_path):
     assert (tmp_path / 'out' / 'config.py').is_file()
 
 
+VIT = dict(
+    backbone=dict(
+        type='VisionTransformer',
+        arch=dict(
+            embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=256
+        ),
+        img_size=32,
+        patch_size=8,
+    ),
+    head=dict(type='VisionTransformerClsHead', in_channels=16),
+)
+SWIN = dict(
+    backbone=dict(
+        type='SwinTransformer',
+        arch=dict(embed_dims=32, depths=[1, 1], num_heads=[2, 4]),
+        img_size=32,
+        window_size=4,
+        out_indices=(1,),
+    ),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', in_channels=64),
+)
+
+
+@pytest.mark.parametrize(
+    'model, exclude, below',
+    [(VIT, ['backbone.pos_embed'], 0.32), (SWIN, None, 0.35)],
+)
+def test_neurons_of_a_vision_transformer_go_by_sdm_prune(
+    model, exclude, below, run, tmp_path
+):
+    """One word for the tool; the attention stays as it is."""
+    pictures = picture_folder(tmp_path / 'pictures', size=32)
+    epsd = dict(
+        EPSD,
+        draws=8,
+        sparsity=0.9,
+        sd_loss=None,
+        allocation=None,
+        structure=None,
+        exclude=exclude,
+    )
+    cfg = tiny_classifier_cfg(pictures, tmp_path / 'of', epsd)
+    start = dict(type='TruncNormal', layer='Linear', std=0.02)
+    head = dict(model['head'], num_classes=4, init_cfg=start)
+    cfg.model = dict(model, type='ImageClassifier', head=head)
+    cfg.pop('work_dir')
+    cfg.dump(tmp_path / 'config.py')
+    out = tmp_path / 'out'
+    words = ('--criterion', 'SDMPrune', '--sparsity', 0.3)
+    words += ('--cfg-options', 'default_hooks.epsd.criterion.first=0.05')
+    run('prune', tmp_path / 'config.py', '--out', out, *words)
+    table = Config.fromfile(out / 'config.py').model.channels.layers
+    assert len(table) == 4
+    assert all('.ffn.' in name for name in table)
+    shares = []
+    for layer in table.values():
+        whole, kept = layer.get('out_features', layer.get('in_features'))
+        assert kept % 8 == 0
+        shares.append(kept / whole)
+    assert max(shares) < 1 and max(shares) - min(shares) < 0.1
+    report = json.loads((out / 'epsd' / 'report.json').read_text())
+    assert 0.3 <= report['sparsity'] < below
+    first, second = report['steps']
+    assert 'divergence' not in first
+    assert second['divergence'] > 0
+    assert (second['alpha'], second['temperature']) == (0.42, 0.5)
+    run('train', out / 'config.py', '--work-dir', tmp_path / 'trained')
+    assert (tmp_path / 'trained' / 'epoch_1.pth').is_file()
+
+
 def test_what_is_there_is_not_written_over(compact, config, run):
     with pytest.raises(SystemExit, match='is there already'):
         run('prune', config, '--out', compact)

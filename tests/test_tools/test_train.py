@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
+from epsd_mm.registry import build_sd_loss
 from epsd_mm.training import check
 from tests.helpers.datasets import picture_folder
 from tests.helpers.processes import training_in
@@ -193,6 +194,19 @@ def test_another_loss_takes_a_folder_of_its_own(tool):
 def test_a_loss_that_changes_nothing_is_refused(tool, options):
     with pytest.raises(ValueError, match='changes nothing of this run'):
         configure(tool, VOC, *options)
+
+
+def test_a_trained_teacher_is_named_on_the_command_line(tool):
+    option = 'default_hooks.epsd.sd_loss.teacher.'
+    options = (f'{option}config=t.py', f'{option}checkpoint=t.pth')
+    cfg = configure(tool, VOC, '--sd-loss', 'KD', '--cfg-options', *options)
+    hook = cfg.default_hooks.epsd
+    assert hook.sd_loss == dict(
+        type='KD', teacher=dict(config='t.py', checkpoint='t.pth')
+    )
+    sampler = cfg.train_dataloader.batch_sampler.type
+    assert sampler == 'AspectRatioBatchSampler'
+    assert build_sd_loss(hook.sd_loss).teacher['config'] == 't.py'
 
 
 def test_settings_of_another_loss_are_reached_by_options(tool):

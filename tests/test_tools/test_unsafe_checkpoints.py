@@ -77,3 +77,25 @@ def test_who_trusts_it_may_load_it(run, tmp_path):
         run('analysis_tools/get_flops', DEMO, *options)
     assert marker.is_dir()
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
+
+
+def taught_by(path):
+    teacher = 'default_hooks.epsd.sd_loss.teacher'
+    return [f'{teacher}.config={DEMO}', f'{teacher}.checkpoint={path}']
+
+
+def test_train_refuses_a_teacher(unsafe, run, tmp_path, demo_options):
+    work_dir = ['--work-dir', tmp_path / 'work', '--sd-loss', 'KD']
+    options = [*demo_options, *taught_by(unsafe)]
+    refused(run, 'train', PRUNED, *work_dir, *options)
+
+
+def test_a_teacher_is_loaded_where_it_is_trusted(run, tmp_path, demo_options):
+    path, marker = tmp_path / 'unsafe.pth', tmp_path / 'executed'
+    torch.save(dict(state_dict={}, meta=MakesFolder(marker)), path)
+    options = ['--work-dir', tmp_path / 'work', '--sd-loss', 'KD']
+    options += ['--trust-checkpoint', *demo_options, *taught_by(path)]
+    said = 'unsafe.pth is not of the network'  # it has no weights
+    with pytest.raises(SystemExit, match=said):
+        run('train', PRUNED, *options)
+    assert marker.is_dir()

@@ -100,6 +100,20 @@ def test_epsd_is_compared_with_its_own_combination(found):
     assert growth.figures.startswith('+2.00 [') and '4 pairs' in growth.figures
 
 
+def test_a_claim_of_the_reverse_is_the_test_of_both(make):
+    """It was tested once, whichever method was named first."""
+    methods = {n: METHODS[n] for n in ('EPSD', 'combination')}
+    claim = dict(name='its reverse', setup='a', sparsity=0.9)
+    claim |= dict(first='combination', second='EPSD')
+    findings = answers(make(methods, seeds=7, claims=[claim]))['C1']
+    tested = findings[0]
+    assert tested.what == 'EPSD − combination at 0.9'
+    assert tested.verdict == 'supported'
+    assert 'its reverse, which claims the reverse, is not supp' in (
+        tested.figures
+    )
+
+
 def test_a_claim_of_two_parts_is_not_answered_by_one(make):
     """One sparsity shows no growth, one random control no fair one."""
     methods = {n: METHODS[n] for n in ('EPSD', 'combination', 'random')}

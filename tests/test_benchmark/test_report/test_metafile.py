@@ -7,14 +7,21 @@ import yaml
 
 import epsd_mm
 from epsd_mm.benchmark.comparison import Comparison
-from epsd_mm.benchmark.report import add_to_index, write_metafile
+from epsd_mm.benchmark.report import write_metafile
 from tests.helpers.suites import CONFIG, METRIC, compared, suite_of
 
 ROOT = Path(epsd_mm.__file__).parents[1]
 METHODS = {'dense': dict(variant='dense'), 'EPSD (ours)': dict()}
 
 
-def written(folder, iterations=782.0, root=ROOT, **setup):
+def written(
+    folder,
+    iterations=782.0,
+    root=ROOT,
+    name='metafile.yml',
+    index=None,
+    **setup,
+):
     suite = suite_of(folder, METHODS, seeds=2, **setup)
     comparison = compared(
         suite,
@@ -24,8 +31,8 @@ def written(folder, iterations=782.0, root=ROOT, **setup):
             'training/iterations': iterations,
         },
     )
-    path = folder / 'metafile.yml'
-    write_metafile(comparison, path, root)
+    path = folder / name
+    write_metafile(comparison, path, root, index)
     return yaml.safe_load(path.read_text())
 
 
@@ -70,7 +77,7 @@ def test_a_suite_without_results_is_refused(tmp_path):
 def test_configs_of_elsewhere_are_refused(tmp_path):
     config = tmp_path / 'mine.py'
     config.write_text(f'_base_ = {CONFIG!r}')
-    with pytest.raises(ValueError, match='mine.py is not inside'):
+    with pytest.raises(ValueError, match='mine.py is not inside .* by --root'):
         written(tmp_path, config=str(config))
     # Those of a project of one's own, which has no docs of this one.
     content = written(tmp_path, root=tmp_path, config=str(config))
@@ -78,17 +85,54 @@ def test_configs_of_elsewhere_are_refused(tmp_path):
     assert 'README' not in content['Collections'][0]
 
 
-def test_an_index_names_each_metafile_once(tmp_path):
-    index = tmp_path / 'configs' / 'model-index.yml'
-    index.parent.mkdir()
+@pytest.fixture
+def project(tmp_path):
+    """A project that has nothing but a config."""
+    root = tmp_path / 'project'
+    root.mkdir()
+    (root / 'mine.py').write_text(f'_base_ = {CONFIG!r}')
+    return root
+
+
+def indexed(project, index, name='metafile.yml', folder=None):
+    """Writes a metafile that an index of the project names."""
+    return written(
+        folder or project,
+        root=project,
+        config=str(project / 'mine.py'),
+        name=name,
+        index=project / index,
+    )
+
+
+def test_an_index_names_each_metafile_once(project):
     for name in ('b.yml', 'a.yml', 'b.yml'):
-        add_to_index(tmp_path / name, index, tmp_path)
-    assert yaml.safe_load(index.read_text()) == dict(Import=['a.yml', 'b.yml'])
+        assert indexed(project, 'index.yml', name)['Models']
+    content = yaml.safe_load((project / 'index.yml').read_text())
+    assert content == dict(Import=['a.yml', 'b.yml'])
+
+
+def refused(project, index, match, folder=None):
+    """What is asked for is refused, and no metafile is left behind."""
+    with pytest.raises(ValueError, match=match):
+        indexed(project, index, folder=folder)
+    assert not [*project.parent.rglob('metafile.yml')]
 
 
 @pytest.mark.parametrize('text', ['- a.yml', 'Import: a.yml', 'Other: []'])
-def test_another_file_is_no_index(text, tmp_path):
-    (tmp_path / 'index.yml').write_text(text)
-    with pytest.raises(ValueError, match='index.yml is no model-index'):
-        add_to_index(tmp_path / 'a.yml', tmp_path / 'index.yml', tmp_path)
-    assert (tmp_path / 'index.yml').read_text() == text
+def test_another_file_is_no_index(text, project):
+    (project / 'index.yml').write_text(text)
+    refused(project, 'index.yml', 'index.yml is no model-index')
+    assert (project / 'index.yml').read_text() == text
+
+
+def test_a_metafile_of_elsewhere_is_not_written_for_an_index(
+    project, tmp_path
+):
+    refused(project, 'index.yml', 'metafile.yml is not inside', tmp_path)
+    assert not (project / 'index.yml').exists()
+
+
+def test_an_index_without_a_folder_or_in_place_of_the_metafile(project):
+    refused(project, 'none/index.yml', 'there is no folder')
+    refused(project, 'metafile.yml', 'both the metafile and its index')

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from epsd_mm.benchmark.claimed import Noted
 from epsd_mm.benchmark.comparison import Comparison
 from epsd_mm.benchmark.folders import Folders
+from epsd_mm.benchmark.report import verdicts
 from epsd_mm.benchmark.report.sections import sections
 from epsd_mm.pages import Note
 from tests.helpers.suites import METRIC, compared, suite_of
@@ -63,19 +65,85 @@ def test_a_setup_tests_epsd_where_distillation_helps_dense(
 
 
 @pytest.mark.parametrize(
-    'finished_before, said',
+    'noted, said',
     [
-        (0, 'were named before anything ran'),
-        (1, 'were noted when one cell had a result: nothing in this folder'),
-        (3, 'were noted when 3 cells had a result: nothing in this folder'),
+        (Noted(0, []), 'were named before anything ran. They are tested'),
+        (
+            Noted(0, ['a/EPSD/0.9']),
+            'before anything ran. Mind that “a/EPSD/0.9” was changed since',
+        ),
+        (Noted(0, None), 'ran. What their methods were then was not noted.'),
+        (
+            Noted(1, []),
+            'were noted when one cell had a result: nothing in this folder',
+        ),
+        (
+            Noted(3, ['a/EPSD/0.9']),
+            'for granted. Mind that “a/EPSD/0.9” was changed since',
+        ),
         (None, 'were not noted before cells ran: nothing in this folder'),
     ],
 )
-def test_when_claims_were_named_is_said(finished_before, said, tmp_path):
+def test_when_claims_were_named_is_said(noted, said, tmp_path):
     at = dict(setup='a', first='EPSD', second='combination', sparsity=0.9)
     suite = suite_of(tmp_path, METHODS, claims=[dict(name='C', **at)])
-    found = Comparison(suite, {}, finished_before)
+    found = Comparison(suite, {}, noted)
     assert said in in_short(found)
+
+
+def test_that_a_setup_tests_epsd_is_described_with_its_p(tmp_path):
+    suite = suite_of(tmp_path, METHODS, seeds=6)
+    said = regime(suite, 1.0, 0.1, 6)
+    assert 'p = 0.0312, 6 pairs of 6; described, not tested' in said
+
+
+def test_where_distillation_of_dense_is_a_claim_it_is_tested(tmp_path):
+    claim = dict(name='C', setup='a', first='SD', second='dense')
+    suite = suite_of(tmp_path, METHODS, seeds=6, claims=[claim])
+    said = regime(suite, 1.0, 0.1, 6)
+    assert 'p = 0.0312, 6 pairs of 6)' in said
+
+
+def test_another_loss_says_nothing_of_that_of_epsd(tmp_path):
+    other = dict(variant='sd-only', sd_loss='DLBLoss')
+    suite = suite_of(tmp_path, METHODS | dict(SD=other), seeds=6)
+    said = regime(suite, 1.0, 0.1, 6)
+    assert '“a” can test EPSD' not in said
+    assert '“a” cannot test EPSD: it has no dense network' in said
+    assert 'the same self-distillation (CSKDLoss)' in said
+
+
+def test_each_loss_of_epsd_takes_a_dense_network_of_its_own(tmp_path):
+    methods = METHODS | {'EPSD, DLB': dict(sd_loss='DLBLoss')}
+    said = regime(suite_of(tmp_path, methods, seeds=6), 1.0, 0.1, 6)
+    assert '“a” can test EPSD: self-distillation (SD) helps' in said
+    assert '“a” cannot test EPSD, DLB: it has no dense' in said
+
+
+def test_without_epsd_any_loss_tells_whether_it_helps(tmp_path):
+    methods = {name: METHODS[name] for name in ('dense', 'SD')}
+    said = regime(suite_of(tmp_path, methods, seeds=6), 1.0, 0.1, 6)
+    assert '“a” can test EPSD' in said
+
+
+def test_of_epsd_nothing_is_said_where_it_is_not(tmp_path):
+    methods = {'SNIP': dict(variant='prune-only', criterion='SNIP')}
+    said = regime(suite_of(tmp_path, methods, seeds=3), 1.0, 0.0, 3)
+    assert 'EPSD' not in said and 'Combination' not in said
+
+
+def test_other_weights_of_the_terms_are_told(tmp_path):
+    methods = {
+        'EPSD': METHODS['EPSD'],
+        'mostly SD': dict(score_weights=dict(task=1, sd=10)),
+    }
+    comparison = compared(
+        suite_of(tmp_path, methods, seeds=1), lambda cell: {METRIC: 1.0}
+    )
+    *_, table = verdicts.in_short(comparison).blocks
+    what = {row[0]: row[1] for row in table.rows}
+    assert '×' not in what['EPSD']
+    assert '1 × the task + 10 × self-distillation' in what['mostly SD']
 
 
 def test_without_dense_networks_nobody_knows(tmp_path):
@@ -135,6 +203,19 @@ def test_what_cells_did_not_all_run_with_is_said_at_the_top(tmp_path):
     assert 'not all run with the same: torch 2.12, 2.13.' in text
 
 
+def test_code_that_no_commit_has_heads_the_notes(tmp_path):
+    at = dict(setup='a', first='EPSD', second='combination', sparsity=0.9)
+    suite = suite_of(tmp_path, METHODS, claims=[dict(name='C', **at)])
+    for commit in ('abc', 'abc-dirty'):
+        comparison = compared(
+            suite, lambda c: {METRIC: 1.0}, dict(commit=commit)
+        )
+        section = parts(comparison)['In short']
+        first = next(b for b in section.blocks if isinstance(b, Note))
+        warned = 'abc-dirty (16 cells)' in first.text
+        assert warned == (commit != 'abc')
+
+
 def test_several_setups_have_sections_of_their_own(tmp_path):
     suite = suite_of(tmp_path, METHODS, seeds=2)
     other = replace(
@@ -146,17 +227,18 @@ def test_several_setups_have_sections_of_their_own(tmp_path):
     assert {'What it costs (a)', 'What it costs (b)'} <= set(titles)
 
 
-def test_results_come_first_and_claims_without_evidence_are_folded(tmp_path):
+def test_results_come_first_and_each_claim_has_a_row(tmp_path):
     suite = suite_of(tmp_path, METHODS)
     found = parts(compared(suite, lambda cell: {METRIC: 1.0 + cell.seed}))
     titles = list(found)
     first = ['In short', 'accuracy/top1', 'Paired differences']
     assert titles[:4] == [*first, 'Claims, one by one']
-    asked, _, missing = found['Claims, one by one'].blocks
-    assert [row[0][:3] for row in asked.rows] == ['C1.']
-    assert missing.folded == 'Not tested here: 13 of the 14 claims'
-    needs = {row[0].partition('.')[0]: row[1] for row in missing.rows}
-    assert needs['C13'].startswith('It takes EPSD, and a method under its')
+    asked, every = found['Claims, one by one'].blocks
+    assert not asked.folded and every.folded
+    rows = {name.partition('.')[0]: rest for name, *rest in asked.rows}
+    assert list(rows) == [f'C{i}' for i in range(1, 15)]
+    assert [n for n, r in rows.items() if r[0] != 'not tested here'] == ['C1']
+    assert rows['C13'][1].startswith('It takes EPSD, and a method under its')
 
 
 @pytest.mark.parametrize(

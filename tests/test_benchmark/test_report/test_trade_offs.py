@@ -16,7 +16,7 @@ METHODS = {
 }
 
 
-def section(folder, compact=True):
+def section(folder, compact=True, counted=False):
     """Of a network whose epochs and multiply-adds are halved."""
 
     def metrics(cell):
@@ -29,6 +29,10 @@ def section(folder, compact=True):
         if units and compact:
             found['saved/multiply_adds'] = 5e6
             found['saved/dense_multiply_adds'] = 1e7
+        if counted:
+            narrow = cell.method.name == 'narrow'
+            found['training/weights'] = 30 if narrow else 100
+            found['training/multiply_adds'] = 4.0 if narrow else 16.0
         return found
 
     return trade_offs(compared(suite_of(folder, METHODS), metrics), 'a')
@@ -44,6 +48,13 @@ def test_compact_networks_stand_beside_the_dense_one(tmp_path):
     assert rows['narrow'][:2] == ['', '']  # another network: not counted
     assert [row[3] for row in rows.values()] == ['1.00', '1.00', '0.50']
     assert 'multiply-adds' in figure.svg and 'seconds an epoch' in figure.svg
+
+
+def test_a_narrower_network_has_its_share_where_cells_have_counted(tmp_path):
+    _, table = section(tmp_path, counted=True).blocks
+    rows = {row[0].split(' ')[0]: row[1:] for row in table.rows}
+    assert rows['narrow'][:2] == ['2 M', '0.250']
+    assert rows['dense'][:2] == ['10 M', '1.000']
 
 
 def test_nothing_is_said_where_no_network_is_compact(tmp_path):

@@ -94,7 +94,7 @@ def test_drawings_are_whole_and_their_text_is_text(pages):
     assert set(drawings) == {
         f'a_{name}.svg'
         for name in (
-            *('results', '0.9_differences', 'first_steps'),
+            *('results', '0.9_differences', 'first_steps', 'costs'),
             *('0.9_overlap', '0.9_density'),
         )
     }
@@ -164,4 +164,6 @@ def test_names_of_setups_make_no_folders(tmp_path):
     )
     out = tmp_path / 'out'
     write_report(comparison, tmp_path, out)
-    assert [p.name for p in out.glob('*.svg')] == ['.._a_b_results.svg']
+    (drawing,) = out.rglob('*.svg')
+    assert drawing.parent == out
+    assert drawing.name.startswith('.._a_b_results_')

@@ -1,0 +1,216 @@
+"""What led to a network is part of what it has cost."""
+
+import pytest
+
+from epsd_mm.benchmark.comparison import Arm
+from epsd_mm.benchmark.costs import (
+    total_images,
+    total_passes,
+    total_seconds,
+)
+from epsd_mm.benchmark.folders import Folders
+from epsd_mm.benchmark.report.claims import CLAIMS
+from epsd_mm.benchmark.report.evidence import FOR, UNCLEAR, Evidence
+from epsd_mm.benchmark.report.expenses import expenses
+from tests.helpers.suites import METRIC, compared, suite_of
+
+PLAIN = dict(variant='prune-only')
+SD = dict(variant='simple-combination')
+METHODS = {
+    'dense': dict(variant='dense'),
+    'EPSD': dict(),
+    'IMP': dict(PLAIN, rounds='IMP'),
+    'rewound + SD': dict(SD, rounds=dict(rewind=3)),
+    'after': dict(PLAIN, criterion='Magnitude', weights_of='dense'),
+    'taught': dict(sd_loss='KD', masks_of='EPSD', teacher='dense'),
+    'student': dict(student_of='after'),
+    'pruned twin': dict(sd_loss='KD', masks_of='EPSD', teacher='after'),
+}
+# A step has 128 images, each forward and, twice as much, backward.
+DENSE = 400 * 128 * 3
+# Partners of CS-KD are looked at once more.
+DISTILLED = 400 * 128 * 4
+
+
+def metrics(cell):
+    found = {
+        METRIC: 60.0,
+        'training/iterations': 400,
+        'training/iteration_time': 0.5,
+        'training/sparse_share': 1.0 - (cell.sparsity or 0.0),
+    }
+    if cell.method.name == 'student':  # half as large as the whole one
+        found |= {
+            'saved/multiply_adds': 1e6,
+            'saved/dense_multiply_adds': 2e6,
+            'training/sparse_share': 1.0,
+            'teacher/sparse_share': 0.4,
+        }
+    if cell.method.name in ('EPSD', 'taught', 'pruned twin'):
+        found |= {'scoring/evaluations': 8, 'scoring/time': 30.0}
+    return found
+
+
+@pytest.fixture(scope='module')
+def comparison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('suite')
+    return compared(suite_of(folder, METHODS, 1, (0.4,)), metrics)
+
+
+def passes(comparison, name, zeros=True):
+    arm = Arm('a', name, None if name == 'dense' else 0.4)
+    return total_passes(comparison, arm, zeros)[0]
+
+
+def test_every_round_counts_and_round_0_once(comparison):
+    """At 40 %: dense, 20, 36 and 40 %."""
+    assert passes(comparison, 'dense') == DENSE
+    assert passes(comparison, 'IMP') == 4 * DENSE
+    assert passes(comparison, 'rewound + SD') == 4 * DISTILLED
+    assert passes(comparison, 'after') == 2 * DENSE
+    # A teacher looks at each image once; the scores are those of EPSD.
+    taught = DENSE + 400 * 128 * (3 + 1) + passes(comparison, 'EPSD')
+    assert passes(comparison, 'taught') == taught - DISTILLED
+    # Its own network is half as large, its teacher, trained twice, is not.
+    student = 2 * DENSE + 400 * 128 * (3 / 2 + 1)
+    assert passes(comparison, 'student') == student
+    without = (1 + 0.8 + 0.64 + 0.6) * DENSE
+    assert passes(comparison, 'IMP', zeros=False) == pytest.approx(without)
+
+
+def test_zeros_of_a_teacher_are_those_that_it_ended_with(comparison):
+    """Where nobody counted these, those of its training."""
+    images, after = 400 * 128, (1 + 0.6) * DENSE
+    student = after + images * (3 / 2 + 0.4)
+    assert passes(comparison, 'student', zeros=False) == pytest.approx(student)
+    scored = passes(comparison, 'EPSD') - DISTILLED
+    twin = after + images * 0.6 * 3 + images * 0.6 + scored
+    found = passes(comparison, 'pruned twin', zeros=False)
+    assert found == pytest.approx(twin)
+    taught = DENSE + images * 0.6 * 3 + images + scored
+    found = passes(comparison, 'taught', zeros=False)
+    assert found == pytest.approx(taught)
+
+
+def test_a_compact_teacher_looks_at_images_for_less(tmp_path):
+    methods = {
+        'dense': METHODS['dense'],
+        'small': dict(
+            PLAIN,
+            criterion='SNIP',
+            options={'default_hooks.epsd.structure': 'channels'},
+        ),
+        'taught': dict(sd_loss='KD', masks_of='EPSD', teacher='small'),
+        'EPSD': dict(),
+    }
+    shrunk = {'saved/multiply_adds': 1.0, 'saved/dense_multiply_adds': 4.0}
+
+    def few(cell):
+        found = {'training/iterations': 400, 'training/sparse_share': 1.0}
+        return found | (shrunk if cell.method.name == 'small' else {})
+
+    found = compared(suite_of(tmp_path, methods, 1, (0.4,)), few)
+    small = DENSE / 4
+    taught = small + 400 * 128 * (3 + 1 / 4)
+    for zeros in (True, False):
+        assert passes(found, 'taught', zeros) == taught
+
+
+def test_so_do_their_images_and_seconds(comparison):
+    imp = Arm('a', 'IMP', 0.4)
+    assert total_images(comparison, imp) == {0: 4 * 400 * 128}
+    assert total_seconds(comparison, imp) == {0: 4 * 200.0}
+
+
+def test_a_round_that_is_not_known_leaves_the_seed_out(comparison):
+    entries = dict(comparison.entries)
+    first = next(c for c in comparison.suite.cells if c.sparsity == 0.2)
+    del entries[first.key]
+    less = type(comparison)(comparison.suite, entries)
+    assert total_passes(less, Arm('a', first.method.name, 0.4)) == {}
+
+
+def test_rounds_that_nobody_asked_for_are_no_rows(comparison):
+    assert [(a.method, a.sparsity) for a in comparison.arms] == [
+        (name, None if name == 'dense' else 0.4) for name in METHODS
+    ]
+    assert len(comparison.finished) == len(comparison.suite.cells) == 13
+
+
+def test_what_it_costs_is_drawn_in_trainings_of_the_dense_one(comparison):
+    figure, table = expenses(comparison, 'a').blocks
+    assert [row[0] for row in table.rows] == [
+        'dense',
+        'EPSD at 0.4',
+        'after at 0.4',
+        'taught at 0.4',
+        'student at 0.4',
+        'pruned twin at 0.4',
+        'IMP at 0.4',
+        'rewound + SD at 0.4',
+    ]
+    (text,) = expenses(comparison, 'a').text
+    assert 'from the step that it goes back to' in text
+    column = table.headings.index('× dense, passes')
+    shown = {row[0]: row[column] for row in table.rows}
+    assert (shown['IMP at 0.4'], shown['after at 0.4']) == ('4.00', '2.00')
+    assert figure.name == 'a_costs' and '× dense, passes' in figure.svg
+
+
+def test_claim_11_is_answered_by_counting(comparison, tmp_path):
+    """EPSD scores in 8 evaluations of batches with their partners."""
+    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 256)
+    epsd = DISTILLED + scored
+    assert passes(comparison, 'EPSD') == epsd
+    claim = next(claim for claim in CLAIMS if claim.name == 'C11')
+    found = claim.find(Evidence(comparison, Folders(comparison, tmp_path)))
+    said = {each.what: (each.figures, each.verdict) for each in found}
+    start = 'passes of {} over those of EPSD at 0.4'
+    assert said == {
+        start.format('IMP'): (f'{4 * DENSE / epsd:.3g}', FOR),
+        start.format('after'): (f'{2 * DENSE / epsd:.3g}', UNCLEAR),
+        start.format('student'): (
+            f'{(2 * DENSE + 400 * 128 * 2.5) / epsd:.3g}',
+            FOR if 2 * DENSE + 400 * 128 * 2.5 >= 2 * epsd else UNCLEAR,
+        ),
+        start.format('rewound + SD'): (f'{4 * DISTILLED / epsd:.3g}', FOR),
+    }
+
+
+def test_networks_that_were_trained_before_are_told_by_what_they_do(
+    comparison,
+):
+    traits = {a.method: comparison.traits(a) for a in comparison.arms}
+    roles = {name: each.role for name, each in traits.items()}
+    assert roles['IMP'] == roles['after'] == 'prune-only'
+    assert roles['rewound + SD'] == 'simple-combination'
+    # No self-distillation, of which the regime would be judged.
+    assert roles['taught'] == roles['student'] == 'taught'
+    assert {n for n, each in traits.items() if each.after_training} == {
+        'IMP',
+        'rewound + SD',
+        'after',
+        'student',
+    }
+    assert traits['IMP'].criterion == 'Magnitude after training'
+    assert traits['IMP'].scorer != traits['after'].scorer
+
+
+def test_what_prunes_later_is_no_baseline_of_early_pruning(tmp_path):
+    """C8 is of those; the others are in every table all the same."""
+    methods = {
+        'EPSD': dict(),
+        'early': dict(PLAIN, criterion='SNIP'),
+        'early + SD': dict(SD, criterion='SNIP'),
+        'GMP': dict(PLAIN, policy='GMP'),
+        'GMP + SD': dict(SD, policy='GMP'),
+        'IMP': dict(PLAIN, rounds='IMP'),
+        'IMP + SD': dict(SD, rounds='IMP'),
+    }
+    found = compared(suite_of(tmp_path, methods, 3, (0.36,)), metrics)
+    claim = next(claim for claim in CLAIMS if claim.name == 'C8')
+    findings = claim.find(Evidence(found, Folders(found, tmp_path)))
+    assert [each.what for each in findings] == [
+        'EPSD − early at 0.36',
+        'EPSD − early + SD at 0.36',
+    ]
