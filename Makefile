@@ -20,8 +20,11 @@ demo: install
 	.venv/bin/python tools/demo.py
 
 study: install
-	.venv/bin/python tools/benchmark.py run $(SUITE) $(STUDY_ARGS)
-	.venv/bin/python tools/benchmark.py report $(SUITE)
+ifeq ($(SUITE),configs/benchmarks/study.py)
+	.venv/bin/python tools/prepare_data.py cifar10
+endif
+	.venv/bin/python tools/benchmark.py run $(SUITE) $(STUDY_ARGS); \
+	ran=$$?; .venv/bin/python tools/benchmark.py report $(SUITE) && exit $$ran
 
 test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_PROCESSES) \

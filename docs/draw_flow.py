@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from epsd_mm.files import write_text
+from epsd_mm.pages.drawing import dark_in_the_dark
 
 WIDTH, HEIGHT = 800, 356
 _BOX = 232, 148  # width and height
@@ -25,7 +26,7 @@ _STEPS = (
     (2, 1, 'deploy', ('ONNX, OpenVINO,', 'int8, no torch'), 'export.py'),
 )
 _BESIDE = (
-    *('No teacher and no', 'pre-training: weights'),
+    *('No second network, no', 'pre-training: weights'),
     *('go before the first', 'step of training.'),
 )
 
@@ -47,7 +48,7 @@ def drawing() -> str:
         y = _ROWS[1] + 40 + 28 * index
         parts.append(_text(_COLUMNS[0] + 8, y, line, _SOFT, anchor='start'))
     content = '\n'.join(parts)
-    return (
+    return dark_in_the_dark(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="Helvetica, Arial, sans-serif" role="img" '

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fills .venv with all that epsd_mm needs, or returns at once when it is there.
-# Settings: PYTHON, TORCH_ARGS, MAX_JOBS; README.md explains them.
+# Settings: PYTHON, TORCH_ARGS, MAX_JOBS; docs/installation.md explains them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -68,7 +68,8 @@ check_compilers() {
   # shellcheck disable=SC2086  # CXX may hold arguments
   $cxx -std=c++17 -x c++ -fsyntax-only - <<<'#include <optional>' \
     2>/dev/null || die "no C++17 compiler answers to '$cxx': install one \
-with 'apt install g++', or name one with CXX=..."
+with 'apt install g++', or name one with CXX=... (classification and plain \
+torch take none: pip install '.[mm]' in an environment of your own)"
   if wants_gpu && ! has_nvcc; then
     die "an NVIDIA GPU is here but its compiler nvcc is not: install the CUDA \
 toolkit, or leave the GPU alone with 'export CUDA_VISIBLE_DEVICES='"
@@ -103,12 +104,14 @@ compile_jobs() {  # as many as there are cores, and 1.5 GB for each
 }
 
 show_progress() {  # reads a build log; says how far it is, and since when
-  local line done='starting' pattern='^ *\[([0-9]+)/([0-9]+)\] '
-  local start=$SECONDS last=$SECONDS
+  local line done='starting' pattern='^ *\[([1-9][0-9]*)/([0-9]+)\] '
+  local start=$SECONDS last=$SECONDS file files left
   while true; do
     if IFS= read -r -t 10 line; then
       [[ $line =~ $pattern ]] || continue
-      done="file ${BASH_REMATCH[1]} of ${BASH_REMATCH[2]}"
+      file=${BASH_REMATCH[1]} files=${BASH_REMATCH[2]}
+      left=$(((SECONDS - start) * (files - file) / file / 60 + 1))
+      done="file $file of $files, about $left min to go"
     elif (($? <= 128)); then
       break
     fi
