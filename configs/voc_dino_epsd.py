@@ -36,5 +36,5 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(_delete_=True, **__test))
 test_dataloader = val_dataloader
 __ap = dict(type='VOCDetectionMetric', eval_mode='11points')
-val_evaluator = dict(_delete_=True, **__ap)
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(_delete_=True, **__ap)
+randomness = dict(seed=0)

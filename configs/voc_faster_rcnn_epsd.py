@@ -34,3 +34,4 @@ val_evaluator = dict(
     _delete_=True, type='VOCDetectionMetric', eval_mode='11points'
 )
 test_evaluator = val_evaluator
+randomness = dict(seed=0)

@@ -55,6 +55,7 @@ def test_a_classifier_is_built_with_its_hook_data_and_metrics(path):
         model = MODELS.build(cfg.model)
         hook = HOOKS.build(cfg.default_hooks.epsd)
         metrics = [METRICS.build(metric) for metric in cfg.val_evaluator]
+    assert_variants_share_a_seed(cfg)
     classes = dict(cifar10=10, imagenet=1000, cifar100=100)
     wanted = classes.get(path.name.split('_')[0], 200)
     assert cfg.model.head.num_classes == wanted
@@ -76,6 +77,7 @@ def test_a_detector_is_built_with_its_hook_data_and_metric(path):
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
         hook = HOOKS.build(cfg.default_hooks.epsd)
+    assert_variants_share_a_seed(cfg)
     # A glob without a weight to its name is refused.
     prunability = Prunability(model, None, hook.settings.exclude)
     assert len(prunability.prunable()) >= 10
@@ -98,6 +100,17 @@ def test_a_detector_is_built_with_its_hook_data_and_metric(path):
         years = ('2007',) if year == '07' else ('2007', '2012')
         assert lists == [f'VOC{y}{main}' for y in years]
         assert cfg.test_evaluator.eval_mode == '11points'
+
+
+def assert_variants_share_a_seed(cfg):
+    """Without one in the config mmengine draws another for each run."""
+    assert cfg.randomness == dict(seed=0)
+
+
+def test_the_demo_has_a_seed():
+    assert_variants_share_a_seed(
+        Config.fromfile(FOLDER / 'demo_faster_rcnn_epsd.py')
+    )
 
 
 def test_the_stages_of_the_cascade_are_those_of_mmdet():
@@ -127,6 +140,7 @@ def test_a_detector_of_blood_cells_is_built_and_shows_its_objects(path):
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
         hook = HOOKS.build(cfg.default_hooks.epsd)
+    assert_variants_share_a_seed(cfg)
     prunability = Prunability(model, None, hook.settings.exclude)
     assert len(prunability.prunable()) >= 10
     assert prunability.unpruned() == []

@@ -87,6 +87,7 @@ def built(name: str) -> SimpleNamespace:
             METRICS.build(metric)
         HOOKS.build(cfg.default_hooks.epsd)
         assert cfg.test_evaluator == cfg.val_evaluator
+        assert cfg.randomness.seed == 0  # that of all its variants
         for dataset in sets.values():
             assert set(dataset[0]) == {'inputs', 'data_samples'}
         return SimpleNamespace(cfg=cfg, batches=batches, **sets)

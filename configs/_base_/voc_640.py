@@ -78,3 +78,4 @@ custom_hooks = [
         priority=49,
     )
 ]
+randomness = dict(seed=0)
