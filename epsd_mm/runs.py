@@ -253,14 +253,15 @@ class Run:
         """Where it leaves its files unless it is told.
 
         That is where the config says, or ``work_dirs/`` with its name, and
-        the loss and the variant that are asked for.
+        the loss and the variant that are asked for. A ``config.py``, as
+        ``tools/prune.py`` writes it, has the name of its folder.
 
         Args:
             cfg: Of this run, resolved.
         """
         folder = cfg.get('work_dir')
         if folder is None:
-            folder = os.path.join('./work_dirs', Path(self.config).stem)
+            folder = os.path.join('./work_dirs', _name_of(self.config))
         asked = (self.sd_loss, self.policy, self.variant)
         names = [name for name in asked if name not in (None, 'epsd')]
         return '_'.join([folder, *names])
@@ -268,6 +269,12 @@ class Run:
     def to_dict(self) -> dict[str, Any]:
         """Plain values that :class:`Run` takes again."""
         return asdict(self)  # of the runs that it names, too
+
+
+def _name_of(config: str) -> str:
+    path = Path(config)
+    inside = path.resolve().parent.name if path.stem == 'config' else ''
+    return inside or path.stem
 
 
 def key_of(cfg: Config) -> str:

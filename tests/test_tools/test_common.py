@@ -39,6 +39,20 @@ def test_work_dir_command_line_then_config_then_name(tool, config):
     assert load(common, config, *options).work_dir == 'on/line'
 
 
+def test_configs_of_two_compact_networks_train_into_two_folders(
+    tool, config, monkeypatch
+):
+    common = tool('common')
+    for name in ('half', 'quarter'):
+        folder = config.parent / name
+        folder.mkdir()
+        inside = folder / 'config.py'
+        inside.write_text(config.read_text())
+        assert load(common, inside).work_dir == f'./work_dirs/{name}'
+    monkeypatch.chdir(folder)
+    assert load(common, 'config.py').work_dir == './work_dirs/quarter'
+
+
 def test_a_launcher_in_the_options_comes_before_that_of_the_line(tool, config):
     common = tool('common')
     assert load(common, config).launcher == 'none'
