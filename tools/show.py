@@ -20,7 +20,7 @@ from epsd_mm.engine.safe_loading import CheckpointError, add_trust_argument
 from epsd_mm.files import write_text
 from epsd_mm.run_page import RunFolder, SeenImages, run_page
 
-_NOT_THERE = (CheckpointError, ImportError, OSError, ValueError)
+_NOT_THERE = (CheckpointError, ImportError, KeyError, OSError, ValueError)
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from mmengine.config import Config
+from torch import nn
+
 from epsd_mm.analysis.image_counts import (
     Shape,
     count_images,
@@ -9,6 +12,7 @@ from epsd_mm.analysis.image_counts import (
     tested_shape,
 )
 from epsd_mm.analysis.parts import summed
+from epsd_mm.config_types import scope_of
 from epsd_mm.deploy.exporting import initial_model
 from epsd_mm.pages import Section, Table
 
@@ -65,7 +69,7 @@ def _of_training(run: RunFolder) -> Iterator[list[str]]:
 
 
 def _computed(run: RunFolder, shape: Shape | None) -> list[list[str]]:
-    model = initial_model(run.cfg)
+    model = _network_of(run.cfg)
     try:
         shape = tested_shape(run.cfg)
     except ValueError:
@@ -88,3 +92,20 @@ def _computed(run: RunFolder, shape: Shape | None) -> list[list[str]]:
     if run.masks is not None:
         rows.append(['of them with weights that are kept', kept])
     return rows
+
+
+def _network_of(cfg: Config) -> nn.Module:
+    """Of a run that was perhaps made where more was installed.
+
+    Raises:
+        ValueError: It cannot be built here.
+    """
+    try:
+        return initial_model(cfg)
+    except (ImportError, KeyError, TypeError) as error:
+        said = error.args[0] if isinstance(error, KeyError) else error
+        raise ValueError(
+            'the network cannot be built here. Make the page where '
+            f'{scope_of(cfg) or "mmengine"} and what custom_imports names '
+            f'are as in the training ({said})'
+        ) from error

@@ -146,6 +146,18 @@ def test_images_that_are_gone_leave_a_page_without_them(
     assert 'Trained to its end' in page
 
 
+def test_a_network_that_is_not_known_here_leaves_a_page_without_it(
+    classifier, run
+):
+    """As any detector's is where mmdet is absent."""
+    page = page_of(run, classifier[0], '--cfg-options', 'model.type=Absent')
+    (spent,) = re.findall('What it costs</h2>(.*?)<h2', page, re.DOTALL)
+    assert 'cannot be built here' in spent and 'mmpretrain' in spent
+    assert 'Absent is not in the' in spent and 'an iteration' in spent
+    assert 'None can be shown' in page
+    assert 'Trained to its end' in page
+
+
 def test_a_stopped_run_whose_log_is_cut_off(classifier, run, tmp_path):
     folder = tmp_path / 'stopped'
     shutil.copytree(classifier[0], folder)
