@@ -150,7 +150,9 @@ def _settings(cfg: Config) -> Iterator[tuple[str, str]]:
     schedule = cfg.get('param_scheduler') or []
     schedule = schedule if isinstance(schedule, list) else [schedule]
     yield 'learning rate', ', '.join(map(type_name, schedule)) or 'constant'
-    yield 'seed', str(setting(cfg, 'randomness.seed') or 0)
+    seed = setting(cfg, 'randomness.seed')
+    drawn = 'drawn at random, see the log'
+    yield 'seed', drawn if seed is None else str(seed)
     yield 'starts from', str(cfg.get('load_from') or '')
 
 

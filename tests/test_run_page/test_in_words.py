@@ -111,6 +111,19 @@ def test_the_hook_is_part_of_the_config_in_short(hooks):
     assert shown['EPSDHook: sparsity'] == '0.9'
 
 
+@pytest.mark.parametrize(
+    'randomness, said',
+    [
+        (dict(seed=0), '0'),
+        (dict(seed=None), 'drawn at random, see the log'),
+        (None, 'drawn at random, see the log'),
+    ],
+)
+def test_a_seed_that_no_config_says_is_not_made_up(randomness, said):
+    cfg = Config(dict(model=dict(type='SSD'), randomness=randomness))
+    assert rows(config_in_short(replace(NOTHING, cfg=cfg)))['seed'] == said
+
+
 def test_a_compact_network_is_named_by_what_it_is():
     cfg = Config(dict(model=dict(type='Compact', of='SSD', channels={})))
     shown = rows(config_in_short(replace(NOTHING, cfg=cfg)))
