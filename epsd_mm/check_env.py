@@ -31,6 +31,11 @@ class Part:
             that need it count among the uses where they are there.
         of_mm (bool): Models of OpenMMLab alone need it.
         options (str): What pip has to be told beside its name.
+        beside (tuple[str]): Distributions that have to be there first, where
+            pip must not install all that it asks for: OpenCV comes under
+            several names, which overwrite each other's files.
+        upstream (str): The versions of its second source, for which the
+            packages of OpenMMLab itself are meant.
     """
 
     name: str
@@ -40,6 +45,8 @@ class Part:
     only_for: str = ''
     of_mm: bool = False
     options: str = ''
+    beside: tuple[str, ...] = ()
+    upstream: str = ''
 
     @property
     def package(self) -> str:
@@ -53,7 +60,14 @@ class Part:
     @property
     def install(self) -> str:
         """What pip has to be told to install it."""
-        return ' '.join(filter(None, ['install', self.options, self.pin]))
+        return self.install_as(self.sources[0])
+
+    def install_as(self, source: str, *options: str) -> str:
+        """Likewise from one of its sources."""
+        is_ours = source == self.sources[0]
+        what = self.pin if is_ours else f"'{source}{self.upstream}'"
+        words = ['install', *options, self.options, what]
+        return ' '.join(filter(None, words))
 
 
 @dataclass(frozen=True)
@@ -101,13 +115,24 @@ PARTS = (
         ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
         ('torch', 'cv2'),
         of_mm=True,
+        options='--no-deps',
+        beside=(
+            *('addict', 'matplotlib', 'packaging', 'pyyaml', 'rich'),
+            *('termcolor', 'yapf'),
+        ),
+        upstream='>=0.10',
     ),
     Part(
         'mmcv',
         ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
         ('mmengine',),
         of_mm=True,
-        options='--no-build-isolation',
+        options='--no-deps --no-build-isolation',
+        beside=(
+            *('setuptools', 'wheel', 'ninja'),
+            *('addict', 'packaging', 'pillow', 'pyyaml', 'yapf'),
+        ),
+        upstream='>=2.1,<2.2',  # mmdet 3.3 refuses newer ones
     ),
     Part(
         'mmdet.models',
@@ -115,6 +140,12 @@ PARTS = (
         ('mmcv', 'torchvision', 'pycocotools'),
         EITHER,
         of_mm=True,
+        options='--no-deps',
+        beside=(
+            *('matplotlib', 'pycocotools', 'scipy', 'shapely', 'six'),
+            *('terminaltables', 'tqdm'),
+        ),
+        upstream='>=3.3',
     ),
     Part(
         'mmpretrain.models',
@@ -122,6 +153,7 @@ PARTS = (
         ('mmcv', 'torchvision'),
         EITHER,
         of_mm=True,
+        upstream='>=1.2',
     ),
     Part(
         'torch_pruning',
@@ -146,9 +178,6 @@ PARTS = (
     ),
 )
 BY_PACKAGE = {part.package: part for part in PARTS}
-RECOMPILE_MMCV = BY_PACKAGE['mmcv'].install.replace(
-    'install', 'install --no-deps --no-cache-dir --force-reinstall', 1
-)
 
 #: Where none of them is there, nobody wants models of OpenMMLab.
 MM = ('mmengine', 'mmcv', *EITHER)
@@ -157,6 +186,43 @@ MM = ('mmengine', 'mmcv', *EITHER)
 def pip(*arguments: str) -> str:
     """The commands that run pip with this very Python, as one line."""
     return ' && '.join(f'{sys.executable} -m pip {each}' for each in arguments)
+
+
+def installation(
+    part: Part, versions: Mapping[str, str], *options: str
+) -> str:
+    """The commands that install a part beside what is there.
+
+    Args:
+        part: One of :data:`PARTS`.
+        versions: As of :func:`installed_versions`.
+        *options: Of pip, beside those of the part.
+    """
+    source = _source(part, versions)
+    others = [s for s in part.sources if s in versions and s != source]
+    absent = [pins()[name] for name in part.beside if name not in versions]
+    steps = [['uninstall', '-y', *others]] if others else []
+    steps += [['install', *absent]] if absent else []
+    return pip(*map(' '.join, steps), part.install_as(source, *options))
+
+
+def recompile_mmcv(versions: Mapping[str, str]) -> str:
+    """The commands that compile mmcv's operators, whatever pip has kept."""
+    options = ('--no-cache-dir', '--force-reinstall')
+    return installation(BY_PACKAGE['mmcv'], versions, *options)
+
+
+def _source(part: Part, versions: Mapping[str, str]) -> str:
+    """What to install a part from: the family that is there, else ours."""
+    ours, *theirs = part.sources
+    if not part.upstream or ours in versions:
+        return ours
+    if any(source in versions for source in theirs):
+        return theirs[0]
+    family = [each.sources for each in PARTS if each.upstream]
+    has_ours = any(sources[0] in versions for sources in family)
+    has_theirs = any(s in versions for sources in family for s in sources[1:])
+    return theirs[0] if has_theirs and not has_ours else ours
 
 
 def installed_versions() -> dict[str, str]:
@@ -211,7 +277,18 @@ def check_python(version: Sequence[int] = sys.version_info) -> list[Finding]:
     if tuple(version[:2]) >= (3, 10):
         return []
     text = f'Python {version[0]}.{version[1]} is too old'
-    return [Finding('error', text, 'make install PYTHON=python3.11')]
+    remedy = _in_clone(
+        'make install PYTHON=python3.11',
+        'python3.11 -m venv .venv && .venv/bin/python -m pip install '
+        'WHEEL_OR_FOLDER, which epsd_mm came from',
+    )
+    return [Finding('error', text, remedy)]
+
+
+def _in_clone(remedy: str, elsewhere: str) -> str:
+    """What goes by make, where there is the Makefile of the repository."""
+    has_makefile = (shipped('requirements').parent / 'Makefile').is_file()
+    return remedy if has_makefile else elsewhere
 
 
 def check_imports(
@@ -221,13 +298,8 @@ def check_imports(
     """Whether each part is there and can be imported."""
     findings: list[Finding] = []
     broken: set[str] = set()
-    there = {
-        part.package
-        for part in PARTS
-        if any(source in versions for source in part.sources)
-    }
     for part in PARTS:
-        finding = _check_import(part, there, broken, load)
+        finding = _check_import(part, versions, broken, load)
         if finding.level == 'error':
             broken.add(part.package)
         findings.append(finding)
@@ -236,11 +308,12 @@ def check_imports(
 
 def _check_import(
     part: Part,
-    there: set[str],
+    versions: Mapping[str, str],
     broken: set[str],
     load: Callable[[str], Any],
 ) -> Finding:
     package = part.package
+    there = _there(versions)
     if package not in there:
         text, level = f'{package} is not installed', 'note'
         if there.intersection(part.family):
@@ -251,7 +324,7 @@ def _check_import(
             text += '; only models of OpenMMLab need it'
         else:
             level = 'error'
-        return Finding(level, text, pip(part.install))
+        return Finding(level, text, installation(part, versions))
     missing = [need for need in part.needs if need in broken]
     if missing:
         text = f'{package} was not tried: it needs {", ".join(missing)}'
@@ -260,8 +333,17 @@ def _check_import(
         load(part.name)
     except Exception as error:  # whatever it is, it is the finding
         text = f'{package} is installed but fails: {_first_line(error)}'
-        return Finding('error', text, _reinstall(part, error))
+        return Finding('error', text, _reinstall(part, versions, error))
     return Finding('ok', f'{package} works')
+
+
+def _there(versions: Mapping[str, str]) -> set[str]:
+    """The packages that are installed, whatever they are called."""
+    return {
+        part.package
+        for part in PARTS
+        if any(source in versions for source in part.sources)
+    }
 
 
 def _needed(package: str, there: set[str]) -> bool:
@@ -271,12 +353,17 @@ def _needed(package: str, there: set[str]) -> bool:
     )
 
 
-def _reinstall(part: Part, error: Exception) -> str:
+def _reinstall(
+    part: Part, versions: Mapping[str, str], error: Exception
+) -> str:
     if part.package == 'mmcv' or 'mmcv._ext' in str(error):
-        return pip(RECOMPILE_MMCV)
+        return recompile_mmcv(versions)
     if part.package == 'cv2':
         return pip('uninstall -y ' + ' '.join(part.sources), part.install)
-    return pip(part.install.replace('install', 'install --force-reinstall', 1))
+    again = installation(part, versions, '--force-reinstall')
+    if 'MMCV==' in str(error):  # what refuses it may be right
+        return f'{recompile_mmcv(versions)} && {again}'
+    return again
 
 
 def check_families(versions: Mapping[str, str]) -> list[Finding]:
@@ -287,7 +374,8 @@ def check_families(versions: Mapping[str, str]) -> list[Finding]:
         if len(found) > 1:
             level = 'note' if part.package == 'cv2' else 'error'
             text = f'{" and ".join(found)} both provide {part.package}'
-            remedy = pip(f'uninstall -y {" ".join(found)}', part.install)
+            install = part.install_as(_source(part, versions))
+            remedy = pip(f'uninstall -y {" ".join(found)}', install)
             findings.append(Finding(level, text, remedy))
     return findings
 
@@ -306,10 +394,12 @@ def check_upstream(
     if torch >= (2, 6) and 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in environ:
         findings.append(
             Finding(
-                'error',
-                f'mmengine {upstream} cannot resume from its own checkpoints '
-                f'with torch {versions["torch"]}',
-                'export TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1',
+                'note',
+                f'by itself mmengine {upstream} cannot resume from its own '
+                f'checkpoints with torch {versions["torch"]}; tools/train.py '
+                'of epsd_mm can',
+                'for other programs, and for checkpoints of people you trust '
+                'alone: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python ...',
             )
         )
     if not has_pkg_resources:
@@ -326,43 +416,45 @@ def check_upstream(
 
 def check_mmcv_operators(
     gpu: bool,
-    detection: bool = True,
+    versions: Mapping[str, str],
     load: Callable[[str], Any] = import_module,
 ) -> list[Finding]:
     """Whether mmcv's compiled operators run, and on the GPU if there is one.
 
     Args:
         gpu (bool): Whether torch sees a CUDA device.
-        detection (bool): Whether they are needed: by mmdet alone.
+        versions (Mapping): As of :func:`installed_versions`; mmdet alone
+            needs the operators.
         load (Callable): Imports a module.
     """
     import torch
 
+    remedy = recompile_mmcv(versions)
     try:
         ops = load('mmcv.ops')
     except Exception as error:  # whatever it is, it is the finding
-        if detection:
+        if 'mmdet' in _there(versions):
             text = f"mmcv's operators fail: {_first_line(error)}"
-            return [Finding('error', text, pip(RECOMPILE_MMCV))]
+            return [Finding('error', text, remedy)]
         text = (
             'mmcv is here without its compiled operators; only detection '
             'needs them, and a C++ compiler to make them'
         )
-        return [Finding('note', text, pip(RECOMPILE_MMCV))]
+        return [Finding('note', text, remedy)]
     device = 'cuda' if gpu else 'cpu'
     boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9]])
     if gpu and ops.get_compiling_cuda_version() == 'not available':
         text = 'mmcv was compiled without CUDA, and torch uses a GPU'
-        return [Finding('error', text, pip(RECOMPILE_MMCV))]
+        return [Finding('error', text, remedy)]
     try:
         scores = torch.tensor([0.9, 0.8], device=device)
         kept = ops.nms(boxes.to(device), scores, 0.5)[1].tolist()
     except Exception as error:  # whatever it is, it is the finding
         text = f"mmcv's operators fail: {_first_line(error)}"
-        return [Finding('error', text, pip(RECOMPILE_MMCV))]
+        return [Finding('error', text, remedy)]
     if kept != [0]:
         text = f"mmcv's nms kept the boxes {kept} where [0] is right"
-        return [Finding('error', text, pip(RECOMPILE_MMCV))]
+        return [Finding('error', text, remedy)]
     return [Finding('ok', f"mmcv's operators run on {device}")]
 
 
@@ -413,9 +505,8 @@ def check_all(versions: Mapping[str, str]) -> list[Finding]:
         torch = import_module('torch')
         findings += check_accelerators(torch)
         if 'mmcv' in working:
-            detection = any(s in versions for s in BY_PACKAGE['mmdet'].sources)
             gpu = torch.cuda.is_available()
-            findings += check_mmcv_operators(gpu, detection)
+            findings += check_mmcv_operators(gpu, versions)
         if 'torchvision' in working:
             nms = import_module('torchvision.ops').nms
             findings += check_torchvision_operators(nms)
@@ -431,7 +522,9 @@ def check_self(load: Callable[[str], Any] = import_module) -> list[Finding]:
         load('epsd_mm.registry')
     except Exception as error:  # whatever it is, it is the finding
         text = f'epsd_mm itself fails: {_first_line(error)}'
-        return [Finding('error', text, 'make install')]
+        again = pip('install --no-deps --force-reinstall')
+        remedy = f'{again} WHEEL_OR_FOLDER, which epsd_mm came from'
+        return [Finding('error', text, _in_clone('make install', remedy))]
     return [Finding('ok', 'epsd_mm works')]
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import distribution
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,14 @@ from epsd_mm.check_env import PARTS, Finding, version_of
 
 REQUIREMENTS = Path(__file__).parent.parent / 'requirements'
 HEALTHY = {part.sources[0]: '1.0' for part in PARTS}
+# And what those of OpenMMLab ask for, beside other parts.
+HEALTHY |= {name: '1.0' for part in PARTS for name in part.beside}
+UPSTREAM = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+OURS = {part.sources[0] for part in PARTS if part.package in UPSTREAM}
+WITH_UPSTREAM = {
+    **{name: '1.0' for name in HEALTHY if name not in OURS},
+    **dict.fromkeys(UPSTREAM, '1.0'),
+}
 NO_LIBGL = ImportError('libGL.so.1: no such file')
 
 
@@ -60,11 +69,78 @@ def test_install_lines_are_those_that_were_run_together():
     for part in PARTS:
         (pin,) = re.findall(r'\S+==\S+', part.install)
         assert pin in pins, f'{part.package} is installed as {pin}'
-    assert 'onedl-mmcv==' in check_env.RECOMPILE_MMCV
+    assert 'onedl-mmcv==' in check_env.recompile_mmcv(HEALTHY)
 
 
 def test_versions_stand_in_the_requirements_alone():
     assert not re.search(r'==\s?[0-9]', Path(check_env.__file__).read_text())
+
+
+@pytest.mark.parametrize('package', ['mmengine', 'mmcv', 'mmdet'])
+def test_what_asks_for_another_opencv_comes_without_what_it_asks_for(package):
+    part = check_env.BY_PACKAGE[package]
+    lacking = ('termcolor', 'ninja', 'shapely', part.sources[0])
+    versions = {n: v for n, v in HEALTHY.items() if n not in lacking}
+    line = check_env.installation(part, versions)
+    before, itself = line.split(' && ')
+    assert '--no-deps' in itself.split() and itself.endswith(part.pin)
+    needed = dict(mmengine='termcolor', mmcv='ninja', mmdet='shapely')
+    pattern = rf'.* -m pip install {needed[package]}==[\d.]+'
+    assert re.fullmatch(pattern, before)
+
+
+@pytest.mark.parametrize('package', ['mmengine', 'mmcv', 'mmdet'])
+def test_what_a_package_asks_for_is_named_beside_it(package):
+    part = check_env.BY_PACKAGE[package]
+    asked = {
+        re.match(r'[\w-]+', line)[0].lower()
+        for line in distribution(part.sources[0]).requires
+        if ';' not in line
+    }
+    others = {'imaug', 'numpy', 'onedl-mmengine', 'opencv-python'}
+    assert 'numpy' in asked
+    assert asked - others <= {*part.beside}
+    assert not any('opencv' in name for name in part.beside)
+
+
+def test_where_upstream_packages_are_they_are_what_is_installed():
+    ours = re.compile('onedl')
+    for package in UPSTREAM:
+        part = check_env.BY_PACKAGE[package]
+        others = {n: v for n, v in WITH_UPSTREAM.items() if n != package}
+        for versions in (WITH_UPSTREAM, others):
+            line = check_env.installation(part, versions)
+            assert re.search(rf"install .*'{package}>=[^']*'$", line)
+            assert not ours.search(line)
+        line = check_env.installation(part, {})
+        assert f'{part.sources[0]}==' in line
+    load = load_all_but('mmengine')
+    found = check_env.check_imports(WITH_UPSTREAM, load)
+    found += check_env.check_mmcv_operators(
+        False, WITH_UPSTREAM, load_all_but('mmcv')
+    )
+    assert len(errors(found)) > 1
+    assert not ours.search(check_env.report(found))
+
+
+def test_a_package_of_the_same_files_goes_first():
+    versions = dict(WITH_UPSTREAM)
+    versions['mmcv-lite'] = versions.pop('mmcv')
+    removal, compiling = check_env.recompile_mmcv(versions).split(' && ')
+    assert removal.endswith('-m pip uninstall -y mmcv-lite')
+    assert compiling.endswith("--no-build-isolation 'mmcv>=2.1,<2.2'")
+
+
+def test_a_family_of_two_is_mended_by_what_is_pinned():
+    # Each half goes by the name that it has, what is absent by ours.
+    versions = {**WITH_UPSTREAM, 'onedl-mmcv': '1.0'}
+    del versions['mmcv'], versions['mmpretrain']
+    lines = [
+        check_env.installation(check_env.BY_PACKAGE[package], versions)
+        for package in UPSTREAM
+    ]
+    names = [re.findall(r'([\w-]+)[=>]=[^ ]+$', line)[0] for line in lines]
+    assert names == ['mmengine', 'onedl-mmcv', 'mmdet', 'onedl-mmpretrain']
 
 
 @pytest.mark.parametrize('package', ['torch', 'mmengine', 'mmcv', 'mmdet'])
@@ -174,9 +250,9 @@ def test_a_broken_opencv_is_replaced_by_the_headless_one():
 def test_mmcv_without_operators_is_compiled_without_the_kept_wheel():
     error = ModuleNotFoundError("No module named 'mmcv._ext'")
     found = errors(
-        check_env.check_mmcv_operators(False, True, load_all_but('mmcv'))
+        check_env.check_mmcv_operators(False, HEALTHY, load_all_but('mmcv'))
         + check_env.check_mmcv_operators(
-            False, True, load_all_but('mmcv', error=error)
+            False, HEALTHY, load_all_but('mmcv', error=error)
         )
         # What of mmdet does not load without them is no fault of mmdet.
         + check_env.check_imports(HEALTHY, load_all_but('mmdet', error=error))
@@ -194,9 +270,10 @@ def test_mmcv_without_operators_is_compiled_without_the_kept_wheel():
 
 def test_classification_does_without_operators():
     load = load_all_but('mmcv')
-    (found,) = check_env.check_mmcv_operators(False, False, load)
+    versions = {n: v for n, v in HEALTHY.items() if n != 'onedl-mmdetection'}
+    (found,) = check_env.check_mmcv_operators(False, versions, load)
     assert found.level == 'note' and 'only detection' in found.text
-    assert found.remedy.endswith(check_env.RECOMPILE_MMCV)
+    assert found.remedy == check_env.recompile_mmcv(HEALTHY)
 
 
 def test_an_assertion_about_versions_is_reported():
@@ -204,6 +281,9 @@ def test_an_assertion_about_versions_is_reported():
     load = load_all_but('mmdet', error=error)
     (found,) = errors(check_env.check_imports(HEALTHY, load))
     assert found.text.endswith('Error: MMCV==2.2.0 is used but incompatible.')
+    (found,) = errors(check_env.check_imports(WITH_UPSTREAM, load))
+    mmcv, mmdet = found.remedy.split(' && ')
+    assert mmcv.endswith("'mmcv>=2.1,<2.2'") and mmdet.endswith("'mmdet>=3.3'")
 
 
 @pytest.mark.parametrize(
@@ -237,11 +317,13 @@ def test_both_opencv_families_are_worth_a_note():
     assert found.level == 'note'
 
 
-def test_upstream_mmengine_on_a_newer_torch_cannot_resume():
+def test_upstream_mmengine_on_a_newer_torch_resumes_by_our_tools_alone():
     versions = {'mmengine': '0.10.7', 'torch': '2.13.0+cpu'}
     (found,) = check_env.check_upstream(versions, True, {})
-    assert found.level == 'error'
-    name, value = found.remedy.removeprefix('export ').split('=')
+    assert found.level == 'note' and 'tools/train.py' in found.text
+    # Of one command: what a shell exports holds for all that runs in it.
+    assert 'export' not in found.remedy
+    ((name, value),) = re.findall(r'(TORCH\w+)=(\S+) python', found.remedy)
     assert check_env.check_upstream(versions, True, {name: value}) == []
     versions['torch'] = '2.5.1'
     assert check_env.check_upstream(versions, True, {}) == []
@@ -260,11 +342,23 @@ def test_an_old_python_is_an_error():
     assert check_env.check_python((3, 10, 0)) == []
 
 
+def test_make_is_named_where_there_is_a_makefile(monkeypatch, tmp_path):
+    def remedies():
+        old = check_env.check_python((3, 9, 18))
+        return old + check_env.check_self(load_all_but('epsd_mm'))
+
+    assert all(each.remedy.startswith('make ') for each in remedies())
+    # A wheel has the folders, and no Makefile beside them.
+    monkeypatch.setattr(check_env, 'shipped', lambda name: tmp_path / name)
+    for each in remedies():
+        assert 'make' not in each.remedy and 'pip install' in each.remedy
+
+
 def test_mmcv_compiled_without_cuda_on_a_gpu_machine_is_an_error():
     ops = SimpleNamespace(get_compiling_cuda_version=lambda: 'not available')
-    (found,) = check_env.check_mmcv_operators(True, load=lambda _: ops)
+    (found,) = check_env.check_mmcv_operators(True, HEALTHY, lambda _: ops)
     assert found.level == 'error'
-    assert found.remedy.endswith(check_env.RECOMPILE_MMCV)
+    assert found.remedy == check_env.recompile_mmcv(HEALTHY)
 
 
 def test_mmcv_operators_that_fail_or_lie_are_errors():
@@ -277,13 +371,13 @@ def test_mmcv_operators_that_fail_or_lie_are_errors():
     for nms in (crash, keep_all):
         ops = SimpleNamespace(nms=nms)
         (found,) = check_env.check_mmcv_operators(
-            False, load=lambda _, ops=ops: ops
+            False, HEALTHY, lambda _, ops=ops: ops
         )
         assert found.level == 'error'
 
 
 def test_the_installed_mmcv_operators_run():
-    (found,) = check_env.check_mmcv_operators(gpu=False)
+    (found,) = check_env.check_mmcv_operators(False, HEALTHY)
     assert found.level == 'ok', found.text
 
 
@@ -340,7 +434,9 @@ def test_the_command_starts_in_a_broken_environment(tmp_path):
     result = run_check(environment)
     assert result.returncode == 1
     assert message in result.stdout
-    assert 'install --force-reinstall onedl-mmengine==' in result.stdout
+    assert (
+        'install --force-reinstall --no-deps onedl-mmengine==' in result.stdout
+    )
 
     used = subprocess.run(
         [sys.executable, '-c', 'import epsd_mm'],

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from epsd_mm.check_env import RECOMPILE_MMCV, pip
+from epsd_mm.check_env import installed_versions, recompile_mmcv
 from epsd_mm.config_types import is_mmdet, is_mmpretrain, scope_of
 from epsd_mm.quiet import quiet
 
@@ -27,7 +27,8 @@ def complete(cfg: Config) -> Config:
         raise ImportError(
             "models of mmdet need mmcv's operators, which this mmcv was "
             'installed without: compile them, with a C++ compiler at hand '
-            f'(about 10 minutes on 2 cores), by {pip(RECOMPILE_MMCV)} '
+            '(about 10 minutes on 2 cores), by '
+            f'{recompile_mmcv(installed_versions())} '
             '(models of mmpretrain need none)'
         )
     if is_mmdet(cfg):

@@ -40,6 +40,12 @@ def test_detection_without_the_operators_of_mmcv_is_told_the_command(
     complete(Config(dict(default_scope='mmpretrain')))
     with pytest.raises(ImportError, match='--no-build-isolation onedl-mmcv=='):
         complete(Config(dict(default_scope='mmdet')))
+    # Never beside the packages of upstream.
+    monkeypatch.setattr(
+        'epsd_mm.engine.runner.installed_versions', lambda: dict(mmcv='2.1.0')
+    )
+    with pytest.raises(ImportError, match="-isolation 'mmcv>=2.1,<2.2'"):
+        complete(Config(dict(default_scope='mmdet')))
 
 
 def test_what_mmdet_lacks_for_others_is_not_said():
