@@ -8,6 +8,7 @@ venv=.venv
 stamp=$venv/epsd_mm.stamp
 log=$venv/mmcv_build.log
 python=${PYTHON:-python3}
+torch_args=${TORCH_ARGS:-}
 # An editable install holds the folder's path, so the path is in the key too.
 key=$({
   pwd
@@ -19,7 +20,7 @@ say() { printf '== %s\n' "$*"; }
 die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 pin() { grep -hE "^$1==" requirements/*.txt | head -n 1; }
-state() { cat "$stamp" 2>/dev/null || echo none; }
+state() { head -n 1 "$stamp" 2>/dev/null || echo none; }
 venv_works() { "$venv/bin/python" -I -c 'import pip' 2>/dev/null; }
 
 finished() {
@@ -28,6 +29,23 @@ from importlib.util import find_spec
 names = """torch torchvision cv2 mmengine mmcv mmdet mmpretrain torch_pruning
   onnx onnxscript onnxruntime openvino nncf epsd_mm pytest timm"""
 assert all(map(find_spec, names.split()))' 2>/dev/null
+}
+
+python_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
+filled_with() { sed -n 's/^TORCH_ARGS=//p' "$stamp"; }
+
+say_what_is_not_heard() {  # settings count while .venv is filled
+  local given=''
+  if [[ $python != python3 ]] &&
+    [[ $(python_of "$python" 2>&1) != $(python_of "$venv/bin/python") ]]
+  then
+    given="PYTHON=$python"
+  elif [[ -n ${TORCH_ARGS:-} && $TORCH_ARGS != "$(filled_with)" ]]; then
+    given="TORCH_ARGS='$TORCH_ARGS'"
+  fi
+  [[ -z $given ]] || say "$given is not what $venv was filled with, and" \
+    "changes nothing: 'rm -rf $venv' first, to fill it anew"
 }
 
 wait_for_other_install() {
@@ -40,7 +58,7 @@ check_python() {
   command -v "$python" >/dev/null || die "there is no '$python': install \
 Python 3.10, 3.11 or 3.12, or name one with PYTHON=..."
   local version
-  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  version=$(python_of "$python")
   case $version in
     3.10 | 3.11 | 3.12) ;;
     *) die "'$python' is Python $version and 3.10, 3.11 or 3.12 is needed: \
@@ -154,11 +172,12 @@ on_gpu = get_compiling_cuda_version() != "not available"
 sys.exit(torch.cuda.is_available() and not on_gpu)'
 }
 
-finished && exit 0
+finished && say_what_is_not_heard && exit 0
 wait_for_other_install
 finished && exit 0
 if [[ $(state) != none && $(state) != unfinished ]] && venv_works; then
   python=$venv/bin/python
+  torch_args=${torch_args:-$(filled_with)}
 fi
 check_python
 check_compilers
@@ -185,5 +204,5 @@ if ! operators_fit; then
 fi
 pip install --no-build-isolation --no-deps -e .
 "$venv/bin/python" -m epsd_mm.check_env || die 'the check above failed'
-echo "$key" >"$stamp"
+printf '%s\n' "$key" "TORCH_ARGS=$torch_args" >"$stamp"
 say "$venv is ready"

@@ -193,6 +193,19 @@ def test_every_requirement_is_pinned_and_no_two_pins_differ():
             assert versions.setdefault(name, version) == version, file.name
 
 
+def test_pages_repeat_no_pin_and_take_those_of_torch_from_their_file():
+    pages = [ROOT / 'README.md', *(ROOT / 'docs').rglob('*.md')]
+    for page in pages:
+        for line in page.read_text().splitlines():
+            assert not re.search(r'pip install .*==\s*\d', line), page.name
+    page = (ROOT / 'docs' / 'installation.md').read_text()
+    (command,) = re.findall(r'^pip install \$\((.*)\)$', page, re.MULTILINE)
+    found = subprocess.check_output(command, shell=True, cwd=ROOT, text=True)
+    names = [line.partition('==')[0] for line in found.split()]
+    assert names == ['torch', 'torchvision']
+    assert {*found.split()} <= {*pins('runtime')}
+
+
 def test_packages_installed_without_dependencies_have_all_of_them():
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
@@ -273,3 +286,60 @@ def test_an_install_that_cannot_work_says_so_in_one_line(
     # Before anything was made or downloaded.
     assert result.stdout == ''
     assert not (source / '.venv').exists()
+
+
+@pytest.mark.parametrize(
+    ('settings', 'told'),
+    [
+        ({}, ''),
+        (dict(TORCH_ARGS='--index-url here'), ''),
+        (dict(TORCH_ARGS='--index-url there'), "TORCH_ARGS='--index-url ther"),
+        (dict(PYTHON='{other}'), 'PYTHON=/'),
+        (dict(PYTHON='{same}'), ''),
+        (dict(PYTHON='no-such-python'), 'PYTHON=no-such-python is not what'),
+    ],
+)
+def test_a_filled_venv_says_which_settings_change_nothing(
+    source, tmp_path, settings, told
+):
+    def python(path, question, answer):
+        text = PYTHON.format(
+            question=question, answer=answer, python=sys.executable
+        )
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    files = 'build runtime mminstall optional structure deploy tests'.split()
+    read = 'setup.py requirements/install.sh'.split()
+    read += [f'requirements/{file}.txt' for file in files]
+    key = subprocess.check_output(
+        ['bash', '-c', f'{{ pwd; cat {" ".join(read)}; }} | cksum'],
+        cwd=source,
+        text=True,
+    )
+    pythons = dict(
+        other=python(tmp_path / 'other', 'version_info', 'echo 3.9'),
+        same=python(tmp_path / 'same', 'nothing', ''),
+    )
+    venv = source / '.venv'
+    (venv / 'bin').mkdir(parents=True)
+    try:
+        python(venv / 'bin' / 'python', 'find_spec', 'exit 0')
+        stamp = f'{key}TORCH_ARGS=--index-url here\n'
+        (venv / 'epsd_mm.stamp').write_text(stamp)
+        given = {n: v.format(**pythons) for n, v in settings.items()}
+        result = subprocess.run(
+            ['bash', 'requirements/install.sh'],
+            cwd=source,
+            env={**os.environ, 'PYTHON': 'python3', 'TORCH_ARGS': '', **given},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        shutil.rmtree(venv)
+    assert (result.returncode, result.stderr) == (0, '')
+    lines = result.stdout.splitlines()
+    assert len(lines) == bool(told)
+    for line in lines:
+        assert line.startswith(f'== {told}') and "'rm -rf .venv' first" in line
