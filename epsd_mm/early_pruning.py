@@ -20,6 +20,7 @@ from torch import nn
 
 from .compaction import WidthTable, check_training, compare, shrink
 from .config_types import type_name
+from .engine.checkpoints import damaged_state
 from .engine.checks import unwrapped
 from .engine.fitting_state import fitting_state
 from .engine.hooks import EPSDHook
@@ -129,9 +130,7 @@ def channels_of(path: str, content: Any = None) -> Channels | None:
     try:
         return SavedState.unpack(saved).channels
     except ValueError as error:
-        raise CheckpointError(
-            f"{path}: checkpoint['epsd'] is damaged: {error}"
-        ) from error
+        raise damaged_state(path, error) from error
 
 
 class _StopBeforeFirstStep(Hook):

@@ -22,6 +22,7 @@ from .early_pruning import (
     refuse_outcome,
     without_run,
 )
+from .engine.checkpoints import damaged_state
 from .engine.fitting_state import fitting_state
 from .engine.initial_model import build_untrained
 from .engine.pretrained import without_pretrained
@@ -92,7 +93,7 @@ def student_model(cfg: Config, checkpoint: str) -> ConfigDict:
     model = build_untrained(cfg)
     content = load_values(checkpoint, 'cpu')
     model.load_state_dict(fitting_state(model, content, checkpoint))
-    kept = kept_entries(model, content)
+    kept = kept_entries(model, content, checkpoint)
     if all(bool(mask.all()) for mask in kept.values()):
         raise CheckpointError(
             f'{checkpoint} keeps every weight, so that its student would be '
@@ -112,7 +113,9 @@ def student_model(cfg: Config, checkpoint: str) -> ConfigDict:
     return narrowed(without_pretrained(cfg.model), table)
 
 
-def kept_entries(model: nn.Module, content: Any) -> dict[str, Tensor]:
+def kept_entries(
+    model: nn.Module, content: Any, path: str
+) -> dict[str, Tensor]:
     """Which entries of its kernels and matrices a trained network keeps.
 
     Those of its masks; where a checkpoint has none, what is not zero.
@@ -120,6 +123,7 @@ def kept_entries(model: nn.Module, content: Any) -> dict[str, Tensor]:
     Args:
         model: With the weights of the checkpoint.
         content: Of the checkpoint.
+        path: Of the checkpoint, for the message.
 
     Returns:
         Bool tensors by name of the parameter.
@@ -131,9 +135,7 @@ def kept_entries(model: nn.Module, content: Any) -> dict[str, Tensor]:
     try:
         masks = SavedState.unpack(saved).masks or {}
     except ValueError as error:
-        raise CheckpointError(
-            f"checkpoint['epsd'] is damaged: {error}"
-        ) from error
+        raise damaged_state(path, error) from error
     return {
         name: masks[name].cpu() if name in masks else weight.detach() != 0
         for name, weight in model.named_parameters()

@@ -104,12 +104,16 @@ def calibration(
     count = args.calibration_images
     if not args.quantize:
         if count is not None:
-            raise ValueError('--calibration-images is for --quantize')
+            raise ValueError(
+                f'--calibration-images {count} is for --quantize: add that, '
+                'or leave both out'
+            )
         return None
     count = _CALIBRATED if count is None else count
     if count < 1:
         raise ValueError(
-            f'--calibration-images {count}: the calibration set is empty'
+            f'--calibration-images {count}: the calibration set is empty, '
+            'and takes at least 1'
         )
     return list(of_data_set(cfg, 'train_dataloader', spread=count))
 

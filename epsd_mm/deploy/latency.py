@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from epsd_mm.check_env import BY_PACKAGE, pip
 from epsd_mm.tables import text_table
 
 from . import run
@@ -176,12 +177,13 @@ def _metadata(target: str) -> dict:
 def _runtimes_of(target: str, asked: Sequence[str] | None) -> list[str]:
     able = _READ_BY.get(Path(target).suffix, ['torch'])
     chosen = [r for r in able if (installed(r) if not asked else r in asked)]
-    if not chosen:
-        raise ValueError(
-            f'{target} is measured by {", ".join(able)}, and '
-            + ('none is installed' if not asked else f'not by {asked}')
-        )
-    return chosen
+    if chosen:
+        return chosen
+    told = f'{target} is measured by {", ".join(able)}'
+    if asked:
+        raise ValueError(f'{told}, and not by {asked}')
+    line = pip(BY_PACKAGE[able[0]].install)
+    raise ValueError(f'{told}, and none is installed: {line}')
 
 
 def installed(runtime: str) -> bool:

@@ -76,7 +76,10 @@ def quantize(
     graph, nodes = _read(file)
     kept = float_nodes(nodes)
     if not any(node.kind in _MULTIPLY for node in nodes):
-        raise ValueError(f'{file} has no layer that can be quantized')
+        raise ValueError(
+            f'{file} has no layer that can be quantized: take it in float32, '
+            'without --quantize'
+        )
     ignored = nncf.IgnoredScope(names=sorted(kept), validate=False)
     with quiet('nncf'):
         graph = nncf.quantize(

@@ -17,7 +17,12 @@ from epsd_mm.config_types import type_name
 from epsd_mm.distillation.teachers import OtherTeacherError
 from epsd_mm.files import atomic_write
 
-from .safe_loading import CheckpointError, check_checkpoint, read_meta
+from .safe_loading import (
+    TAKE_ANOTHER,
+    CheckpointError,
+    check_checkpoint,
+    read_meta,
+)
 from .work_dir import claim_work_dir, release_work_dir
 
 
@@ -67,10 +72,15 @@ def loaded_file_named(runner: Runner) -> Iterator[None]:
         raise  # of a whole state
     except ValueError as error:
         file = runner._load_from or 'the loaded checkpoint'
-        raise CheckpointError(
-            f"{file}: checkpoint['epsd'] is damaged: {error}; take another "
-            'checkpoint of that run'
-        ) from error
+        raise damaged_state(file, error) from error
+
+
+def damaged_state(file: str, error: ValueError) -> CheckpointError:
+    """What to raise where a file has a ``checkpoint['epsd']`` of no use."""
+    return CheckpointError(
+        f"{file}: checkpoint['epsd'] is damaged: {error}; take another "
+        'checkpoint of that run'
+    )
 
 
 def _choice(runner: Runner) -> str | None:
@@ -89,7 +99,7 @@ def _choice(runner: Runner) -> str | None:
         try:
             check_checkpoint(path, to_resume=True)
         except ValueError as error:
-            damaged.append(f'{error}')
+            damaged.append(f'{error}'.removesuffix(TAKE_ANOTHER))
             continue
         for reason in damaged:
             runner.logger.warning(f'{reason}: it is passed over')

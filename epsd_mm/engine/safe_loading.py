@@ -23,6 +23,9 @@ from mmengine.runner import checkpoint
 
 from epsd_mm.files import check_saved
 
+#: How a message ends on a file that cannot be mended.
+TAKE_ANOTHER = '; take another checkpoint'
+
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be loaded; the message is one sentence."""
@@ -193,16 +196,14 @@ def read_meta(path: str | Path) -> dict:
 
 
 def _unreadable(path: str | Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f'{path} cannot be read: {error}; take another checkpoint'
-    )
+    return CheckpointError(f'{path} cannot be read: {error}{TAKE_ANOTHER}')
 
 
 def _check_whole(path: str | Path) -> None:
     try:
         check_saved(path)
     except ValueError as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError(f'{error}{TAKE_ANOTHER}') from error
 
 
 def _glance(path: str | Path) -> Any:

@@ -227,12 +227,16 @@ def _fractions(values: Any, name: str) -> np.ndarray:
     values = _float64(values)
     if values.ndim != 1 or not values.size:
         raise ValueError(
-            f'{name} of shape {values.shape} must have shape (N,), N > 0'
+            f'{name} of shape {values.shape} must have shape (N,), N > 0: '
+            'give a number for each sample'
         )
     wrong = ~((values >= 0) & (values <= 1))
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(f'{name}[{row}]={values[row]} is not in [0, 1]')
+        raise ValueError(
+            f'{name}[{row}]={values[row]} is not in [0, 1]: give '
+            'probabilities, as softmax does, or true and false'
+        )
     return values
 
 
@@ -242,10 +246,15 @@ def _pair(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:
     if confidence.shape != correct.shape:
         raise ValueError(
             f'{len(confidence)} confidences, but {len(correct)} values of '
-            'correct'
+            'correct: give both for each sample'
         )
-    if not np.isin(correct, (0, 1)).all():
-        raise ValueError('correct must hold nothing but true or false')
+    unclear = ~np.isin(correct, (0, 1))
+    if unclear.any():
+        row = int(unclear.argmax())
+        raise ValueError(
+            f'correct[{row}]={correct[row]} is neither true nor false: say '
+            'whether the prediction was right'
+        )
     return confidence, correct
 
 

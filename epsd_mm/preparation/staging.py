@@ -65,7 +65,7 @@ def settle(
         FileExistsError: Another file is in its place.
     """
     with path.open('rb') as stream:
-        there = _is_there(name, stream, 'a source', staging, target)
+        there = _is_there(name, stream, 'one of the sources', staging, target)
     if there:
         path.unlink()
         return
@@ -108,8 +108,12 @@ def _is_there(
         FileExistsError: It is there with another content.
     """
     others = (
-        (target, f'{target}; choose another --data-root or remove one'),
-        (staging, 'what was unpacked before it; leave one of them out'),
+        (
+            target,
+            f'{target / name}; remove that file, or choose another '
+            '--data-root',
+        ),
+        (staging, 'what was unpacked before it; leave one of the two out'),
     )
     for folder, other in others:
         if (folder / name).exists():

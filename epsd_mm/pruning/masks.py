@@ -324,8 +324,8 @@ class Masks(Mapping[str, Tensor]):
             raise ValueError(f'{path} holds no {cls._key}: {remedy}')
         try:
             return cls.unpack(saved)
-        except ValueError as e:
-            raise ValueError(f'{path}: {e}; {remedy}') from e
+        except ValueError as e:  # with a remedy of its own
+            raise ValueError(f'{path}: {e}') from e
 
     def report(self) -> str:
         """Kept weights by layer and in total, a line each."""
@@ -358,8 +358,14 @@ class Masks(Mapping[str, Tensor]):
                 entry has not the form that :meth:`pack` writes,
                 or they are not those that it wrote.
         """
+        remedy = (
+            'take them from another checkpoint of the run, or from '
+            f'{cls._key}.pth in its work_dir/epsd'
+        )
         if not isinstance(packed, Mapping) or not packed:
-            raise ValueError('the packed masks are damaged: there are none')
+            raise ValueError(
+                f'the packed masks are damaged: there are none; {remedy}'
+            )
         _check_version(packed)
         masks, digests, seen = {}, [], set()
         for name, entry in packed.items():
@@ -368,14 +374,14 @@ class Masks(Mapping[str, Tensor]):
                 digests.append(entry.get('digest'))
             except Exception as e:  # whatever the entry is made of
                 raise ValueError(
-                    f'the packed mask of {name!r} is damaged: {e}'
+                    f'the packed mask of {name!r} is damaged: {e}; {remedy}'
                 ) from e
         masks = cls(masks)
         known = [digest for digest in digests if digest is not None]
         if known and digests != [masks.digest] * len(masks):
             raise ValueError(
                 'the packed masks are damaged: they are not those that were '
-                'packed'
+                f'packed; {remedy}'
             )
         return masks
 

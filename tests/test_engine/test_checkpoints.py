@@ -10,9 +10,11 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from epsd_mm.early_pruning import channels_of
 from epsd_mm.engine.checkpoints import WholeFiles, _choice
 from epsd_mm.engine.safe_loading import CheckpointError
 from epsd_mm.locks import LockedError
+from epsd_mm.prune_then_distill import kept_entries
 from tests.helpers.processes import training_in
 from tests.helpers.small_runs import PRUNED, small_runner
 
@@ -196,6 +198,8 @@ def test_the_newest_whole_one_is_found_and_the_damaged_one_named(
     epoch, log = resumed(run_dir)
     assert epoch == 2
     assert f'{path} is ' in log and 'it is passed over' in log
+    # Another one is taken: nobody is asked to.
+    assert 'take another' not in log
 
 
 def without(part):
@@ -377,6 +381,20 @@ def test_a_damaged_one_that_is_asked_for_is_named(hook, resume, run_dir):
     )
     with pytest.raises(CheckpointError, match=r'epoch_2\.pth is damaged'):
         runner.train()
+
+
+def test_whoever_reads_a_damaged_state_names_the_file_and_the_way_out(
+    run_dir,
+):
+    path = str(run_dir / 'epoch_3.pth')
+    content = torch.load(path, weights_only=False)
+    del content['epsd']['masks']['layer.weight']['bits']
+    told = r"epoch_3\.pth: checkpoint\['epsd'\] is damaged: its masks is .*"
+    told += 'take another checkpoint of that run'
+    with pytest.raises(CheckpointError, match=told):
+        channels_of(path, content)
+    with pytest.raises(CheckpointError, match=told):
+        kept_entries(torch.nn.Linear(6, 4), content, path)
 
 
 def test_a_state_that_is_not_what_was_saved_is_named(run_dir):

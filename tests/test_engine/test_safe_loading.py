@@ -134,6 +134,16 @@ def test_an_array_without_content_takes_no_memory(args, tmp_path):
         load_values(tmp_path / 'a.pth')
 
 
+@pytest.mark.parametrize('content', [b'', b'<html>', b'PK\x03\x04'])
+@pytest.mark.parametrize('read', [load_values, check_checkpoint])
+def test_a_damaged_file_is_named_with_the_way_out(read, content, tmp_path):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(content)
+    told = r'a\.pth is (empty|damaged).*; take another checkpoint$'
+    with pytest.raises(CheckpointError, match=told):
+        read(path)
+
+
 SCHEDULERS = [
     dict(type='OneCycleLR', eta_max=1.0, total_steps=9),
     dict(

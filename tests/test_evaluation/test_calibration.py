@@ -171,11 +171,11 @@ def test_tensors_arrays_and_lists_give_the_same():
     'confidence, correct, words',
     [
         ([], [], r'shape \(0,\)'),
-        ([0.5, 0.5], [True], '2 confidences, but 1'),
-        ([0.5, 1.5], [True, True], r'confidence\[1\]=1.5 is not in'),
+        ([0.5, 0.5], [True], '2 confidences, but 1 .* for each sample'),
+        ([0.5, 1.5], [True, True], r'confidence\[1\]=1.5 .* softmax'),
         ([0.5, math.nan], [True, True], r'confidence\[1\]=nan'),
         ([[0.5]], [[True]], r'shape \(1, 1\)'),
-        ([0.5], [0.5], 'true or false'),
+        ([0.5, 0.5], [1, 0.25], r'correct\[1\]=0.25 is neither true'),
         ([0.5], [3], r'correct\[0\]=3'),
     ],
 )

@@ -109,7 +109,7 @@ def test_several_images_and_a_threshold_that_nothing_reaches(painted):
 
 
 def test_images_that_are_not_there(painted):
-    with pytest.raises(SystemExit, match=r'--index \[4\]: .* has 4'):
+    with pytest.raises(SystemExit, match=r'--index \[4\]: .* of 0 to 3'):
         painted('--index', 0, 4)
 
 
@@ -182,10 +182,19 @@ def test_of_a_compact_network_titles_tell_what_is_left_of_the_whole(
     assert titles[-1] == f'compact, {left:.1f}% of the weights'
 
 
+def test_counts_below_one_are_told_with_their_values(painted):
+    with pytest.raises(SystemExit, match='--rows 0 and --num 8 must be'):
+        painted('--rows', 0)
+
+
 @pytest.mark.parametrize(
     'more, names, told',
     [
-        (['lonely.py'], [], 'lonely.py has no checkpoint beside it'),
+        (
+            ['lonely.py'],
+            [],
+            'lonely.py has no checkpoint beside it: name models in pairs',
+        ),
         ([], ['a', 'a'], '--names a a: 2 different names are needed'),
     ],
 )

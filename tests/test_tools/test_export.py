@@ -282,7 +282,7 @@ def test_a_config_without_images_to_compare_on_is_told(trained, run, tmp_path):
             ['--quantize', '--calibration-images', 0],
             'calibration set is empty',
         ),
-        (['--calibration-images', 3], 'is for --quantize'),
+        (['--calibration-images', 3], 'images 3 is for --quantize: add that'),
     ],
 )
 def test_a_calibration_of_nothing_is_refused(

@@ -124,6 +124,18 @@ def test_configs_are_measured_in_torch(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ('suffix', 'package'), [('.onnx', 'onnxruntime'), ('.xml', 'openvino')]
+)
+def test_where_no_runtime_is_installed_the_line_for_one_is_given(
+    suffix, package, monkeypatch
+):
+    monkeypatch.setattr(latency, 'installed', lambda runtime: False)
+    told = f'none is installed: .* -m pip install {package}==[0-9.]+$'
+    with pytest.raises(ValueError, match=told):
+        latency.measure([f'model{suffix}'])
+
+
+@pytest.mark.parametrize(
     ('options', 'message'),
     [
         (['--rounds', 0], 'rounds is 0'),

@@ -120,7 +120,10 @@ def named_pairs(args: argparse.Namespace) -> dict[str, tuple[str, str]]:
     given = [args.dense_config, args.dense_checkpoint]
     given += [args.pruned_config, args.pruned_checkpoint, *args.more]
     if len(given) % 2:
-        raise ValueError(f'{given[-1]} has no checkpoint beside it')
+        raise ValueError(
+            f'{given[-1]} has no checkpoint beside it: name models in pairs, '
+            'each a config and a checkpoint'
+        )
     pairs = list(zip(given[::2], given[1::2], strict=True))
     names = args.names or [
         'dense',
@@ -158,11 +161,16 @@ def share_left(model: nn.Module) -> float:
 def indices_of(args: argparse.Namespace, images: int) -> list[int]:
     """Which images of the test set to paint."""
     if args.rows < 1 or args.num < 1:
-        raise ValueError('--rows and --num must be at least 1')
+        raise ValueError(
+            f'--rows {args.rows} and --num {args.num} must be at least 1'
+        )
     chosen = args.index or list(range(min(args.num, images)))
     outside = [index for index in chosen if not 0 <= index < images]
     if outside:
-        raise ValueError(f'--index {outside}: the test set has {images}')
+        raise ValueError(
+            f'--index {outside}: the test set has {images} images, so name '
+            f'some of 0 to {images - 1}'
+        )
     return chosen
 
 

@@ -24,29 +24,60 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    steps = read(args.logs)
-    figure = Figure(figsize=(7, 1 + 2 * len(args.keys)), layout='tight')
+    try:
+        plot(read(args.logs), args.keys, args.out)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+
+
+def plot(steps: dict[int, dict], keys: list[str], out: Path) -> None:
+    """Write the picture: a curve for each key.
+
+    Raises:
+        ValueError: No line has a key; lists those that there are.
+    """
+    figure = Figure(figsize=(7, 1 + 2 * len(keys)), layout='tight')
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(args.keys), 1, sharex=True, squeeze=False)
-    for (axis,), key in zip(axes, args.keys):
+    axes = figure.subplots(len(keys), 1, sharex=True, squeeze=False)
+    for (axis,), key in zip(axes, keys):
         points = [(s, line[key]) for s, line in steps.items() if key in line]
         if not points:
-            raise ValueError(f'no line of the logs has {key!r}')
+            known = sorted({each for line in steps.values() for each in line})
+            raise ValueError(
+                f'no line of the logs has {key!r}: give --keys some of '
+                f'{", ".join(known)}'
+            )
         axis.plot(*zip(*points), color='#3b6ea5')
         axis.set_ylabel(key)
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel('iteration')
-    figure.savefig(args.out, dpi=120)
+    figure.savefig(out, dpi=120)
 
 
 def read(logs: list[Path]) -> dict[int, dict]:
-    """Training lines of the logs by iteration, in order."""
+    """Training lines of the logs by iteration, in order.
+
+    Raises:
+        OSError: A log cannot be read.
+        ValueError: A line is none of a log, or none is of training.
+    """
     steps = {}
     for path in logs:
-        for text in path.read_text().splitlines():
-            line = json.loads(text)
-            if 'loss' in line:
-                steps[line['iter']] = line
+        for number, text in enumerate(path.read_text().splitlines(), 1):
+            try:
+                line = json.loads(text)
+                if 'loss' in line:
+                    steps[line['iter']] = line
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f'line {number} of {path} is none of a log: name a '
+                    'scalars.json in the vis_data of a run'
+                ) from error
+    if not steps:
+        raise ValueError(
+            f'{", ".join(map(str, logs))}: no line has a loss: name a '
+            'scalars.json of a training'
+        )
     return dict(sorted(steps.items()))
 
 
