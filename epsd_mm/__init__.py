@@ -13,7 +13,14 @@ from . import compat
 from .shipped_files import shipped
 from .version import __version__
 
-__all__ = ['MaskKeeper', 'Masks', '__version__', 'config_path', 'prune']
+__all__ = [
+    'MaskKeeper',
+    'Masks',
+    '__version__',
+    'config_path',
+    'prune',
+    'shipped',
+]
 
 try:
     # What only looks at files does without all this, and takes no seconds.

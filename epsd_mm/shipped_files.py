@@ -8,6 +8,12 @@ def shipped(folder: str) -> Path:
     """Where ``configs``, ``tools`` or ``requirements`` are.
 
     Wheels hold them inside; in the repository they lie beside the package.
+
+    Args:
+        folder: One of these names.
+
+    Returns:
+        Path: The absolute path.
     """
     package = Path(__file__).resolve().parent
     inside = package / '.mim' / folder

@@ -1,6 +1,8 @@
 """What the pages in docs/ show works as it stands there."""
 
+import ast
 import inspect
+import json
 import pkgutil
 import re
 import sys
@@ -13,6 +15,7 @@ from mmengine.config import Config
 import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.registry import CRITERIA, build_criterion
+from tests.helpers.pages import PAGES, blocks_of
 from tests.helpers.runners import (
     CLASSES,
     hook_of,
@@ -180,6 +183,47 @@ def test_what_the_api_shows_is_there_and_says_what_it_is(page):
         assert inspect.getdoc(found), name
         if kind != 'module':
             assert found.__module__.startswith('epsd_mm.'), name
+
+
+def names_of_the_api():
+    for page in ROOMS:
+        for name, kind in shown_on(page):
+            yield name
+            if kind == 'module':
+                module = pkgutil.resolve_name(name)
+                listed = getattr(module, '__all__', vars(module))
+                yield from (f'{name}.{each}' for each in listed)
+
+
+def imported_on_pages():
+    """Names of the package that readers are told to import, by page."""
+    shown = {page.name: page.read_text() for page in PAGES}
+    code = {
+        page: '\n'.join(block.content for block in blocks_of(text, 'python'))
+        for page, text in shown.items()
+    }
+    cells = json.loads((DOCS / 'tutorial.ipynb').read_text())['cells']
+    code['tutorial.ipynb'] = '\n'.join(
+        ''.join(cell['source'])
+        for cell in cells
+        if cell['cell_type'] == 'code'
+    )
+    for page, source in code.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom):
+                for each in node.names:
+                    yield page, f'{node.module}.{each.name}'
+
+
+def test_what_pages_import_of_the_package_is_in_the_api():
+    known = {*names_of_the_api()}
+    imported = {
+        (page, name)
+        for page, name in imported_on_pages()
+        if name.startswith('epsd_mm.')
+    }
+    assert len(imported) > 10
+    assert {each for each in imported if each[1] not in known} == set()
 
 
 def test_functions_around_exported_files_say_what_they_take():

@@ -16,6 +16,7 @@ from .criteria import (
     SynFlow,
     masked,
 )
+from .gradients import hessian_product, record_gradient
 from .hessian_check import check_hessian_product
 from .ledger import Ledger
 from .mask_keeper import MaskKeeper
@@ -71,9 +72,11 @@ __all__ = [
     'Weights',
     'check_hessian_product',
     'find_masks',
+    'hessian_product',
     'masked',
     'meta_gradient',
     'prunable_parameters',
+    'record_gradient',
     'score',
     'select',
     'weight_count',
