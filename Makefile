@@ -38,6 +38,7 @@ docs: install
 	.venv/bin/python -m pip install --quiet -r requirements/docs.txt
 	.venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going \
 		-b html docs docs/_build/html
+	@echo 'The site is docs/_build/html/index.html'
 
 dist: install
 	.venv/bin/python -m pip install --quiet --no-warn-conflicts \

@@ -222,3 +222,17 @@ class TestThatFaultsAreSeen:
             ['python', '-c', '\nimport a'],
         ]
         assert prompted('$ a \\\n  b\nout\n$ c\n') == 'a \\\n  b\nc\n'
+
+
+def test_launchers_are_on_a_page():
+    text = ''.join(page.read_text() for page in PAGES)
+    launchers = [path.name for path in TOOLS.glob('*.sh')]
+    assert len(launchers) == 4
+    assert [name for name in launchers if f'tools/{name}' not in text] == []
+
+
+def test_make_docs_says_where_the_site_is():
+    makefile = (ROOT / 'Makefile').read_text()
+    (recipe,) = re.findall(r'^docs: .*\n((?:\t.*\n)+)', makefile, re.M)
+    (built,) = re.findall(r'-b html docs (\S+)', recipe)
+    assert re.search(rf"@echo '.*{built}/index\.html'", recipe)

@@ -64,7 +64,8 @@ class Settings:
             self-distillation term alone. Training minimises (1, 1) always.
         draws: Independent draws of the data over which normalised scores
             are averaged; the paper's formula is one draw. Defaults to 8 for
-            a criterion that needs data.
+            a criterion that needs data and scores once, to 1 for one that
+            works in rounds.
         batches_per_step: Batches of the loader whose losses are averaged
             into one step of the criterion.
         include: Globs of parameter names, such as ``'backbone.*'``; only
