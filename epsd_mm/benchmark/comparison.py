@@ -8,11 +8,12 @@ from mmengine.config import Config
 
 from .claimed import Noted
 from .conditions import told_apart
+from .power import would_have_seen, would_see
 from .statistics import (
     FEWEST_PAIRS,
     Difference,
     Summary,
-    detectable_difference,
+    fewest_pairs,
     holm,
     paired_difference,
     smallest_p,
@@ -310,38 +311,38 @@ class Comparison:
             )
         reached, needed = smallest_p(planned), LEVEL / len(self.suite.claims)
         if reached > needed:
-            return said(
-                'undecided',
+            why = (
                 f'n too small: {planned} pairs reach p = {reached:.3g} at '
-                f'best, and {needed:.3g} is needed',
+                f'best, and {needed:.3g} is needed'
             )
+            enough = would_see(difference.std, fewest_pairs(needed), needed)
+            return said('undecided', '; '.join(filter(None, (why, enough))))
         if pairs < planned:
-            return said('undecided', self._why_not_yet(claim, pairs))
+            there = would_see(difference.std, planned, needed)
+            return said('undecided', self._why_not_yet(claim, pairs, there))
+        seen = would_have_seen(difference.std, pairs, needed)
         if p > LEVEL >= may_be:
             return said(
                 'undecided',
-                f'p = {p:.3g} while other claims wait for their seeds, and '
-                f'{may_be:.3g} at best when they are there',
+                f'p = {p:.3g}{f" ({seen})" if seen else ""} while other '
+                f'claims wait for their seeds, and {may_be:.3g} at best when '
+                'they are there',
             )
         if p > LEVEL:
-            why = f'p = {p:.3g}'
-            seen = detectable_difference(difference.std, pairs, needed)
-            if math.isfinite(seen):
-                why += (
-                    f'; a difference of {seen:.2g} would have been seen four '
-                    'times in five'
-                )
+            why = '; '.join(filter(None, (f'p = {p:.3g}', seen)))
             return said('undecided', why)
         if difference.mean > 0:
             return said('supported', f'p = {p:.3g}')
         return said('not supported', f'it is the other way round, p = {p:.3g}')
 
-    def _why_not_yet(self, claim: Claim, pairs: int) -> str:
+    def _why_not_yet(self, claim: Claim, pairs: int, there: str) -> str:
         """A test at each look would find something sooner or later."""
         why = (
             f'{pairs} of {len(self.suite.seeds)} pairs so far; it is tested '
             'once, when all are there'
         )
+        if there:
+            why += f'; {there}'
         metric = self.primary(claim.setup)
         lost = [
             n for a in self.claim_arms(claim) for n in self.lost(a, metric)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 
 import numpy as np
 from scipy import stats
@@ -159,6 +160,11 @@ def sign_flip_test(differences: Sequence[float]) -> float:
 def smallest_p(n: int) -> float:
     """The smallest p that a two-sided sign-flip test of n pairs can give."""
     return min(1.0, 2.0 ** (1 - n))
+
+
+def fewest_pairs(level: float) -> int:
+    """How many pairs it takes for a p as low as a level above zero."""
+    return next(n for n in count(1) if smallest_p(n) <= level)
 
 
 def probability_of_improvement(

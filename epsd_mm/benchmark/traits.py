@@ -37,7 +37,7 @@ class Traits:
         hessian_products: Of an evaluation while scoring.
         taught_per_step: Images of a training step that a teacher looks at.
         after_training: Whether what is pruned, or the pruned network that
-            it is as large as, has been trained before.
+            it is as large as, has been trained before; by whatever masks.
         while_training: Whether its masks change while it trains.
     """
 
@@ -60,8 +60,12 @@ class Traits:
     @property
     def prunes_early(self) -> bool:
         """Whether all that is removed goes before the first step."""
-        late = self.after_training or self.while_training
-        return self.criterion is not None and not late
+        return self.criterion is not None and not self.prunes_late
+
+    @property
+    def prunes_late(self) -> bool:
+        """Whether it prunes while it trains, or what was trained before."""
+        return self.after_training or self.while_training
 
     @property
     def role(self) -> str:
@@ -69,7 +73,9 @@ class Traits:
 
         One of :data:`~epsd_mm.engine.variants.VARIANTS`, whatever variant
         or options it was made by; or ``taught``: it learns from a network
-        that was trained before; or ``given``: it has masks of another run.
+        that was trained before; or ``given``: it has masks of another run;
+        or ``later``: it is no EPSD, though self-distillation is part of
+        what it scores and of its training, since it prunes late.
         """
         if self.taught_per_step:
             return 'taught'
@@ -79,7 +85,9 @@ class Traits:
             return 'dense' if self.sd_loss is None else 'sd-only'
         if self.sd_loss is None:
             return 'prune-only'
-        return 'epsd' if self.scores_sd else 'simple-combination'
+        if not self.scores_sd:
+            return 'simple-combination'
+        return 'later' if self.prunes_late else 'epsd'
 
     @property
     def scorer_but_steps(self) -> str:
@@ -129,7 +137,9 @@ def traits_of(cfg: Config) -> Traits:
         given_masks=settings.masks is not None and not trained,
         hessian_products=_hessian_products(settings.criterion),
         taught_per_step=loader.batch_size if taught else 0,
-        after_training=trained is not None or _is_student(cfg),
+        after_training=trained is not None
+        or _is_student(cfg)
+        or _puts_masks_on_trained(cfg),
         while_training=settings.changes,
         **common,
     )
@@ -137,6 +147,13 @@ def traits_of(cfg: Config) -> Traits:
 
 def _is_student(cfg: Config) -> bool:
     return bool((cfg.get('teacher_of') or {}).get('narrow'))
+
+
+def _puts_masks_on_trained(cfg: Config) -> bool:
+    """Whether a trained network gets masks that were not scored on it."""
+    origin = cfg.get('weights_of') or {}
+    lent = cfg.get('masks_of') is not None
+    return lent and bool(origin) and 'rewound_to' not in origin
 
 
 def _pruned_after_training(cfg: Config) -> tuple[dict, str] | None:
@@ -150,12 +167,15 @@ def _pruned_after_training(cfg: Config) -> tuple[dict, str] | None:
     elif not origin or 'rewound_to' in origin:
         return None
     settings = settings_of(scored)
-    if settings.criterion is None:
+    if settings.criterion is None and not settings.changes:
         return None
     by = settings.describe()
     how = {k: by[k] for k in ('criterion', 'settings', 'allocation')}
     how['rewound_to'] = origin.get('rewound_to') if lent else 'not rewound'
-    return how, f'{by["criterion"]} after training'
+    what = by['criterion']
+    if settings.changes:
+        what = type(settings.policy).__name__
+    return how, f'{what} after training'
 
 
 def _hessian_products(criterion: Criterion | None) -> float:

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 import epsd_mm
 from epsd_mm.benchmark.comparison import Arm, Comparison, MixtureError
@@ -137,6 +138,47 @@ def test_failed_cells_of_a_claim_are_named(suite):
     assert found.why.endswith('Without a result: a/plain/0.9/seed 2')
 
 
+def one_sign(n):
+    """Mean of normal differences, all above zero four times in five.
+
+    In spreads: so few pairs reach the level where all have one sign alone.
+    """
+    return stats.norm.ppf(0.8 ** (1 / n))
+
+
+def spread_over(std, mean=0.0):
+    """Pairs that differ by (−std, 0, std), again and again, and a mean."""
+
+    def value(cell):
+        own = mean + std * (cell.seed % 3 - 1)
+        return 50.0 + 3 * cell.seed + own * (cell.method.name == 'epsd')
+
+    return value
+
+
+@pytest.mark.parametrize('claims, pairs', [(1, 6), (2, 7)])
+def test_too_few_pairs_tell_how_many_would_show_what(claims, pairs, tmp_path):
+    content = (CONTENT, TWO_CLAIMS)[claims - 1]
+    content = content.replace('range(10)', 'range(3)')
+    suite = loaded(tmp_path / 'suite.py', content)
+    found = compared(suite, spread_over(2 / one_sign(pairs))).verdicts()[0]
+    assert found.verdict == 'undecided'
+    assert found.why.endswith(
+        f'is needed; {pairs} pairs of this spread would show a difference of '
+        '2 four times in five'
+    )
+
+
+def test_what_waits_for_seeds_tells_what_all_of_them_would_show(tmp_path):
+    content = CONTENT.replace('range(10)', 'range(6)')
+    suite = loaded(tmp_path / 'suite.py', content)
+    found = verdict(suite, spread_over(2 / one_sign(6)), range(3))
+    assert found.why == (
+        '3 of 6 pairs so far; it is tested once, when all are there; 6 pairs '
+        'of this spread would show a difference of 2 four times in five'
+    )
+
+
 TWO_CLAIMS = CONTENT + (
     "methods['random'] = dict(variant='prune-only', criterion='Random')\n"
     "claims += [dict(claims[0], name='C8', second='random')]\n"
@@ -204,6 +246,7 @@ def test_an_undecided_claim_says_that_others_may_yet_decide_it(two):
     before = without(whole, 'random', 9).verdicts()[0]
     assert before.verdict == 'undecided' and before.p == 2 * p
     assert before.why.endswith(f'{p:.3g} at best when they are there')
+    assert ' would have been seen four times in five) while' in before.why
 
 
 def test_no_runs_are_no_pairs(suite):

@@ -196,21 +196,87 @@ def test_networks_that_were_trained_before_are_told_by_what_they_do(
     assert traits['IMP'].scorer != traits['after'].scorer
 
 
-def test_what_prunes_later_is_no_baseline_of_early_pruning(tmp_path):
-    """C8 is of those; the others are in every table all the same."""
+def findings(comparison, folder):
+    evidence = Evidence(comparison, Folders(comparison, folder))
+    return {
+        claim.name: [each.what for each in claim.find(evidence)]
+        for claim in CLAIMS
+    }
+
+
+def test_claim_8_is_of_what_prunes_later_and_of_what_is_taught_too(tmp_path):
+    """Each with the loss of EPSD, with a teacher or with none at all."""
     methods = {
         'EPSD': dict(),
         'early': dict(PLAIN, criterion='SNIP'),
         'early + SD': dict(SD, criterion='SNIP'),
         'GMP': dict(PLAIN, policy='GMP'),
         'GMP + SD': dict(SD, policy='GMP'),
+        'GMP + other SD': dict(SD, policy='GMP', sd_loss='DLBLoss'),
         'IMP': dict(PLAIN, rounds='IMP'),
         'IMP + SD': dict(SD, rounds='IMP'),
+        'dense': dict(variant='dense'),
+        'taught': dict(sd_loss='KD', masks_of='EPSD', teacher='dense'),
+        'taught SNIP': dict(sd_loss='KD', criterion='SNIP', teacher='dense'),
+        'taught whole': dict(variant='sd-only', sd_loss='KD', teacher='dense'),
+        'student': dict(student_of='GMP'),
     }
     found = compared(suite_of(tmp_path, methods, 3, (0.36,)), metrics)
-    claim = next(claim for claim in CLAIMS if claim.name == 'C8')
-    findings = claim.find(Evidence(found, Folders(found, tmp_path)))
-    assert [each.what for each in findings] == [
+    assert findings(found, tmp_path)['C8'] == [
         'EPSD − early at 0.36',
         'EPSD − early + SD at 0.36',
+        'EPSD − GMP at 0.36',
+        'EPSD − GMP + SD at 0.36',
+        'EPSD − IMP at 0.36',
+        'EPSD − IMP + SD at 0.36',
+        'EPSD − taught at 0.36',
+        'EPSD − taught SNIP at 0.36',
+        'EPSD − student at 0.36',
     ]
+
+
+def test_epsd_prunes_before_training_alone(tmp_path):
+    """What starts from its scores, or scores later, is what it meets."""
+    methods = {
+        'dense': dict(variant='dense'),
+        'EPSD': dict(),
+        'RigL from EPSD': dict(policy='RigL', criterion='ProsPr'),
+        'EPSD after': dict(weights_of='dense'),
+        'GMP after': dict(PLAIN, policy='GMP', weights_of='dense'),
+        'masks after': dict(PLAIN, masks_of='EPSD', weights_of='dense'),
+        'shuffled after': dict(
+            masks_of='EPSD', shuffled=True, weights_of='dense'
+        ),
+    }
+
+    def scored(cell):
+        own = {METRIC: 60.0 + cell.seed, 'training/iterations': 400}
+        own |= {'training/iteration_time': 0.5, 'scoring/time': 1.0}
+        return own
+
+    found = compared(suite_of(tmp_path, methods, 3, (0.36,)), scored)
+    assert [a.method for a in found.with_role('a', 'epsd')] == ['EPSD']
+    said = findings(found, tmp_path)
+    assert said['C8'][2:] == [
+        'EPSD − RigL from EPSD at 0.36',
+        'EPSD − EPSD after at 0.36',
+        'EPSD − GMP after at 0.36',
+        'EPSD − masks after at 0.36',
+        'EPSD − shuffled after at 0.36',
+    ]
+    assert said['C10'] == ['scoring by EPSD at 0.36, in epochs']
+    assert said['C11'] == [
+        f'passes of {name} over those of EPSD at 0.36'
+        for name in ('GMP after', 'masks after', 'EPSD after')
+    ] + ['passes of shuffled after over those of EPSD at 0.36']
+    assert said['C13'] == []  # not the places alone: another start, too
+    evidence = Evidence(found, Folders(found, tmp_path))
+    (after,) = (
+        each
+        for claim in CLAIMS
+        if claim.name == 'C11'
+        for each in claim.find(evidence)
+        if each.what.startswith('passes of GMP after')
+    )
+    # Two trainings by the plain loss over one with partners.
+    assert after.figures == f'{2 * DENSE / DISTILLED:.3g}'

@@ -9,6 +9,7 @@ from epsd_mm.runs import Run
 from tests.helpers.suites import CONFIG
 
 BASE = Config.fromfile(CONFIG)
+DENSE = Run(CONFIG, variant='dense', seed=0)
 
 
 def traits(**options):
@@ -29,6 +30,9 @@ def test_variants_are_told_from_their_configs(variant):
         (dict(criterion='SynFlow', variant='prune-only'), 'prune-only'),
         (dict(options={'default_hooks.epsd.sd_loss': None}), 'prune-only'),
         (dict(options={'default_hooks.epsd.masks': 'masks.pth'}), 'given'),
+        (dict(policy='RigL', criterion='ProsPr'), 'later'),
+        (dict(weights_of=DENSE), 'later'),
+        (dict(variant='prune-only', weights_of=DENSE), 'prune-only'),
     ],
 )
 def test_a_role_is_what_is_done(options, role):
@@ -88,6 +92,17 @@ def test_a_policy_is_what_a_method_prunes_by(policy, kind):
     assert trained == traits(policy=policy)  # no score sees the term
     assert plain.scorer == trained.scorer
     assert plain.scorer != traits(criterion='Random').scorer
+
+
+@pytest.mark.parametrize(
+    'policy, criterion', [('GMP', 'Gradual'), ('RigL', 'RigL')]
+)
+def test_a_policy_may_prune_a_trained_network(policy, criterion):
+    plain = dict(policy=policy, variant='prune-only')
+    found, early = traits(**plain, weights_of=DENSE), traits(**plain)
+    assert found.after_training and found.while_training
+    assert found.criterion == f'{criterion} after training'
+    assert found.scorer != early.scorer and not early.after_training
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from .text import span
 
 _LOSSES = {'CSKDLoss', 'PSKDLoss', 'DLBLoss'}
 _ECE = 'metric/calibration/ece'
+# What a suite says of methods that prune later, or that learn from others.
+_LATER = 'policy, rounds, weights_of, teacher or student_of'
 # Scoring that takes less of an epoch is “well under one”: our choice.
 _WELL_UNDER = 0.5
 # What costs so many times as much is “far” more expensive: our choice.
@@ -158,10 +160,11 @@ def _places_matter(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _beats_baselines(evidence: Evidence) -> Iterator[Finding]:
-    plain, fair = [], []
+    """Those of early pruning, and what prunes later or has a teacher."""
+    plain, fair, later = [], [], []
+    traits = evidence.comparison.traits
 
     def early(arms: Iterator[Arm]) -> Iterator[Arm]:
-        traits = evidence.comparison.traits
         return (arm for arm in arms if traits(arm).prunes_early)
 
     for epsd in evidence.arms('epsd'):
@@ -172,9 +175,16 @@ def _beats_baselines(evidence: Evidence) -> Iterator[Finding]:
         for other in early(trained_alike):
             if other not in controls:
                 fair += evidence.better(epsd, other)
+        for other in evidence.others(epsd):
+            found = traits(other)
+            alike = found.training == traits(epsd).training
+            late = found.prunes_late and (found.sd_loss is None or alike)
+            if late or found.taught_per_step:
+                later += evidence.better(epsd, other)
     yield from in_parts(
         ('baselines without it', 'a criterion and plain training', plain),
         ('the fair control', 'another criterion, then the same loss', fair),
+        ('what prunes later, or is taught', _LATER, later),
     )
 
 
@@ -217,9 +227,9 @@ def _far_cheaper(evidence: Evidence) -> Iterator[Finding]:
     pruned, distilled = [], []
     for epsd in evidence.arms('epsd'):
         own = total_passes(evidence.comparison, epsd)
-        for other in evidence.comparison.arms_of(epsd.setup):
+        for other in evidence.others(epsd):
             traits = evidence.comparison.traits(other)
-            if other.sparsity != epsd.sparsity or not traits.after_training:
+            if not traits.after_training:
                 continue
             cost = total_passes(evidence.comparison, other)
             ratios = [cost[s] / own[s] for s in cost.keys() & own.keys()]
@@ -242,7 +252,7 @@ def _far_cheaper(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _calibrates(evidence: Evidence) -> Iterator[Finding]:
-    for arm in evidence.arms('simple-combination', 'epsd'):
+    for arm in evidence.arms('simple-combination', 'epsd', 'later'):
         for plain in evidence.beside(arm, 'prune-only', 'scorer'):
             yield from evidence.lower(arm, plain, _ECE)
 
@@ -302,8 +312,10 @@ CLAIMS = (
     PublishedClaim(
         'C8',
         'EPSD does better than each early-pruning baseline, trained without '
-        'self-distillation and, the fair control, with it.',
-        'EPSD and another criterion',
+        'self-distillation and, the fair control, with it; and than what '
+        'prunes while or after training, or learns from a trained network.',
+        'EPSD and another criterion, or what prunes later or is taught '
+        f'({_LATER})',
         _beats_baselines,
     ),
     PublishedClaim(
@@ -373,7 +385,8 @@ def _borrowers(
         lender = evidence.comparison.lender(arm)
         if lender is None or methods[arm.method].shuffled != shuffled:
             continue
-        if evidence.comparison.traits(lender).role == 'epsd':
+        trained = evidence.comparison.traits(arm).after_training
+        if evidence.comparison.traits(lender).role == 'epsd' and not trained:
             yield arm, lender
 
 

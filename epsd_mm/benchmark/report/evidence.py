@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from ..comparison import Arm, Comparison, Verdict
+from ..comparison import LEVEL, Arm, Comparison, Verdict
 from ..folders import Folders
+from ..power import would_have_seen
 from ..statistics import FEWEST_PAIRS, Difference, paired_difference
-from .text import interval, pairs
+from ..wording import pair_count
+from .text import interval
 
 _DESCRIBED = 'descriptive: '
 FOR = _DESCRIBED + 'points to it'
@@ -69,8 +71,11 @@ def overall(findings: Sequence[Finding]) -> str:
 
 
 def by_weight(findings: Sequence[Finding]) -> list[Finding]:
-    """Those that were tested first."""
-    return sorted(findings, key=lambda found: found.verdict not in _TESTED)
+    """Those that were tested first, then those that speak against it."""
+    return sorted(
+        findings,
+        key=lambda f: (f.verdict not in _TESTED, f.verdict != AGAINST),
+    )
 
 
 class Evidence:
@@ -93,12 +98,18 @@ class Evidence:
         for setup in self.comparison.suite.setups:
             yield from self.comparison.with_role(setup, *roles)
 
+    def others(self, arm: Arm) -> Iterator[Arm]:
+        """All others of its set-up that have its sparsity."""
+        for other in self.comparison.arms_of(arm.setup):
+            if other != arm and other.sparsity == arm.sparsity:
+                yield other
+
     def beside(self, arm: Arm, role: str, *same: str) -> Iterator[Arm]:
-        """Arms to compare with: another role, and these traits the same."""
+        """Others to compare with: of a role, and these traits the same."""
         own = self.comparison.traits(arm)
-        for other in self.comparison.with_role(arm.setup, role):
+        for other in self.others(arm):
             traits = self.comparison.traits(other)
-            if other.sparsity == arm.sparsity and all(
+            if traits.role == role and all(
                 getattr(traits, name) == getattr(own, name) for name in same
             ):
                 yield other
@@ -159,7 +170,7 @@ class Evidence:
         shown = interval(difference, self.comparison.unit(metric))
         yield Finding(
             self._placed(what, arms[0]),
-            f'{shown}, {pairs(difference.n)}',
+            f'{shown}, {pair_count(difference.n)}{_unseen(difference)}',
             verdict,
             arms,
         )
@@ -177,14 +188,13 @@ class Evidence:
         if not seeds:
             return
         means = [fmean(x[seed] for seed in seeds) for x in (shared, floor)]
+        below = by_seed(floor, shared)
         for found in self.difference(
-            f'weights that {what} share',
-            by_seed(floor, shared),
-            arms,
-            'scoring/stability',
+            f'weights that {what} share', below, arms, 'scoring/stability'
         ):
             figures = (
-                f'{means[0]:.3f}, {beside} {means[1]:.3f}, {pairs(len(seeds))}'
+                f'{means[0]:.3f}, {beside} {means[1]:.3f}, '
+                f'{pair_count(len(seeds))}{_unseen(below)}'
             )
             yield replace(found, figures=figures)
 
@@ -215,6 +225,15 @@ def in_parts(
             yield from each or [
                 Finding(what, f'takes {needs}', NOT_TESTED, ())
             ]
+
+
+def _unseen(difference: Difference) -> str:
+    """What the test of one comparison sees, where none is told apart."""
+    told = difference.low > 0 or difference.high < 0
+    if difference.n < FEWEST_PAIRS or told:
+        return ''
+    seen = would_have_seen(difference.std, difference.n, LEVEL)
+    return f'; {seen}' if seen else ''
 
 
 def by_seed(

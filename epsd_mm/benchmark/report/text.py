@@ -43,11 +43,6 @@ def digits_of(unit: str) -> int:
     return 2 if unit.strip() == '%' else 3
 
 
-def pairs(n: int) -> str:
-    """Number of pairs."""
-    return f'{n} pair' if n == 1 else f'{n} pairs'
-
-
 def span(values: Sequence[float], form: str = '{:.3g}') -> str:
     """Smallest and largest value, or the only one."""
     low, high = form.format(min(values)), form.format(max(values))

@@ -1,25 +1,20 @@
 """What a report says of claims: of the suite's own, and of all others."""
 
-import json
 from collections.abc import Iterator
 
-from epsd_mm.engine.variants import VARIANTS
 from epsd_mm.pages import Block, Note, Section, Table
 
 from ..claimed import Noted
-from ..comparison import Comparison, Verdict
+from ..comparison import LEVEL, Comparison, Verdict
 from ..conditions import of_changed_code
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS
-from ..traits import Traits
+from ..wording import pair_count
 from .claims import CLAIMS
 from .evidence import Evidence, Finding, by_weight, overall
-from .text import interval, pairs
+from .method_table import method_table
+from .text import interval
 
-_ROLES = VARIANTS | dict(
-    given='masks of another run',
-    taught='taught by a network that was trained before',
-)
 _SENTENCES = {
     'epsd': 'EPSD removes weights before training starts, by scores in which '
     'self-distillation takes part, and trains what is left with it.',
@@ -37,7 +32,11 @@ def in_short(comparison: Comparison) -> Section:
     text = [
         sentence
         for role, sentence in _SENTENCES.items()
-        if any(comparison.with_role(setup, role) for setup in setups)
+        if any(
+            comparison.traits(arm).prunes_early
+            for setup in setups
+            for arm in comparison.with_role(setup, role)
+        )
     ]
     text += [line for setup in setups for line in _regime(comparison, setup)]
     blocks: list[Block] = []
@@ -63,7 +62,7 @@ def in_short(comparison: Comparison) -> Section:
         blocks.append(
             Note(f'Mind that cells did not all run with the same: {shown}.')
         )
-    return Section('In short', text, [*blocks, _methods(comparison)])
+    return Section('In short', text, [*blocks, method_table(comparison)])
 
 
 def _named(noted: Noted | None) -> str:
@@ -99,39 +98,6 @@ def _changed(noted: Noted) -> str:
     )
 
 
-def _methods(comparison: Comparison) -> Table:
-    """What the methods are, whatever they are called."""
-    rows = []
-    for method in comparison.suite.methods:
-        arm = next(arm for arm in comparison.arms if arm.method == method)
-        traits = comparison.traits(arm)
-        what = _ROLES[traits.role] + _weighted(traits)
-        if (lender := comparison.lender(arm)) is not None:
-            shuffled = comparison.suite.methods[method].shuffled
-            what = f'masks of {lender.method}' + ', shuffled' * shuffled
-        rows.append(
-            [
-                method,
-                what,
-                traits.criterion or '',
-                traits.sd_loss or '',
-            ]
-        )
-    headings = ('method', 'what it is', 'criterion', 'self-distillation')
-    return Table(headings, rows, folded='What the methods are')
-
-
-def _weighted(traits: Traits) -> str:
-    """The weights of the terms in the scores, unless those of training."""
-    if traits.role != 'epsd':
-        return ''
-    weights = json.loads(traits.objective)
-    task, sd = weights['task'], weights['sd']
-    if task == sd == 1:
-        return ''
-    return f' (scores: {task:g} × the task + {sd:g} × self-distillation)'
-
-
 def _claimed(comparison: Comparison, found: Verdict) -> list[str]:
     first, second = comparison.claim_arms(found.claim)
     unit = comparison.unit(comparison.primary(found.claim.setup))
@@ -154,7 +120,7 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
         for arm in comparison.with_role(setup, 'epsd')
         if comparison.traits(arm).training not in helped
     }
-    asked = comparison.with_role(setup, 'epsd', 'simple-combination')
+    asked = comparison.with_role(setup, 'epsd', 'simple-combination', 'later')
     if alone or (asked and not benefits):
         what = ', '.join(alone) if benefits else 'EPSD'
         losses = ', '.join(dict.fromkeys(alone.values()))
@@ -172,7 +138,7 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
     for arm, found in benefits:
         n = 0 if found is None else found.n
         planned = len(comparison.suite.seeds)
-        gain = f'{pairs(n)} of {planned}'
+        gain = f'{pair_count(n)} of {planned}'
         if n:
             gain = f'{interval(found, unit)}, p = {found.p:.3g}, {gain}'
         if arm not in tested:
@@ -214,7 +180,9 @@ def one_by_one(comparison: Comparison, folders: Folders) -> Section:
         'Where a comparison is one of those above, its verdict is that of '
         'the test; every other is a description, read from the 95 % interval '
         'of the paired difference, and with so many of them some intervals '
-        'miss zero by chance.'
+        'miss zero by chance. Of one that is not told apart stands beside it '
+        'what the sign-flip test, of one comparison at the level '
+        f'{LEVEL}, could have seen.'
     ]
     headings = 'claim', 'verdict', 'figures, or what it takes'
     blocks = [Table(headings, rows)]
