@@ -132,6 +132,7 @@ def photographs(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'DATA', tmp_path / 'bccd')
     monkeypatch.setattr(module, 'ARCHIVE', tmp_path / 'bccd.tar')
     monkeypatch.setattr(module, 'PICTURE', tmp_path / 'made' / 'bccd.jpg')
+    monkeypatch.setattr(module, 'FOUND', tmp_path / 'detections')
     return module
 
 
@@ -153,11 +154,24 @@ def test_without_its_data_the_page_says_what_brings_it(photographs):
         photographs.main()
 
 
+def printed(photographs, name, *lines):
+    """What run.py has said of a test image, as it is committed."""
+    photographs.FOUND.mkdir(exist_ok=True)
+    said = (*lines, f'{len(lines)} objects with a score of 0.5: {name}.png')
+    (photographs.FOUND / f'{name}.txt').write_text('\n'.join(said) + '\n')
+
+
+def names_of(root):
+    return (root / 'ImageSets/Main/test.txt').read_text().split()
+
+
 @pytest.mark.parametrize('packed', [False, True])
-def test_with_its_data_the_page_shows_what_is_annotated(
+def test_with_its_data_the_page_shows_what_is_annotated_and_found(
     photographs, packed, tmp_path
 ):
     root = drawn_instead(tmp_path / 'drawn')
+    for name in names_of(root)[:3]:
+        printed(photographs, name)
     if packed:
         with tarfile.open(photographs.ARCHIVE, 'w') as archive:
             archive.add(root, 'BCCD')
@@ -166,25 +180,48 @@ def test_with_its_data_the_page_shows_what_is_annotated(
     assert photographs.draw()
     page = (DOCS / f'{photographs.PAGE}.md').read_text()
     assert '](../_made/bccd.jpg)' in photographs.shown_in(page)
-    assert Image.open(photographs.PICTURE).size == (2 * 96, 2 * 96)
+    assert Image.open(photographs.PICTURE).size == (2 * 96, 3 * 96)
 
 
-def test_boxes_are_where_objects_are_annotated(photographs, tmp_path):
-    root = drawn_instead(tmp_path)
-    first, *_ = (root / 'ImageSets/Main/test.txt').read_text().split()
-    drawn = photographs.annotated(root)[:96, :96].astype(int)
-    plain = np.array(Image.open(root / f'JPEGImages/{first}.jpg')).astype(int)
-    changed = np.abs(drawn - plain).max(axis=-1) > 40
-    boxes = list(
-        ElementTree.parse(root / f'Annotations/{first}.xml').iter('bndbox')
+def framed(changed, box):
+    """Whether something is drawn at the right and at the lower side."""
+    left, top, right, bottom = box
+    across, down = (left + right) // 2, (top + bottom) // 2
+    return all(
+        changed[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].any()
+        for x, y in ((right, down), (across, bottom))
     )
+
+
+def test_boxes_are_where_objects_are_annotated_and_found(
+    photographs, tmp_path
+):
+    root = drawn_instead(tmp_path)
+    first, *_ = names_of(root)
+    found = (20, 30, 60, 80)
+    printed(photographs, first, '0.913    20.0    30.0    60.0    80.0  WBC')
+    drawn = photographs.side_by_side(root).astype(int)
+    plain = np.array(Image.open(root / f'JPEGImages/{first}.jpg')).astype(int)
+    left, right = (
+        np.abs(half - plain).max(axis=-1) > 40
+        for half in (drawn[:, :96], drawn[:, 96:])
+    )
+    boxes = [
+        [int(side.text) - 1 for side in box]
+        for box in ElementTree.parse(root / f'Annotations/{first}.xml').iter(
+            'bndbox'
+        )
+    ]
     assert boxes
-    for box in boxes:
-        left, top, right, bottom = (int(side.text) - 1 for side in box)
-        across, down = (left + right) // 2, (top + bottom) // 2
-        for x, y in ((right, down), (across, bottom)):
-            near = changed[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
-            assert near.any()
+    assert all(framed(left, box) for box in boxes)
+    assert framed(right, found)
+
+
+def test_what_was_found_in_other_images_is_not_drawn(photographs, tmp_path):
+    root = drawn_instead(tmp_path)
+    printed(photographs, 'elsewhere')
+    with pytest.raises(FileNotFoundError, match='no test image of'):
+        photographs.side_by_side(root)
 
 
 def test_photographs_are_not_committed():
