@@ -84,9 +84,11 @@ class ChangingMasks:
         self._written = masks
         return self._updates.state_dict()
 
-    def release(self) -> None:
-        """Let go of the optimiser."""
+    def finish(self) -> None:
+        """Let go of the optimiser; tell where the target was not reached."""
         self._updates.release()
+        if said := self._updates.shortfall():
+            self._logger.warning(said)
 
     def _tell(self, update: Update) -> None:
         if update.skipped:

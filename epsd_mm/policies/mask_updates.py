@@ -79,7 +79,7 @@ class MaskUpdates:
     Raises:
         ValueError: The training is too short for the policy, or the target
             is none for it or cannot be reached.
-        RuntimeError: The keeper watches no optimiser.
+        RuntimeError: The keeper does not watch the optimiser.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class MaskUpdates:
         on_update: Callable[[Update], None] = lambda update: None,
         allow_empty_layers: bool = False,
     ) -> None:
+        keeper.check_watches(optimizer)
         masks = keeper.masks
         self.keeper = keeper
         self.policy = policy
@@ -118,6 +119,7 @@ class MaskUpdates:
     def release(self) -> None:
         """Let go of the optimiser."""
         self._handle.remove()
+        self.keeper.collected_gradients()  # and of what was to be ranked
 
     def discard(self) -> None:
         """Forget the gradients of a step that was skipped.
@@ -126,6 +128,29 @@ class MaskUpdates:
         where steps are skipped.
         """
         self._prepare()
+
+    def shortfall(self) -> str | None:
+        """What a training that ends here lacks of its target, if anything.
+
+        Steps that are skipped, or never made, take updates with them.
+        """
+        moment, masks, asked = self.moment, self.keeper.masks, self.target
+        steps = range(moment.step + 1, moment.total + 1)
+        pending = [
+            s for s in steps if self.policy.due(replace(moment, step=s))
+        ]
+        if not pending or masks.kept <= round(
+            (1 - asked.sparsity) * masks.total
+        ):
+            return None
+        return (
+            f'the masks have sparsity {masks.sparsity:.6g} at the end of '
+            f'training, and {asked.sparsity:.6g} was asked for: the optimiser '
+            f'has made {moment.step} of {moment.total} steps (what mixed '
+            'precision skips is none), and the last update was to follow '
+            f'step {pending[-1]}; let the policy end earlier (its end below '
+            '1), so that steps are left to make up for those'
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs besides the masks."""
@@ -170,8 +195,11 @@ class MaskUpdates:
         coming = replace(self.moment, step=self.moment.step + 1)
         if self.policy.dense_gradients and self.policy.due(coming):
             self.keeper.collect_gradients()
+        else:
+            self.keeper.collected_gradients()  # those of no step that is due
 
     def _update(self) -> None:
+        self._check_weights()
         before, gradients, skipped = self.keeper.masks, {}, None
         after = before
         if self.policy.dense_gradients:
@@ -210,6 +238,17 @@ class MaskUpdates:
                 skipped,
             )
         )
+
+    def _check_weights(self) -> None:
+        """Raise where a step has left what no number ranks."""
+        weights = self.keeper.weights.items()
+        wrong = [name for name, w in weights if not w.isfinite().all()]
+        if wrong:
+            raise FloatingPointError(
+                f'after step {self.moment.step} the weights of '
+                f'{", ".join(wrong)} are not finite: the training has '
+                'diverged, lower its lr'
+            )
 
     def _count(self) -> None:
         self._kept = {n: int(m.sum()) for n, m in self.keeper.masks.items()}

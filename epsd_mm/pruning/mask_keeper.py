@@ -207,6 +207,22 @@ class MaskKeeper:
             _on_gradient(weight, self._accumulated) for weight in self._kept
         ]
 
+    def check_watches(self, optimizer: Optimizer) -> None:
+        """Raise where nothing keeps the steps of an optimiser sparse.
+
+        Raises:
+            RuntimeError: It is not watched, nor wrapped by one that is.
+        """
+        watched = [w for each in self._optimizers for w in _with_wrapped(each)]
+        if not any(optimizer is each for each in watched):
+            others = 'another' if watched else 'no'
+            raise RuntimeError(
+                f'the keeper watches {others} optimiser, so that what '
+                f'{type(optimizer).__name__} does would neither stay sparse '
+                'nor change masks: call keeper.watch(optimizer) first, with '
+                'this very one'
+            )
+
     def release(self) -> None:
         """Let go of weights, gradients and optimisers."""
         for handle in self._handles:

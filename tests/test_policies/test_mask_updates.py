@@ -350,3 +350,109 @@ def test_a_target_out_of_reach_is_refused_before_any_step(
     target = Target.over(masks, sparsity, **parts)
     with pytest.raises(ValueError, match=message):
         started(Gradual(every=2), masks=masks, target=target)
+
+
+def test_steps_that_nobody_keeps_sparse_are_refused_at_once():
+    model = net()
+    mine, other = (torch.optim.SGD(model.parameters(), 0.1) for _ in '12')
+    keeper = MaskKeeper(model, masks_of(model))
+    for policy in (SET(every=2), RigL(every=2), Fixed()):
+        with pytest.raises(RuntimeError, match='watches no optimiser.*SGD'):
+            MaskUpdates(keeper, policy, mine, 20)
+    keeper.watch(mine)
+    with pytest.raises(RuntimeError, match='watches another optimiser'):
+        MaskUpdates(keeper, SET(every=2), other, 20)
+    MaskUpdates(keeper, SET(every=2), mine, 20).release()
+    keeper.release()
+    with pytest.raises(RuntimeError, match='watches no optimiser'):
+        MaskUpdates(keeper, SET(every=2), mine, 20)
+
+
+class Wrapper(torch.optim.Optimizer):
+    """Makes the steps of another one, as a Lookahead does."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        super().__init__(inner.param_groups, {})
+
+    def step(self):
+        self.inner.step()
+
+
+def test_what_a_watched_optimiser_wraps_is_watched():
+    model = net()
+    inner = torch.optim.SGD(model.parameters(), 0.1)
+    outer = Wrapper(inner)
+    keeper = MaskKeeper(model, masks_of(model))
+    keeper.watch(outer)
+    before = keeper.masks
+    MaskUpdates(keeper, SET(every=1), inner, 9)
+    train(model, outer, [0])
+    assert keeper.masks != before
+
+
+@pytest.mark.parametrize('policy', [Gradual, SET, RigL])
+def test_a_training_that_diverged_is_told_before_anything_is_ranked(policy):
+    masks = masks_of(net())
+    seen, target = [], Target.over(masks, 0.8) if policy is Gradual else None
+    model, optimizer, updates = started(
+        policy(every=2), 20, masks, target=target, on_update=seen.append
+    )
+    train(model, optimizer, [0])
+    (loss_of(model, 1) * torch.nan).backward()
+    message = r'after step 2 the weights of 0\.weight, 2\.weight are not fin'
+    with pytest.raises(FloatingPointError, match=message):
+        optimizer.step()
+    assert updates.keeper.masks is masks and not seen
+
+
+@pytest.mark.parametrize(
+    'every, reached', [(10, '0.7875'), (20, '0')]
+)  # .9 (1 − (1 − 10/20)³), and nothing
+def test_what_a_skipped_step_has_left_undone_is_told(every, reached):
+    masks = Masks.ones_like(masks_of(net()))
+    model, optimizer, updates = started(
+        Gradual(every=every, end=1.0),
+        20,
+        masks,
+        target=Target.over(masks, 0.9),
+    )
+    scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
+    for factor in [torch.inf] + 19 * [1.0]:
+        optimizer.zero_grad()
+        updates.discard()
+        scaler.scale(loss_of(model, 0) * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    said = updates.shortfall()
+    assert f'sparsity {reached} at the end' in said and '0.9 was' in said
+    assert '19 of 20 steps' in said and 'its end below 1' in said
+    train(model, optimizer, [0])
+    assert updates.keeper.masks.sparsity == 0.9 and not updates.shortfall()
+
+
+@pytest.mark.parametrize('policy', [Gradual, SET])
+def test_nothing_is_told_where_the_target_stands(policy):
+    masks = masks_of(net())
+    target = Target.over(masks, 0.8)
+    if policy is SET:  # whose updates keep what there is
+        target = Target.over(masks, masks.sparsity)
+    model, optimizer, updates = started(
+        policy(every=3), 20, masks, target=target
+    )
+    train(model, optimizer, range(5 if policy is SET else 15))
+    assert updates.shortfall() is None
+
+
+@pytest.mark.parametrize('how', ['resumed', 'released'])
+def test_gradients_are_collected_for_steps_that_are_due_alone(how):
+    policy = RigL(every=1, end=0.5)
+    model, optimizer, updates = started(policy, total=8)
+    state = dict(updates.state_dict(), step=6)  # past T_end
+    assert updates.keeper._dense is not None
+    if how == 'resumed':
+        updates.load_state_dict(state)
+    else:
+        updates.release()
+    loss_of(model, 0).backward()
+    assert updates.keeper._dense is None

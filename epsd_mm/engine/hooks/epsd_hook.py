@@ -224,7 +224,7 @@ class EPSDHook(ResumableHook):
     def after_train(self, runner: Runner) -> None:
         """Leave model and optimiser without hooks."""
         if self._changing:
-            self._changing.release()
+            self._changing.finish()
         if self._keeper:
             self._keeper.release()
         if self._distillation:
