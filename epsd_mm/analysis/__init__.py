@@ -15,6 +15,7 @@ from .scoring_report import (
     require_folder,
     write_masks,
     write_report,
+    write_unscored,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     'summed',
     'write_masks',
     'write_report',
+    'write_unscored',
 ]

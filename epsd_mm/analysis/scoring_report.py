@@ -155,6 +155,22 @@ def write_masks(folder: Path, masks: Masks) -> Written:
     return Written(None, problems)
 
 
+def write_unscored(folder: Path, masks: Masks) -> Written:
+    """Write ``masks.pth`` of masks that nothing was scored for.
+
+    What says how other masks of an earlier run were made goes.
+    """
+    try:
+        told = Masks.load(folder / 'masks.pth') == masks
+    except (OSError, ValueError):
+        told = False
+    if not told:
+        for name in ('report.json', 'density.png', 'channels.pth'):
+            with suppress(OSError):
+                (folder / name).unlink()
+    return write_masks(folder, masks)
+
+
 def write_report(
     folder: Path,
     masks: Masks,

@@ -16,27 +16,7 @@ from .run_folder import RunFolder
 
 def in_short(run: RunFolder) -> Section:
     """How far it came, and what it has reached."""
-    rows = [*_reached(run)]
-    if run.report is not None:
-        kept, total = run.report['kept'], run.report['total']
-        rows.append(
-            [
-                'weights removed',
-                f'{run.report["sparsity"]:.2%} of {total:,} prunable ones, '
-                f'{kept:,} are left',
-            ]
-        )
-        if 'sparsity_all' in run.report:
-            share, of = run.report['sparsity_all'], run.report['all_weights']
-            rows.append(['of all weights', f'{share:.2%} of {of["total"]:,}'])
-    elif run.masks is not None:
-        rows.append(
-            [
-                'weights removed',
-                f'{run.masks.sparsity:.2%} of {run.masks.total:,} prunable '
-                'ones, by given masks',
-            ]
-        )
+    rows = [*_reached(run), *_removed(run)]
     return Section(
         'In short',
         [state_of(run)],
@@ -92,6 +72,29 @@ def _reached(run: RunFolder) -> Iterator[list[str]]:
     for name, value in scores_of(run.tested).items():
         if not name.startswith('sparsity/'):
             yield [name, f'{_score(name, value)} (test)']
+
+
+def _removed(run: RunFolder) -> Iterator[list[str]]:
+    """Weights that are gone: of the masks in force, by whom."""
+    report, masks = run.report, run.masks
+    by = '' if report else ', by given masks'
+    if run.policy is not None and masks is not None:
+        kept, total, by = masks.kept, masks.total, f', by policy {run.policy}'
+    elif report is not None:
+        kept, total = report['kept'], report['total']
+    elif masks is not None:
+        kept, total = masks.kept, masks.total
+    else:
+        return
+    yield [
+        'weights removed',
+        f'{1 - kept / total:.2%} of {total:,} prunable ones, '
+        f'{kept:,} are left{by}',
+    ]
+    if report is not None and 'sparsity_all' in report:
+        share, of = report['sparsity_all'], report['all_weights']['total']
+        share += (report['kept'] - kept) / of  # since it scored
+        yield ['of all weights', f'{share:.2%} of {of:,}']
 
 
 def _score(name: str, value: float) -> str:

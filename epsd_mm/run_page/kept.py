@@ -12,7 +12,8 @@ from .run_folder import RunFolder
 
 def weights_kept(run: RunFolder) -> Section | None:
     """Masks by layer; None for a run without any."""
-    if run.report is not None:
+    changed = run.policy is not None and run.masks is not None
+    if run.report is not None and not changed:
         layers = run.report['layers']
     elif run.masks is not None:
         layers = run.masks.layers()
@@ -21,6 +22,14 @@ def weights_kept(run: RunFolder) -> Section | None:
     text = []
     if run.report is not None:
         text += [*_of_scoring(run.report)]
+    if changed:
+        text.append(
+            f'By policy {run.policy}, as of the newest checkpoint'
+            + (': the scores are those of the start.' if text else '.')
+        )
+    empty = [name for name, layer in layers.items() if not layer['kept']]
+    if empty:
+        text.append(f'Empty: {", ".join(empty)}')
     whole = all('mass' in layer for layer in layers.values())
     drawn = {
         'density (kept / total)': {n: x['density'] for n, x in _of(layers)}
@@ -107,9 +116,6 @@ def _of_scoring(report: Mapping) -> Iterator[str]:
             'Left dense, because all their scores are exactly zero: '
             + ', '.join(report['left_dense'])
         )
-    empty = [n for n, layer in report['layers'].items() if not layer['kept']]
-    if empty:
-        yield f'Empty: {", ".join(empty)}'
 
 
 def _counted(number: int, what: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from epsd_mm.analysis import Report, read_report
+from epsd_mm.config_types import find_hook, type_name
 from epsd_mm.deploy.export_report import (
     ExportReport,
     is_export,
@@ -26,7 +27,7 @@ class RunFolder:
         cfg: The config of its latest training.
         log: Of its training.
         report: Of its scoring.
-        masks: That it was scored for, or given.
+        masks: That it was scored for, or given, or that a policy has come to.
         scores: Whether it was scoring when it stopped.
         tested: What ``tools/test.py`` has found last, here or in a folder
             of its own inside.
@@ -43,6 +44,16 @@ class RunFolder:
     tested: dict
     checkpoint: Path | None
     exported: dict[Path, ExportReport]
+
+    @property
+    def policy(self) -> str | None:
+        """Name of what changes its masks in training, if anything does."""
+        hook = find_hook(self.cfg, 'EPSDHook')
+        policy = hook and hook[0][hook[1]].get('policy')
+        if isinstance(policy, str):
+            policy = dict(type=policy)
+        name = type_name(policy)
+        return name if name not in ('', 'Fixed') else None
 
     @classmethod
     def of(cls, path: str | Path) -> 'RunFolder':

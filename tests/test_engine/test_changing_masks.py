@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
@@ -12,6 +13,8 @@ from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
 from epsd_mm.policies import SET
 from epsd_mm.pruning import Masks
+from epsd_mm.run_page import RunFolder
+from epsd_mm.run_page.in_words import in_short
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import hook_of, runner_of, tiny_classifier_cfg
 from tests.helpers.small_runs import Linear, Noise, small_runner
@@ -133,7 +136,7 @@ TRAININGS = dict(
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=16),
         sampler='InfiniteSampler',
     ),
-    bfloat16=dict(amp=True),
+    bfloat16=dict(amp=Bfloat16),
 )
 MOVES = dict(every=2, fraction=1.0, end=1.0)  # of few weights
 POLICIES = dict(
@@ -149,7 +152,7 @@ def train_small(
     resume_from=None,
     counts=1,
     sampler='DefaultSampler',
-    amp=False,
+    amp=None,
     **changes,
 ):
     optimizer = dict(type='SGD', lr=0.1, momentum=0.9)
@@ -183,7 +186,7 @@ def train_small(
     )
     if amp:
         built = runner.build_optim_wrapper(runner.optim_wrapper)
-        runner.optim_wrapper = Bfloat16(
+        runner.optim_wrapper = amp(
             optimizer=built.optimizer, accumulative_counts=counts
         )
     watch = Watch()
@@ -331,6 +334,61 @@ def test_a_target_out_of_reach_is_told_before_scoring(
     with pytest.raises(ValueError, match=message):
         runner.train()
     assert runner.iter == 0 and not (tmp_path / 'epsd').exists()
+
+
+OLD = dict(type='EPSDHook', sparsity=0.5, criterion='Random')
+FROM_DENSE = dict(OLD, criterion=None, policy=dict(type='Gradual', every=3))
+
+
+@pytest.mark.parametrize('policy', ['Gradual', 'given', 'same'])
+def test_no_report_of_other_masks_is_left(policy, tmp_path):
+    """Of an earlier run in the same work dir, whose masks nobody has."""
+    small_runner(tmp_path / 'run', 8, OLD).train()
+    folder = tmp_path / 'run' / 'epsd'
+    masks = Masks.load(folder / 'masks.pth')
+    (folder / 'channels.pth').touch()
+    hook = FROM_DENSE
+    if policy != 'Gradual':
+        given = masks if policy == 'same' else Masks.ones_like(masks)
+        given.save(tmp_path / 'given.pth')
+        hook = dict(type='EPSDHook', masks=str(tmp_path / 'given.pth'))
+    small_runner(tmp_path / 'run', 8, hook).train()
+    left = {'masks.pth'}
+    if policy == 'same':  # the report is of these very masks
+        left |= {'report.json', 'density.png', 'channels.pth'}
+    assert {file.name for file in folder.iterdir()} == left
+
+
+def test_a_page_shows_the_masks_at_the_end(tmp_path):
+    """From 18 of 24 weights to 6."""
+    policy = dict(type='Gradual', every=3, initial_sparsity=0.25)
+    hook = dict(OLD, sparsity=0.75, policy=policy)
+    cfg = Config(dict(default_hooks=dict(epsd=hook)))
+    train_small(tmp_path, hook, cfg=cfg)
+    run = RunFolder.of(tmp_path)
+    assert run.report['kept'] == 18 and run.masks.kept == 6
+    (table,) = in_short(run).blocks
+    (said,) = [row[1] for row in table.rows if row[0] == 'weights removed']
+    expected = '75.00% of 24 prunable ones, 6 are left, by policy Gradual'
+    assert said == expected
+
+
+class Overflowing(Bfloat16):
+    """Its first gradient overflows, so that a step is skipped."""
+
+    def backward(self, loss, **options):
+        super().backward(loss * (1 if self._inner_count else torch.inf))
+
+
+def test_a_target_missed_for_skipped_steps_is_told(tmp_path):
+    """15 of 16 steps: .9 (1 − (1 − 8/16)³) of 24 weights are gone."""
+    policy = dict(type='Gradual', every=8, end=1.0)
+    hook = dict(OLD, sparsity=0.9, criterion=None, policy=policy)
+    watch = train_small(tmp_path, hook, amp=Overflowing)
+    assert watch.masks[-1].kept == 5  # of 24: .2125
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert log.count('sparsity 0.791667 at the end of training, and 0.9') == 1
+    assert 'made 15 of 16 steps' in log and 'its end below 1' in log
 
 
 class Narrow(Linear):

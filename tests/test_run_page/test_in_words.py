@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
+from epsd_mm.pruning import Masks
 from epsd_mm.results import Log
 from epsd_mm.run_page import RunFolder
 from epsd_mm.run_page.in_words import config_in_short, in_short, state_of
@@ -89,6 +91,37 @@ def test_the_last_evaluation_and_the_sparsity_come_first():
 def test_a_test_is_told_from_an_evaluation():
     run = trained(29, 3, tested={SCORE: 51.5, 'sparsity/all': 0.5})
     assert rows(in_short(run)) == {SCORE: '51.50 % (test)'}
+
+
+#: 3 of 4 weights are gone, where the report of a start knows 2 of them.
+IN_FORCE = Masks({'a.weight': torch.tensor([True, False, False, False])})
+
+
+def changing(policy):
+    hook = dict(type='EPSDHook', sparsity=0.75, policy=policy)
+    return Config(dict(default_hooks=dict(epsd=hook)))
+
+
+@pytest.mark.parametrize('policy', ['Gradual', dict(type='Gradual', every=9)])
+def test_masks_that_a_policy_changes_are_those_in_force(policy):
+    cfg = changing(policy)
+    run = replace(NOTHING, cfg=cfg, report=REPORT, masks=IN_FORCE)
+    shown = rows(in_short(run))
+    said = '75.00% of 4 prunable ones, 1 are left, by policy Gradual'
+    assert shown['weights removed'] == said
+    assert shown['of all weights'] == '75.00% of 4'
+    shown = rows(in_short(replace(run, report=None)))
+    assert shown == {'weights removed': said}
+
+
+@pytest.mark.parametrize('policy', [None, 'Fixed', dict(type='Fixed')])
+def test_masks_that_stay_are_those_of_the_report(policy):
+    run = replace(NOTHING, cfg=changing(policy), report=REPORT, masks=IN_FORCE)
+    said = '50.00% of 4 prunable ones, 2 are left'
+    assert rows(in_short(run))['weights removed'] == said
+    said = '75.00% of 4 prunable ones, 1 are left, by given masks'
+    given = replace(run, report=None)
+    assert rows(in_short(given)) == {'weights removed': said}
 
 
 @pytest.mark.parametrize(

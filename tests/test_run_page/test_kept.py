@@ -11,7 +11,7 @@ from epsd_mm.pruning import Masks
 from epsd_mm.run_page.kept import smaller, units_kept, weights_kept
 from tests.helpers.reports import REPORT
 
-from .test_in_words import NOTHING
+from .test_in_words import IN_FORCE, NOTHING, changing
 
 LAYERS = {
     'a.conv.weight': dict(
@@ -51,6 +51,21 @@ def test_masks_that_were_given_are_shown_without_scores():
     figure, parts, _ = weights_kept(replace(NOTHING, masks=masks)).blocks
     assert parts.rows == [['a', '2', '1', '0.5000']]
     assert 'scores' not in words(figure)
+
+
+def test_masks_that_a_policy_has_changed_are_shown():
+    run = replace(NOTHING, cfg=changing('RigL'), report=REPORT, masks=IN_FORCE)
+    section = weights_kept(run)
+    assert section.blocks[1].rows == [['a', '4', '1', '0.2500']]
+    assert section.text == [
+        'Scored by ProsPr with CSKDLoss, 2 draws, in 12.5 s.',
+        'Masks of the two halves of the draws share 0.750 of their weights.',
+        'Left dense, because all their scores are exactly zero: c',
+        'By policy RigL, as of the newest checkpoint: the scores are those '
+        'of the start.',
+    ]
+    section = weights_kept(replace(run, report=None))
+    assert section.text == ['By policy RigL, as of the newest checkpoint.']
 
 
 def test_a_dense_run_has_none_of_it():

@@ -12,8 +12,8 @@ from epsd_mm.analysis import (
     Written,
     report_text,
     require_folder,
-    write_masks,
     write_report,
+    write_unscored,
 )
 from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.engine.changing_masks import ChangingMasks, check_changes
@@ -298,7 +298,7 @@ class EPSDHook(ResumableHook):
             warn_of_unpruned(model, self.settings, runner.logger)
             track_masks(runner, given)
             if is_main_process():
-                _tell(runner, write_masks(folder, given))
+                _tell(runner, write_unscored(folder, given))
             return given
         fresh, report = self._score(runner, model, given)
         self._left_dense = list(report['left_dense'])
