@@ -287,7 +287,7 @@ class ScoringJob:
     def target(self, comparison: bool = False) -> Target | Budget:
         """What is asked of the masks; less where they are not applied."""
         if not self.units:
-            return self.settings.target(self.prunable)
+            return self.settings.initial_target(self.prunable)
         budget = self.units.budget(self._prices())
         return replace(budget, allow_empty=comparison)
 

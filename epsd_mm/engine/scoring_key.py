@@ -18,7 +18,8 @@ from epsd_mm.pruning import Masks
 from .settings import Settings
 from .trained_network import teacher_digest
 
-# They tell what becomes of the scores; the content of given masks counts.
+# They tell what becomes of the scores, or of masks that stand; the content of
+# given masks counts.
 _NOT_OF_SCORES = (
     'allow_empty_layers',
     'compare_plain',
@@ -26,6 +27,7 @@ _NOT_OF_SCORES = (
     'masks',
     'prefix',
     'start',
+    'policy',
 )
 # Scoring loads in its own process.
 _OF_WORKERS = (
@@ -84,12 +86,15 @@ def scoring_key(
 
 
 def _settings(settings: Settings) -> dict:
-    names = [field.name for field in fields(settings)]
-    return {
-        name: _described(getattr(settings, name))
-        for name in names
-        if name not in _NOT_OF_SCORES
+    of_scores = {
+        name: _described(getattr(settings, name)) for name in _names(settings)
     }
+    return dict(of_scores, initial_sparsity=settings.initial_sparsity)
+
+
+def _names(settings: Settings) -> list[str]:
+    names = [field.name for field in fields(settings)]
+    return [name for name in names if name not in _NOT_OF_SCORES]
 
 
 def _described(part: Any) -> Any:
@@ -126,8 +131,8 @@ def _parts(runner: Runner, model: nn.Module, settings: Settings) -> Iterator:
     for leaf in leaf_datasets(loader.dataset):
         yield leaf
         yield from getattr(getattr(leaf, 'pipeline', None), 'transforms', ())
-    for field in fields(settings):
-        yield getattr(settings, field.name)
+    for name in _names(settings):
+        yield getattr(settings, name)
 
 
 def _sources(parts: Iterator) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -246,12 +246,15 @@ class Settings:
         if self.start is None:
             return None
         masks = _read('start', self.start)
-        if masks.sparsity > self.sparsity:
+        if masks.sparsity > self.initial_sparsity:
+            name = 'initial_sparsity'
+            if self.initial_sparsity == self.sparsity:
+                name = 'sparsity'
             raise ValueError(
                 f'the masks of start={str(self.start)!r} have sparsity '
-                f'{masks.sparsity:.6g}, and sparsity={self.sparsity} keeps '
-                'more, but what they remove stays removed: give a sparsity '
-                'above theirs, or leave start out'
+                f'{masks.sparsity:.6g}, and {name}={self.initial_sparsity} '
+                'keeps more, but what they remove stays removed: give a '
+                f'{name} above theirs, or leave start out'
             )
         return masks
 
@@ -299,15 +302,21 @@ class Settings:
         return DEFAULT_DRAWS if one_shot and not self.data_free else 1
 
     @property
-    def at_start(self) -> 'Settings':
-        """Those of the masks that training starts with."""
+    def initial_sparsity(self) -> float:
+        """That of the masks that training starts with."""
         if not self.changes:
-            return self
-        sparsity = self.policy.initial(self.sparsity)
-        return replace(self, sparsity=sparsity, policy=None)
+            return self.sparsity
+        return self.policy.initial(self.sparsity)
+
+    def initial_target(self, prunable: Mapping[str, Tensor]) -> Target:
+        """What is asked of the masks that training starts with."""
+        target, initial = self.target(prunable), self.initial_sparsity
+        if initial == self.sparsity:
+            return target
+        return target.at(lambda final: min(initial, final))
 
     def target(self, prunable: Mapping[str, Tensor]) -> Target:
-        """What is asked of the masks of these weights."""
+        """What is asked of the masks of these weights, in the end."""
         return Target.over(
             prunable, self.sparsity, self.allocation, self.structure
         )

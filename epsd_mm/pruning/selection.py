@@ -134,12 +134,13 @@ def check_combination(
     """Raise where an allocation asks for what a structure does not leave.
 
     N:M settles the density of every layer, so that the allocations agree;
-    a number that says otherwise cannot be met.
+    a number that says otherwise cannot be met. On the way there it settles
+    them too, whatever numbers have been reached.
 
     Raises:
         ValueError: Sparsities or a floor beside N:M are not its own.
     """
-    if not isinstance(structure, NM):
+    if not isinstance(structure, NM) or structure.is_relaxed:
         return
     density, wrong = structure.n / structure.m, ''
     if isinstance(allocation, ByGlob):

@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper
 
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
-from epsd_mm.policies import SET
+from epsd_mm.policies import SET, Moment
 from epsd_mm.pruning import Masks
 from epsd_mm.run_page import RunFolder
 from epsd_mm.run_page.in_words import in_short
@@ -303,6 +303,23 @@ def test_a_run_without_a_policy_is_not_resumed_with_one(pictures, tmp_path):
         train(pictures, tmp_path / 'c', HOOKS['SET'], 2, first)
 
 
+@pytest.mark.parametrize('first', [None, 'Fixed', 'told'])
+def test_to_have_the_default_is_to_have_no_policy(first, tmp_path):
+    """As a checkpoint says it, or one of an earlier version."""
+    hook = dict(RANDOM, policy=None if first is None else 'Fixed')
+    train_small(tmp_path / 'first', hook)
+    path = tmp_path / 'first' / 'epoch_3.pth'
+    if first == 'told':
+        checkpoint, state = saved(path)
+        assert state.identity['policy'] is None
+        state.identity['policy'] = dict(type='Fixed')
+        checkpoint['epsd'] = state.pack()
+        torch.save(checkpoint, path)
+    hook['policy'] = 'Fixed' if first is None else None
+    watch = train_small(tmp_path / 'again', hook, path)
+    assert len(watch.kept) == 10
+
+
 def test_a_schedule_longer_than_training_is_told_before_scoring(
     pictures, tmp_path
 ):
@@ -463,12 +480,72 @@ def test_what_does_not_stand_beside_a_policy_is_refused(message):
 
 def test_masks_of_the_start_are_those_of_any_criterion():
     settings = Settings.build(policy='RigL', sparsity=0.9)
-    assert settings.at_start.sparsity == 0.9
+    assert settings.initial_sparsity == 0.9
     assert type(settings.criterion).__name__ == 'ProsPr'
     half = Settings.build(
         policy=dict(type='Gradual', initial_sparsity=0.5), sparsity=0.9
     )
-    assert half.at_start.sparsity == 0.5 and half.sparsity == 0.9
+    assert half.initial_sparsity == 0.5 and half.sparsity == 0.9
+
+
+WEIGHTS = dict(a=torch.zeros(8, 8), b=torch.zeros(4, 16))
+# By the formula with s_f of each layer: s_0 = .25, or .4, of it is gone.
+STARTS = dict(
+    globs=(dict(sparsity=0.75, allocation={'*': 0.75}), 0.25, (48, 48)),
+    one_glob=(dict(sparsity=0.5, allocation={'a': 0.75}), 0.25, (48, 48)),
+    room=(dict(sparsity=0.75, allocation={'a': 0.5}), 0.4, (38, 39)),
+    low=(dict(sparsity=0.5, allocation={'a': 0.2}), 0.4, (51, 38)),
+    pairs=(dict(sparsity=0.5, structure='2:4'), 0.25, (48, 48)),
+    both=(
+        dict(sparsity=0.5, structure='2:4', allocation={'*': 0.5}),
+        0.4,
+        (48, 48),  # three of four: two would be more than is asked
+    ),
+    global_=(dict(sparsity=0.75), 0.25, (64, 32)),
+)
+
+
+@pytest.mark.parametrize('start', STARTS)
+def test_allocation_and_structure_hold_from_the_start_on(start):
+    options, initial, kept = STARTS[start]
+    policy = dict(type='Gradual', initial_sparsity=initial)
+    settings = Settings.build(criterion='Random', policy=policy, **options)
+    target = settings.initial_target(WEIGHTS)
+    target.check()
+    scores = dict(a=torch.rand(8, 8) + 1, b=torch.rand(4, 16))
+    masks = target.select(scores)
+    a, b = (int(mask.sum()) for mask in masks.values())
+    # What no glob names makes up for the rounding of what one does.
+    room = 3 if 'a' in options.get('allocation', ()) else 0
+    assert a == kept[0] and kept[1] <= b <= kept[1] + room
+    # And the first update finds nothing that was to go before.
+    first = settings.policy.next(
+        masks, scores, {}, Moment(0, 1000), settings.target(WEIGHTS)
+    )
+    assert first == masks
+
+
+def test_a_start_beside_globs_is_trained_from(tmp_path):
+    """Of 24 weights: s_t = .75 − .5 (1 − t/12)³ at 0, 3, …, 12."""
+    policy = dict(type='Gradual', every=3, initial_sparsity=0.25)
+    hook = dict(RANDOM, sparsity=0.75, policy=policy)
+    watch = train_small(tmp_path, dict(hook, allocation={'layer*': 0.75}))
+    totals = [sum(kept.values()) for kept in watch.kept]
+    assert totals == 2 * [18] + 3 * [11] + 3 * [8] + 3 * [6] + 5 * [6]
+
+
+def test_masks_of_a_start_keep_as_many_as_training_starts_with(tmp_path):
+    Masks({'a.weight': torch.arange(10) < 7}).save(tmp_path / 'masks.pth')
+    policy = dict(type='Gradual', initial_sparsity=0.2)
+    settings = Settings.build(
+        sparsity=0.5,
+        policy=policy,
+        criterion='Random',
+        start=tmp_path / 'masks.pth',
+    )
+    message = '0.3, and initial_sparsity=0.2 keeps more'
+    with pytest.raises(ValueError, match=message):
+        settings.read_start()
 
 
 class Stateful(SET):

@@ -44,11 +44,13 @@ HARMLESS = dict(
     allow_empty_layers=dict(allow_empty_layers=True),
     compare_plain=dict(compare_plain=True),
     zero_layers=dict(zero_layers='dense'),
+    policy=dict(policy=dict(type='SET', every=1)),
     offload=dict(criterion=dict(OPTIONS['criterion'], offload=True)),
 )
 OTHERS = dict(
     sparsity=dict(sparsity=0.6),
     seed=dict(seed=1),
+    start=dict(policy=dict(type='Gradual', every=1, initial_sparsity=0.4)),
     lr=dict(criterion=dict(type='ProsPr', steps=1, lr=0.02)),
     criterion=dict(criterion='SNIP'),
     temperature=dict(sd_loss=dict(type='CSKDLoss', temperature=2.0)),

@@ -86,6 +86,15 @@ def test_every_target_is_met_in_the_end_and_by_and_by():
     assert {round(each['density'], 2) for each in layers.values()} == {0.25}
 
 
+def test_globs_that_agree_with_two_of_four_do_so_on_the_way():
+    weights = dict(a=weights_of()['a'])  # 288 of them
+    target = Target.over(weights, 0.5, ByGlob({'a': 0.5}), NM(2, 4))
+    found = run(Gradual(every=10), weights, target, 80)  # 10, 20, …, 60
+    # 1 − s_t = .79, .65, .56, .52, .50, .5: of four, up to a whole one
+    kept = [masks.kept for masks in found.values()]
+    assert kept == [288, 216, 216, 216, 216, 144]
+
+
 @pytest.mark.parametrize(
     'options, message',
     [

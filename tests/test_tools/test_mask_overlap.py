@@ -91,6 +91,16 @@ def test_a_criterion_in_rounds_is_run_for_each_sparsity(overlap):
     assert len(row['of']) == 2 and all(0 < f <= 1 for f in row['of'])
 
 
+def test_masks_of_a_start_are_not_those_that_are_compared(overlap):
+    policy = dict(type='Gradual', every=1, initial_sparsity=0.6)
+    result, _ = overlap(
+        *('--criteria', '{"type": "IterSNIP", "rounds": 2}'),
+        *('--draws', '1', '--sparsities', '0.5'),
+        epsd=dict(EPSD, sparsity=0.9, policy=policy),
+    )
+    assert len(result['rows']) == 1
+
+
 def test_a_config_without_the_hook_is_refused(overlap):
     plain = dict(type='IterTimerHook')
     with pytest.raises(SystemExit, match='config.py has no EPSDHook'):

@@ -140,6 +140,7 @@ def settings_of(
         else settings.batches_per_step,
         compare_plain=False,
         seed=args.seed,
+        policy=None,  # masks of the sparsities that are asked for
     )
 
 

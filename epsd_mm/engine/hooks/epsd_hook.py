@@ -322,7 +322,7 @@ class EPSDHook(ResumableHook):
         masks, report = score_runner(
             runner,
             model,
-            self.settings.at_start,
+            self.settings,
             given,
             _ledgers_of(runner),
             groups,
