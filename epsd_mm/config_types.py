@@ -57,6 +57,21 @@ def find_hook(cfg: Config, name: str) -> tuple[Any, Any] | None:
     return None
 
 
+def policy_of(cfg: Config) -> str | None:
+    """Name of the policy by which masks change in training, if they do.
+
+    ``'Fixed'`` is to have none.
+    """
+    hooks, place = find_hook(cfg, 'EPSDHook') or ([{}], 0)
+    policy = hooks[place].get('policy')
+    if policy is None:
+        return None
+    if isinstance(policy, str):
+        policy = dict(type=policy)
+    name = type_name(policy) or type(policy).__name__  # of an object
+    return None if name == 'Fixed' else name
+
+
 def narrowed_layers(cfg: Config) -> dict[str, tuple[int, int]]:
     """Outputs of layers before and after channels were removed for good.
 

@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .borrowed_masks import borrow_masks
-from .config_types import setting
+from .config_types import find_hook, policy_of, setting
 from .earlier_runs import (
     Earlier,
     check_taught,
@@ -293,7 +293,7 @@ def key_of(cfg: Config) -> str:
 
 
 def decisive(cfg: Config) -> dict[str, Any]:
-    """All of a config but for where and how it logs."""
+    """All of a config but for where and how it logs, and what is default."""
     content = {k: v for k, v in cfg.to_dict().items() if k not in _HARMLESS}
     hooks = content.get('default_hooks') or {}
     content['default_hooks'] = {
@@ -301,6 +301,9 @@ def decisive(cfg: Config) -> dict[str, Any]:
         for name, hook in hooks.items()
         if name not in _HARMLESS_HOOKS
     }
+    hooks, place = find_hook(content, 'EPSDHook') or ([{}], 0)
+    if hooks[place].get('policy') is not None and not policy_of(content):
+        del hooks[place]['policy']  # one that is to have none
     return content
 
 

@@ -9,6 +9,7 @@ from mmengine.registry import HOOKS
 
 from epsd_mm.config_types import (
     find_hook,
+    policy_of,
     scope_of,
     type_name,
     with_all_channels,
@@ -17,6 +18,7 @@ from epsd_mm.datasets.samplers import ClassPairBatchSampler
 from epsd_mm.distillation import CSKDLoss
 from epsd_mm.engine import EPSDHook
 from epsd_mm.engine.variants import VARIANTS, apply_sd_loss, apply_variant
+from epsd_mm.policies import Fixed, RigL
 from epsd_mm.pruning import ProsPr
 from epsd_mm.registry import build_criterion, build_sd_loss
 
@@ -43,6 +45,25 @@ def test_the_class_is_named_however_it_is_spelt(kind, config):
 @pytest.mark.parametrize('config', [None, {}, 'EPSDHook', EPSDHook], ids=str)
 def test_what_is_no_config_has_no_type(config):
     assert type_name(config) == ''
+
+
+@pytest.mark.parametrize(
+    'policy, name',
+    [
+        (None, None),
+        ('Fixed', None),
+        (dict(type='epsd_mm.Fixed'), None),
+        (Fixed(), None),
+        ('RigL', 'RigL'),
+        (dict(type=RigL, every=3), 'RigL'),
+        (RigL(), 'RigL'),
+    ],
+    ids=str,
+)
+def test_the_policy_is_named_where_masks_change(policy, name):
+    hook = dict(type='EPSDHook', policy=policy)
+    assert policy_of(dict(custom_hooks=[hook])) == name
+    assert policy_of({}) is None
 
 
 @spelt

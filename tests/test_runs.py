@@ -27,6 +27,8 @@ def hook(**asked):
         (dict(seed=7), {'randomness.seed': 7}),
         (dict(criterion='ProsPr'), {}),
         (dict(sparsity=0.9), {}),
+        (dict(options={'default_hooks.epsd.policy': 'Fixed'}), {}),
+        ({}, {'default_hooks.epsd.policy.type': 'Fixed'}),
     ],
 )
 def test_two_ways_to_ask_for_a_run_have_one_key(asked, options):
@@ -62,6 +64,7 @@ def test_where_and_how_it_logs_is_no_part_of_a_run(options):
         dict(options={'train_dataloader.batch_size': 64}),
         dict(options={'default_hooks.epsd.criterion.lr': 0.02}),
         dict(options={'env_cfg.cudnn_benchmark': True}),
+        dict(options={'default_hooks.epsd.policy.type': 'RigL'}),
     ],
 )
 def test_what_decides_a_result_is(asked):
@@ -77,6 +80,9 @@ def test_a_change_of_the_recipe_changes_every_key(monkeypatch):
 def test_classes_count_by_their_names_and_objects_are_refused():
     cfg = Config(dict(model=dict(type=Run)))
     assert key_of(cfg) == key_of(Config(dict(model=dict(type=Run))))
+    policy = dict(epsd=dict(type='EPSDHook', policy=object()))
+    with pytest.raises(TypeError, match='no lasting form'):
+        key_of(Config(dict(default_hooks=policy)))
     with pytest.raises(TypeError, match='no lasting form'):
         key_of(Config(dict(model=dict(type=object()))))
 

@@ -32,7 +32,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         masks=None if settings.masks is None else 'given',
         prefix=settings.prefix,
         start=None if settings.start is None else 'given',
-        policy=described(settings.policy),
+        policy=described(settings.policy) if settings.changes else None,
         bad_boxes=settings.bad_boxes,
         batch_augments=settings.batch_augments,
     )
@@ -53,6 +53,8 @@ def check_identity(settings: Settings, before: Mapping[str, Any]) -> None:
     before = described_in_present_words(before)
     before = {name: before.get(name, value) for name, value in now.items()}
     before['settings'] = _scoring(settings, before['settings'])
+    if before['policy'] == dict(type='Fixed'):
+        before['policy'] = None  # as it was told once
     for name, value in now.items():
         if before[name] != value:
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from epsd_mm.config_types import find_hook, type_name
+from epsd_mm.config_types import find_hook, policy_of, type_name
 from epsd_mm.distillation import Need
 from epsd_mm.registry import build_criterion, build_sd_loss
 
@@ -57,7 +57,7 @@ def apply_variant(cfg: Config, variant: str) -> None:
         )
     owner, key = _hook(cfg)
     hook = owner[key]
-    scores = hook.get('criterion', True) is not None or hook.get('policy')
+    scores = hook.get('criterion', True) is not None or policy_of(cfg)
     if hook.get('sd_loss') is None or not scores:
         raise ValueError(
             'variants are made from a config of EPSD, whose hook has a '

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from epsd_mm.analysis import Report, read_report
-from epsd_mm.config_types import find_hook, type_name
+from epsd_mm.config_types import policy_of
 from epsd_mm.deploy.export_report import (
     ExportReport,
     is_export,
@@ -48,12 +48,7 @@ class RunFolder:
     @property
     def policy(self) -> str | None:
         """Name of what changes its masks in training, if anything does."""
-        hook = find_hook(self.cfg, 'EPSDHook')
-        policy = hook and hook[0][hook[1]].get('policy')
-        if isinstance(policy, str):
-            policy = dict(type=policy)
-        name = type_name(policy)
-        return name if name not in ('', 'Fixed') else None
+        return policy_of(self.cfg)
 
     @classmethod
     def of(cls, path: str | Path) -> 'RunFolder':
