@@ -12,6 +12,7 @@ from .engine.settings import Settings
 from .engine.unpruned import warn_left_dense, warn_of_unpruned
 from .logs import current_logger
 from .pruning import (
+    Ledger,
     MaskKeeper,
     Masks,
     ModuleObjective,
@@ -46,6 +47,7 @@ def prune(
     exclude: Sequence[str] | None = None,
     allow_empty_layers: bool = False,
     zero_layers: str = 'error',
+    start: Masks | None = None,
     seed: int = 0,
 ) -> Masks:
     """Remove weights of a model before it is trained.
@@ -85,6 +87,9 @@ def prune(
         zero_layers: ``'dense'`` leaves layers whose scores are all exactly
             zero as they are, without a mask, and warns of them; they are
             an ``'error'`` otherwise.
+        start: Masks to start from, of all prunable weights, such as those
+            of an earlier round: what they remove stays removed and is part
+            of ``sparsity``, and scores are of what they leave.
         seed: Seed of what scoring draws.
 
     Returns:
@@ -103,6 +108,11 @@ def prune(
     if not isinstance(model, nn.Module):
         raise TypeError(
             f'model must be a torch.nn.Module, got {type(model).__name__}'
+        )
+    if not isinstance(start, Masks | None):
+        raise TypeError(
+            f'start must be Masks, got {type(start).__name__}: those that '
+            'prune() returns, or Masks.load(path)'
         )
     if criterion is None:
         raise ValueError('criterion=None prunes nothing: name a criterion')
@@ -125,6 +135,7 @@ def prune(
         structure=structure,
         allow_empty_layers=allow_empty_layers,
         zero_layers=zero_layers,
+        start=start,
         seed=seed,
     )
     _check_groups(model, settings, groups)
@@ -244,6 +255,7 @@ def _score_module(
         )
     if loss is not None:
         _check_loss(loss)
+    start = settings.read_start()
     if settings.units:
         units = ModelUnits(model, settings, groups)
         criterion, target = units.criterion, units.budget()
@@ -254,6 +266,8 @@ def _score_module(
         )
         criterion, target = settings.criterion, settings.target(weights)
         prunable = Masks.ones_like(weights)
+        if start:
+            start.check_fits(weights)
     logger = current_logger()
     warn_of_unpruned(model, settings, logger)
     found = find_masks(
@@ -263,6 +277,7 @@ def _score_module(
         prunable,
         stream,
         target,
+        start=start and Ledger(masks=start),
         **settings.search,
     )
     warn_left_dense(found, logger, 'units' if settings.units else 'weights')

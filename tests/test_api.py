@@ -562,6 +562,70 @@ def test_the_seed_settles_the_masks():
     assert masks(0) != masks(1)
 
 
+@pytest.mark.parametrize('build', [Net, tiny_classifier])
+def test_a_round_starts_from_the_masks_of_the_one_before(build):
+    """What is removed stays so, though it is the largest again."""
+    model = build()
+    first = prune(model, None, 'Magnitude', sparsity=0.2)
+    with torch.no_grad():
+        for name, weight in prunable_parameters(model).items():
+            weight.normal_()
+            weight[~first[name]] = 100.0
+    sizes = {
+        name: weight.detach().abs() * first[name]
+        for name, weight in prunable_parameters(model).items()
+    }
+    second = prune(model, None, 'Magnitude', sparsity=0.36, start=first)
+    assert equal(second, best(sizes, round(0.64 * first.total)))
+    for name, weight in prunable_parameters(model).items():
+        assert not weight[~second[name]].any()
+
+
+def test_scores_are_of_what_the_start_leaves():
+    """The product of the weights on the two ways: 3 · 1, and 2 · 2."""
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 1, False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[3.0], [2.0]]))
+        model[1].weight.copy_(torch.tensor([[1.0, 2.0]]))
+    start = epsd_mm.Masks(
+        {
+            '0.weight': torch.tensor([[True], [True]]),
+            '1.weight': torch.tensor([[True, False]]),
+        }
+    )
+    criterion = dict(type='SynFlow', rounds=1)
+    options = dict(criterion=criterion, sparsity=0.5, start=start)
+    masks = epsd_mm.prune(model, [torch.ones(1, 1)], **options)
+    kept = {name: mask.flatten().tolist() for name, mask in masks.items()}
+    assert kept == {'0.weight': [True, False], '1.weight': [True, False]}
+
+
+@pytest.mark.parametrize(
+    'options, error, said',
+    [
+        (dict(start='masks.pth'), TypeError, 'start must be Masks, got str'),
+        (dict(sparsity=0.4), ValueError, 'and sparsity=0.4 keeps more'),
+        (dict(exclude=['head.*']), ValueError, 'do not fit the model'),
+        (dict(criterion='FORCE'), ValueError, 'that start removes would'),
+        (dict(zero_layers='dense'), ValueError, 'not to be left whole'),
+    ],
+)
+def test_a_start_that_is_none_is_refused(options, error, said):
+    model = Net()
+    start = prune(model, None, 'Magnitude', sparsity=0.5)
+    before = copy.deepcopy(model.state_dict())
+    options = dict(
+        dict(criterion='Magnitude', sparsity=0.8, start=start), **options
+    )
+    loss, batches = None, None
+    if options['criterion'] == 'FORCE':
+        loss, batches = cross_entropy, pictures()
+    with pytest.raises(error, match=said):
+        epsd_mm.prune(model, batches, loss=loss, **options)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], v) for name, v in before.items())
+
+
 def test_a_distributed_job_is_refused(monkeypatch):
     monkeypatch.setattr('epsd_mm.api._world_size', lambda: 2)
     with pytest.raises(RuntimeError, match='works in one process'):

@@ -97,9 +97,9 @@ class Settings:
             masks of its checkpoint.
         prefix: Take only the masks of this part of the network, such as
             ``'backbone'``.
-        start: File of masks that scoring starts from, of all weights that are
-            scored: those that they remove stay removed, and scores are of
-            what they leave. Read as ``masks`` are.
+        start: File of masks that scoring starts from, or the masks, of all
+            weights that are scored: those that they remove stay removed, and
+            scores are of what they leave. Read as ``masks`` are.
         policy: How masks change in training: not at all by default
             (``'Fixed'``); ``'Gradual'`` starts with all weights and no
             criterion and ends at ``sparsity``; ``'RigL'`` and ``'SET'`` move
@@ -133,7 +133,7 @@ class Settings:
     seed: int | None = None
     masks: str | Path | None = None
     prefix: str | None = None
-    start: str | Path | None = None
+    start: str | Path | Masks | None = None
     policy: MaskPolicy | None = None
     bad_boxes: str = 'error'
     batch_augments: str = 'error'
@@ -186,6 +186,8 @@ class Settings:
             check_policy(self)
         for name in ('masks', 'start'):
             value = getattr(self, name)
+            if name == 'start' and isinstance(value, Masks):
+                continue
             if not isinstance(value, (str, Path, type(None))):
                 raise ValueError(
                     f'{name}={value!r} must be the path of a file: masks.pth '
@@ -245,13 +247,15 @@ class Settings:
         """
         if self.start is None:
             return None
-        masks = _read('start', self.start)
+        masks = self.start
+        if not isinstance(masks, Masks):
+            masks = _read('start', masks)
         if masks.sparsity > self.initial_sparsity:
             name = 'initial_sparsity'
             if self.initial_sparsity == self.sparsity:
                 name = 'sparsity'
             raise ValueError(
-                f'the masks of start={str(self.start)!r} have sparsity '
+                f'the masks of {self._named_start} have sparsity '
                 f'{masks.sparsity:.6g}, and {name}={self.initial_sparsity} '
                 'keeps more, but what they remove stays removed: give a '
                 f'{name} above theirs, or leave start out'
@@ -378,15 +382,19 @@ class Settings:
         if self.units:
             raise ValueError(
                 f'structure={self.units.kind!r} scores the whole network, '
-                'so that '
-                f'start={str(self.start)!r} would have no effect: remove it'
+                f'so that {self._named_start} would have no effect: remove it'
             )
         if self.criterion is not None and self.criterion.regrow:
             raise ValueError(
                 f'{type(self.criterion).__name__} lets weights come back, so '
-                f'that those that start={str(self.start)!r} removes would: '
-                'take another criterion, such as IterSNIP'
+                f'that those that {self._named_start} removes would: take '
+                'another criterion, such as IterSNIP'
             )
+
+    @property
+    def _named_start(self) -> str:
+        given = isinstance(self.start, Masks)
+        return 'start' if given else f'start={str(self.start)!r}'
 
     def _check_without_criterion(self) -> None:
         if self.sd_loss is None and self.masks is None:
