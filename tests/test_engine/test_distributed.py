@@ -5,12 +5,14 @@ from pathlib import Path
 import mmengine.dist as dist
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.distillation import Observation
 from epsd_mm.distillation.teachers import History
+from epsd_mm.engine.checks import unwrapped
 from epsd_mm.engine.scoring_job import score_model
 from epsd_mm.engine.settings import Settings
 from epsd_mm.pruning import Masks
@@ -30,6 +32,7 @@ from tests.helpers.runners import (
     tiny_classifier_cfg,
     tiny_detector_cfg,
 )
+from tests.helpers.small_runs import Noise, small_runner
 from tests.helpers.stock import stock
 from tests.helpers.taps import answers_of
 from tests.helpers.voc_ap import read_objects
@@ -438,3 +441,71 @@ def test_a_loss_that_averages_over_processes_is_scored_as_in_one(tmp_path):
         assert Masks.load(tmp_path / f'{rank}.pth') == alone
         path = tmp_path / f'channels_{rank}.pth'
         assert Channels.load(path) == channels
+
+
+MOVES = dict(every=2, fraction=1.0, end=1.0)  # of few weights
+CHANGES = dict(
+    Gradual=dict(policy=dict(type='Gradual', every=2)),
+    SET=dict(policy=dict(MOVES, type='SET'), criterion='Random'),
+    RigL=dict(policy=dict(MOVES, type='RigL'), criterion='Random'),
+)
+
+
+class Masked(Hook):
+    """The masks after each step."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.masks = []
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.masks.append(hook_of(runner).masks)
+
+
+def change(work_dir, policy, batch_size, **options):
+    """Masks after 16 steps of four images, and the weights at the end."""
+    torch.manual_seed(0)
+    loader = dict(
+        batch_size=batch_size,
+        num_workers=0,
+        dataset=Noise(),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=lambda batch: dict(inputs=torch.stack(batch)),
+    )
+    hook = dict(type='EPSDHook', sparsity=0.5, **CHANGES[policy])
+    runner = small_runner(
+        work_dir, 8, hook, train_dataloader=loader, **options
+    )
+    masked = Masked()
+    runner.register_hook(masked)
+    runner.train()
+    return masked.masks, unwrapped(runner).layer.weight.detach()
+
+
+def change_together(rank, port, folder):
+    """One process of two, each of which sees half of every four images."""
+    join(rank, port, 2)
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
+    for policy in CHANGES:
+        masks, weight = change(
+            folder / policy,
+            policy,
+            2,
+            launcher='pytorch',
+            cfg=Config(dict(model_wrapper_cfg=wrapper)),
+        )
+        left = dict(masks=[each.pack() for each in masks], weight=weight)
+        torch.save(left, folder / f'{policy}-{rank}.pth')
+
+
+def test_masks_change_in_two_processes_as_in_one(tmp_path):
+    together(change_together, 2, tmp_path)
+    for policy in CHANGES:
+        masks, weight = change(tmp_path / f'{policy}-alone', policy, 4)
+        assert len(masks) == 16 and len({m.digest for m in masks}) > 3
+        for left in read(tmp_path, f'{policy}-'):
+            assert [Masks.unpack(each) for each in left['masks']] == masks
+            torch.testing.assert_close(left['weight'], weight)
+        saved = tmp_path / policy / 'epsd' / 'masks.pth'
+        assert Masks.load(saved) == masks[-1]
