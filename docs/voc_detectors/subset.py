@@ -86,4 +86,3 @@ subset = dict(
         clip_grad=dict(max_norm=10),
     ),
 )
-randomness = dict(seed=0)
