@@ -37,6 +37,7 @@ def _what_a_page_registers_is_gone_behind_it():
     with (
         mock.patch.dict(registry.CRITERIA.module_dict),
         mock.patch.dict(registry.SD_LOSSES.module_dict),
+        mock.patch.dict(registry.POLICIES.module_dict),
     ):
         yield
 

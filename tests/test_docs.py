@@ -15,6 +15,7 @@ from mmengine.config import Config
 import epsd_mm
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.registry import CRITERIA, build_criterion
+from epsd_mm.runs import Run
 from tests.helpers.pages import PAGES, blocks_of
 from tests.helpers.runners import (
     CLASSES,
@@ -236,3 +237,26 @@ def test_functions_around_exported_files_say_what_they_take():
     for found in functions:
         for parameter in inspect.signature(found).parameters:
             assert f'    {parameter}: ' in inspect.getdoc(found), found
+
+
+ROUND = next(b for b in blocks('changing_masks.md') if '_base_' in b)
+# What the page says of batches with a base, and of DLB.
+ROUNDS = dict(
+    cub_resnet50_epsd='None',
+    cifar100_resnet32_epsd='None, batch_size=64',
+    voc_retinanet_epsd="dict(_delete_=True, type='AspectRatioBatchSampler')",
+)
+
+
+@pytest.mark.parametrize('name', ROUNDS)
+def test_a_round_by_hand_has_the_batches_of_the_dense_one(name, tmp_path):
+    config = epsd_mm.config_path(name)
+    path = tmp_path / 'round.py'
+    text = ROUND.replace('CONFIG.py', str(config))
+    assert 'batch_sampler=None' in text
+    path.write_text(
+        text.replace('batch_sampler=None', f'batch_sampler={ROUNDS[name]}')
+    )
+    cfg = Config.fromfile(path)
+    dense = Run(config, variant='dense').resolve()
+    assert cfg.train_dataloader == dense.train_dataloader
