@@ -170,7 +170,7 @@ class Evidence:
         shown = interval(difference, self.comparison.unit(metric))
         yield Finding(
             self._placed(what, arms[0]),
-            f'{shown}, {pair_count(difference.n)}{_unseen(difference)}',
+            f'{shown}, {pair_count(difference.n)}{unseen(difference)}',
             verdict,
             arms,
         )
@@ -194,7 +194,7 @@ class Evidence:
         ):
             figures = (
                 f'{means[0]:.3f}, {beside} {means[1]:.3f}, '
-                f'{pair_count(len(seeds))}{_unseen(below)}'
+                f'{pair_count(len(seeds))}{unseen(below)}'
             )
             yield replace(found, figures=figures)
 
@@ -227,7 +227,7 @@ def in_parts(
             ]
 
 
-def _unseen(difference: Difference) -> str:
+def unseen(difference: Difference) -> str:
     """What the test of one comparison sees, where none is told apart."""
     told = difference.low > 0 or difference.high < 0
     if difference.n < FEWEST_PAIRS or told:

@@ -11,7 +11,7 @@ from ..folders import Folders
 from ..statistics import FEWEST_PAIRS
 from ..wording import pair_count
 from .claims import CLAIMS
-from .evidence import Evidence, Finding, by_weight, overall
+from .evidence import Evidence, Finding, by_weight, overall, unseen
 from .method_table import method_table
 from .text import interval
 
@@ -143,6 +143,7 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
             gain = f'{interval(found, unit)}, p = {found.p:.3g}, {gain}'
         if arm not in tested:
             gain += '; described, not tested'
+            gain += unseen(found) if n else ''
         if n < FEWEST_PAIRS or (found.low <= 0 and n < planned):
             yield (
                 f'Whether “{setup}” can test EPSD is not known yet: it takes '

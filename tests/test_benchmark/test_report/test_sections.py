@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from epsd_mm.benchmark.claimed import Noted
 from epsd_mm.benchmark.comparison import Comparison
@@ -95,6 +96,18 @@ def test_that_a_setup_tests_epsd_is_described_with_its_p(tmp_path):
     suite = suite_of(tmp_path, METHODS, seeds=6)
     said = regime(suite, 1.0, 0.1, 6)
     assert 'p = 0.0312, 6 pairs of 6; described, not tested' in said
+
+
+def test_a_gain_that_is_not_seen_says_what_would_have_been(tmp_path):
+    """Six pairs of ±1 vary by √1.2, and reach .05 where all have one sign."""
+    suite = suite_of(tmp_path, METHODS, seeds=6)
+    scale = 2 / stats.norm.ppf(0.8 ** (1 / 6)) / 1.2**0.5
+    said = regime(suite, 0.1, scale, 6)
+    assert 'cannot test EPSD' in said
+    assert (
+        'described, not tested; a difference of 2 would have been seen four '
+        'times in five).'
+    ) in said
 
 
 def test_where_distillation_of_dense_is_a_claim_it_is_tested(tmp_path):
