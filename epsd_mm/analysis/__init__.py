@@ -1,5 +1,7 @@
 """Reports and figures."""
 
+from epsd_mm import needs_mm as needs_mm
+
 from .parts import (
     by_part,
     layer_figures,

@@ -1,0 +1,3 @@
+"""Suites of comparisons."""
+
+from epsd_mm import needs_mm as needs_mm

@@ -1,5 +1,7 @@
 """Measurements of a model."""
 
+from epsd_mm import needs_mm as needs_mm
+
 from .calibration import (
     Calibration,
     aurc,

@@ -1,5 +1,7 @@
 """Samplers."""
 
+from epsd_mm import needs_mm as needs_mm
+
 from .class_pair import ClassPairBatchSampler
 from .overlap import OverlapBatchSampler
 

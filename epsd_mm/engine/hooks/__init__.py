@@ -1,5 +1,7 @@
 """Hooks."""
 
+from epsd_mm import needs_mm as needs_mm
+
 from .dense_hook import DenseHook
 from .epsd_hook import EPSDHook
 from .revival_hook import RevivalHook
