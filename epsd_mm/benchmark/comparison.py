@@ -259,6 +259,15 @@ class Comparison:
             if self.traits(arm).role in roles
         ]
 
+    def dense(self, setup: str) -> list[Arm]:
+        """The dense network that others are measured by; none, or one.
+
+        The first of a set-up, one that starts anew before any that goes on
+        from another: what that one has cost is part of its own costs.
+        """
+        found = self.with_role(setup, 'dense')
+        return sorted(found, key=lambda arm: bool(self.before(arm)))[:1]
+
     def dense_benefit(self, setup: str) -> list[tuple[Arm, Difference | None]]:
         """What self-distillation does for the dense network of a set-up.
 
@@ -270,7 +279,7 @@ class Comparison:
         }
         return [
             (distilled, self.gain(distilled, dense))
-            for dense in self.with_role(setup, 'dense')[:1]
+            for dense in self.dense(setup)
             for distilled in self.with_role(setup, 'sd-only')
             if not losses or self.traits(distilled).training in losses
         ]

@@ -11,9 +11,10 @@ def epoch_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
     """Seconds of training in an epoch by seed.
 
     The median time of an iteration, times their number; nothing where
-    training is not told in epochs.
+    training is not told in epochs. Of a training that goes back to a step of
+    another, epochs and iterations are those after it.
     """
-    epochs = comparison.traits(arm).epochs
+    epochs = comparison.traits(arm).epochs_trained
     if not epochs:
         return {}
     time = comparison.available(arm, 'training/iteration_time')
@@ -162,7 +163,7 @@ def widths(comparison: Comparison, arm: Arm) -> dict[int, float]:
     :func:`_sizes`. Seeds are left out of which it is not known.
     """
     alike = dict.fromkeys(comparison.suite.seeds, 1.0)
-    dense = comparison.with_role(arm.setup, 'dense')[:1]
+    dense = comparison.dense(arm.setup)
     if not dense or comparison.available(arm, 'saved/multiply_adds'):
         return alike
     weights, work = (

@@ -24,7 +24,7 @@ class Traits:
     Attributes:
         images_per_step: Images that one training step looks at.
         partners_per_step: Those of them that are looked at without gradient.
-        epochs: Of training; None where it is told in iterations.
+        epochs: Of its schedule; None where that is told in iterations.
         criterion: Class of what scores, or of the policy that changes masks
             while it trains; None for a dense network.
         scorer: All that decides the scores but the objective, as text.
@@ -39,6 +39,8 @@ class Traits:
         after_training: Whether what is pruned, or the pruned network that
             it is as large as, has been trained before; by whatever masks.
         while_training: Whether its masks change while it trains.
+        rewound_to: Epoch of another training that it goes back to, from
+            which it trains; 0 where it trains all of its schedule.
     """
 
     images_per_step: int
@@ -56,6 +58,12 @@ class Traits:
     taught_per_step: int = 0
     after_training: bool = False
     while_training: bool = False
+    rewound_to: int = 0
+
+    @property
+    def epochs_trained(self) -> int | None:
+        """Epochs of its own; None where training is told in iterations."""
+        return None if self.epochs is None else self.epochs - self.rewound_to
 
     @property
     def prunes_early(self) -> bool:
@@ -107,6 +115,7 @@ def traits_of(cfg: Config) -> Traits:
         images_per_step=loader.batch_size * (2 if paired else 1),
         partners_per_step=loader.batch_size if paired else 0,
         epochs=cfg.train_cfg.get('max_epochs') if by_epoch else None,
+        rewound_to=_epoch_gone_back_to(cfg),
     )
     settings = settings_of(cfg)
     if settings is None:
@@ -143,6 +152,11 @@ def traits_of(cfg: Config) -> Traits:
         while_training=settings.changes,
         **common,
     )
+
+
+def _epoch_gone_back_to(cfg: Config) -> int:
+    origin = cfg.get('weights_of') or {}
+    return (origin.get('rewound_to') or {}).get('epoch', 0)
 
 
 def _is_student(cfg: Config) -> bool:

@@ -11,8 +11,11 @@ from epsd_mm.benchmark.costs import (
     total_passes,
     total_seconds,
     training_images,
+    widths,
 )
-from tests.helpers.suites import compared, suite_of
+from epsd_mm.benchmark.report.expenses import expenses
+from epsd_mm.benchmark.report.trade_offs import trade_offs
+from tests.helpers.suites import METRIC, compared, suite_of
 
 METHODS = {
     'dense': dict(variant='dense'),
@@ -146,3 +149,76 @@ def test_passes_of_another_network_are_not_guessed(tmp_path):
     found = compared(suite, lambda cell: {'training/iterations': 400})
     assert total_passes(found, Arm('a', 'narrow', None)) == {}
     assert total_passes(found, Arm('a', 'dense', None)) == {0: 400 * 384}
+
+
+@pytest.fixture(scope='module')
+def fine_tuned(tmp_path_factory):
+    """A dense network that goes on from another stands before that one.
+
+    Of both an iteration takes as long; SD reaches 62, and 60 and 65 they.
+    """
+    methods = {
+        'fine': dict(variant='dense', weights_of='dense'),
+        'dense': dict(variant='dense'),
+        'SD': dict(variant='sd-only'),
+        'narrow': dict(
+            variant='dense', options={'model.backbone.base_channels': 32}
+        ),
+        'units': dict(options={'default_hooks.epsd.structure': 'channels'}),
+    }
+    reached = dict(dense=60.0, fine=65.0, SD=62.0)
+
+    def metrics(cell):
+        name = cell.method.name
+        found = {
+            METRIC: reached.get(name, 50.0),
+            'training/iterations': 400,
+            'training/iteration_time': 2.0 if name == 'fine' else 1.0,
+            'training/weights': 25 if name == 'narrow' else 100,
+            # Of a detector, say: what it multiplies by has changed.
+            'training/multiply_adds': dict(narrow=30, fine=200).get(name, 100),
+        }
+        if name == 'units':
+            found['saved/multiply_adds'] = 1e6
+            found['saved/dense_multiply_adds'] = 2e6
+        return found
+
+    folder = tmp_path_factory.mktemp('fine')
+    return compared(suite_of(folder, methods, seeds=1), metrics)
+
+
+def shown(section, heading):
+    """A column of the table of a section, by method."""
+    table = section.blocks[-1]
+    column = table.headings.index(heading)
+    return {row[0]: row[column] for row in table.rows}
+
+
+def test_what_goes_on_from_the_dense_network_is_not_what_costs_are_told_by(
+    fine_tuned,
+):
+    assert fine_tuned.dense('a') == [Arm('a', 'dense', None)]
+    section = expenses(fine_tuned, 'a')
+    passes = shown(section, '× dense, passes')
+    # The dense one before it, and as many steps of its own.
+    assert (passes['dense'], passes['fine']) == ('1.00', '2.00')
+    times = shown(section, '× dense, time')
+    assert (times['dense'], times['fine']) == ('1.00', '3.00')
+    assert widths(fine_tuned, Arm('a', 'narrow', None)) == {0: 0.3}
+    epochs = shown(trade_offs(fine_tuned, 'a'), '× dense, time')
+    assert (epochs['dense'], epochs['fine']) == ('1.00', '2.00')
+
+
+def test_nor_what_self_distillation_is_seen_to_help_by(fine_tuned):
+    ((distilled, gain),) = fine_tuned.dense_benefit('a')
+    assert (distilled.method, gain.mean) == ('SD', 2.0)
+
+
+def test_where_every_dense_network_goes_on_the_first_one_is_it(tmp_path):
+    methods = {
+        'fine': dict(variant='dense', weights_of='SD'),
+        'finer': dict(variant='dense', weights_of='fine'),
+        'SD': dict(variant='sd-only'),
+    }
+    found = compared(suite_of(tmp_path, methods, 1), lambda cell: {})
+    assert found.dense('a') == [Arm('a', 'fine', None)]

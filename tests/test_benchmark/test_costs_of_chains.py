@@ -4,6 +4,7 @@ import pytest
 
 from epsd_mm.benchmark.comparison import Arm
 from epsd_mm.benchmark.costs import (
+    epoch_seconds,
     total_images,
     total_passes,
     total_seconds,
@@ -12,6 +13,7 @@ from epsd_mm.benchmark.folders import Folders
 from epsd_mm.benchmark.report.claims import CLAIMS
 from epsd_mm.benchmark.report.evidence import FOR, UNCLEAR, Evidence
 from epsd_mm.benchmark.report.expenses import expenses
+from epsd_mm.benchmark.report.published import whole_dataset
 from tests.helpers.suites import METRIC, compared, suite_of
 
 PLAIN = dict(variant='prune-only')
@@ -120,6 +122,27 @@ def test_so_do_their_images_and_seconds(comparison):
     imp = Arm('a', 'IMP', 0.4)
     assert total_images(comparison, imp) == {0: 4 * 400 * 128}
     assert total_seconds(comparison, imp) == {0: 4 * 200.0}
+
+
+def test_an_epoch_of_a_rewound_round_is_as_long_as_one_of_round_0(tmp_path):
+    """CIFAR-100 in batches of 128: 391 steps an epoch, of 200, or of 150."""
+    rounds = dict(share=0.4, rewind=50)
+    methods = dict(dense=METHODS['dense'], IMP=dict(PLAIN, rounds=rounds))
+
+    def steps(cell):
+        epochs = 150 if cell.run.rewound_to else 200
+        return {
+            'training/iterations': 391 * epochs,
+            'training/iteration_time': 0.5,
+        }
+
+    found = compared(suite_of(tmp_path, methods, 1, (0.4,)), steps)
+    for arm in found.arms:
+        assert epoch_seconds(found, arm) == {0: 391 * 0.5}
+        assert whole_dataset(found, arm) == 'CIFAR-100'
+    traits = [found.traits(arm) for arm in found.arms]
+    assert [each.epochs for each in traits] == [200, 200]
+    assert [each.epochs_trained for each in traits] == [200, 150]
 
 
 def test_a_round_that_is_not_known_leaves_the_seed_out(comparison):

@@ -28,7 +28,7 @@ _MEMORY = {
 
 def expenses(comparison: Comparison, setup: str) -> Section:
     """What the methods of a set-up cost, beside the dense one."""
-    dense = comparison.with_role(setup, 'dense')[:1]
+    dense = comparison.dense(setup)
     seconds = [total_seconds(comparison, arm) for arm in dense]
     images = [total_images(comparison, arm) for arm in dense]
     passes = [total_passes(comparison, arm) for arm in dense]

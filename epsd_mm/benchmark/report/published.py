@@ -124,7 +124,7 @@ def _dataset(cfg: Config) -> str | None:
 
 def _whole(comparison: Comparison, arm: Arm, dataset: str) -> bool:
     """Whether an epoch has as many images as the data set."""
-    epochs = comparison.traits(arm).epochs
+    epochs = comparison.traits(arm).epochs_trained
     loader = comparison.config(arm).train_dataloader
     batch = loader.batch_size
     if type_name(loader.get('batch_sampler')) == 'OverlapBatchSampler':
