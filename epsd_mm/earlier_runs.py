@@ -25,7 +25,10 @@ class Earlier:
     Attributes:
         key: Hash of all that decides its result.
         prunes: Whether it ends with masks.
-        compact: Whether it ends with another network than its config has.
+        compact: Whether it ends with another network than its config has,
+            after it has removed channels.
+        narrow: Whether it trains another one from the start, as large as
+            what its teacher keeps.
         unit: What its training counts, ``'epoch'`` or ``'iter'``.
         length: So many of them.
     """
@@ -33,6 +36,7 @@ class Earlier:
     key: str
     prunes: bool
     compact: bool
+    narrow: bool
     unit: str
     length: int
 
@@ -50,6 +54,7 @@ def earlier_of(cfg: Config, key: str) -> Earlier:
             or settings.changes
         ),
         compact=settings is not None and settings.units is not None,
+        narrow=bool((cfg.get('teacher_of') or {}).get('narrow')),
         unit=unit,
         length=length,
     )
@@ -82,6 +87,12 @@ def start_from(cfg: Config, earlier: Earlier, step: int | None) -> None:
             'weights_of: the other run removes whole channels, so that its '
             'network is not that of this config: name one that keeps single '
             'weights'
+        )
+    if earlier.narrow:
+        raise ValueError(
+            'weights_of: the other run trains a student, as large as what '
+            'its teacher keeps, so that its network is not that of this '
+            'config: name the teacher, or learn from the student by teacher'
         )
     cfg.weights_of = dict(run=earlier.key)
     cfg.load_from = WEIGHTS

@@ -55,12 +55,27 @@ def test_temperature_and_weight_are_options_of_its_loss(tmp_path):
         (dict(STUDENT, criterion='SNIP'), 'criterion.* cannot stand beside'),
         (dict(STUDENT, teacher='dense'), 'teacher.* cannot stand beside'),
         (dict(STUDENT, variant='dense'), 'another variant or sd_loss'),
+        (dict(weights_of='student'), 'trains a student.*: name the teacher'),
+        (
+            dict(GMP, weights_of='student'),
+            'a/x/0.5/seed 0.*weights_of: the other run trains a student',
+        ),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_runs(method, words, tmp_path):
     with pytest.raises(ValueError, match=words):
-        found = suite(tmp_path, x=method, GMP=GMP, dense=dict(variant='dense'))
+        others = dict(student=STUDENT, GMP=GMP, dense=dict(variant='dense'))
+        found = suite(tmp_path, x=method, **others)
         [cell.key for cell in found.cells]
+
+
+def test_another_network_may_learn_from_a_student(tmp_path):
+    """As the refusal to go on from one says."""
+    method = dict(variant='simple-combination', sd_loss='KD')
+    x = dict(method, criterion='SNIP', teacher='student')
+    found = suite(tmp_path, x=x, student=STUDENT, GMP=GMP)
+    after = {c.name: [before.name for before in c.after] for c in found.cells}
+    assert after['a/x/0.9/seed 0'] == ['a/student/0.9/seed 0']
 
 
 @pytest.mark.parametrize(
