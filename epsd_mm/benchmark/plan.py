@@ -1,10 +1,10 @@
 """What the cells of a suite will cost, from what cells have cost."""
 
-import copy
 import statistics
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from mmengine.config import Config
 
@@ -45,8 +45,10 @@ class Costs:
     """Costs by all that decides them: the config, but for its seed.
 
     Of masks of weights the sparsity changes little: where a cell of another
-    one has been measured, that is taken. Nothing else is guessed, and what
-    set-ups and methods are called does not matter.
+    one has been measured, that is taken, but not of a student, nor of what
+    learns from a smaller network: how large these are is decided by what the
+    other run was. Nothing else is guessed, and what set-ups and methods are
+    called does not matter.
 
     Args:
         entries: Finished cells, of any suites. Those whose configs are
@@ -62,30 +64,30 @@ class Costs:
                 continue
             if 'training/seconds' not in entry.metrics:
                 continue
-            cfg = self._config(entry)
-            if cfg is not None:
-                same, alike = _kinds(cfg)
+            kinds = self._kinds_of(entry)
+            if kinds is not None:
+                same, alike = kinds
                 self._same.setdefault(same, []).append(entry)
                 self._alike.setdefault(alike, []).append(entry)
 
     def of(self, cell: Cell) -> Cost | None:
         """Cost of a cell; None where none like it was measured."""
-        same, alike = _kinds(cell.config)
+        same, alike = _kinds(cell.run, cell.setup.base)
         found = self._same.get(same) or self._alike.get(alike)
         return _cost(found) if found else None
 
-    def _config(self, entry: Entry) -> Config | None:
-        """The config that a cell ran with, if it can be told for certain."""
+    def _kinds_of(self, entry: Entry) -> tuple[str, str] | None:
+        """Of the config that a cell ran with, if it is known for certain."""
         try:
             run = Run(**entry.spec['run'])
             if run.config not in self._files:
                 self._files[run.config] = _read(run.config)
             base = self._files[run.config]
-            cfg = None if base is None else run.resolve(base)
-            known = cfg is not None and key_of(cfg) == entry.key
+            if base is None or key_of(run.resolve(base)) != entry.key:
+                return None
+            return _kinds(run, base)
         except (KeyError, TypeError, ValueError):
             return None
-        return cfg if known else None
 
 
 def _read(path: str) -> Config | None:
@@ -95,22 +97,44 @@ def _read(path: str) -> Config | None:
         return None
 
 
-def _kinds(cfg: Config) -> tuple[str, str]:
+def _kinds(run: Run, base: Config) -> tuple[str, str]:
     """What tells costs apart, with the sparsity and without where it can."""
-    cfg = copy.deepcopy(cfg)
+    cfg = run.resolve(base)
+    smaller = _smaller(run, base)
     parts = [cfg]
     if 'masks_of' in cfg:
         parts.append(cfg.masks_of.run)
     for part in parts:
-        # A seed, and the runs of that seed that it comes after.
+        # A seed, and the runs of that seed that it comes after; not at which
+        # of their steps it begins, which says how much there is to train.
+        origin = part.get('weights_of') or {}
         for name in ('randomness', 'weights_of', 'teacher_of'):
             part.pop(name, None)
+        if 'rewound_to' in origin:
+            part.weights_of = dict(rewound_to=origin['rewound_to'])
+    if smaller is not None:
+        cfg.teacher_of = smaller
     same = key_of(cfg)
     for part in parts:
         found = find_hook(part, 'EPSDHook')
         if found and not removes_channels(part):
             found[0][found[1]].pop('sparsity', None)
     return same, key_of(cfg)
+
+
+def _smaller(run: Run, base: Config) -> dict[str, Any] | None:
+    """Which network decides how large a student is, or the teacher.
+
+    None where both are as large as their configs have them.
+    """
+    teacher = run.teacher
+    if teacher is None:
+        return None
+    cut = removes_channels(teacher.resolve(base))
+    if not (run.narrow or teacher.narrow or cut):
+        return None
+    kind, _ = _kinds(teacher, base)
+    return dict(kind=kind, narrow=run.narrow)
 
 
 def _cost(entries: list[Entry]) -> Cost:

@@ -8,6 +8,7 @@ import epsd_mm
 from epsd_mm.benchmark.plan import Costs, plan
 from epsd_mm.benchmark.store import Entry
 from epsd_mm.benchmark.suite import Suite
+from tests.helpers.suites import suite_of
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
 CONTENT = f"""
@@ -150,3 +151,57 @@ def test_the_plan_adds_up_what_is_known_and_names_the_rest(suite):
     nothing = plan(suite.cells, set(), Costs([]))
     assert '6 cells to run; 6 not measured' in nothing
     assert 'hours' not in nothing.splitlines()[-1]
+
+
+PLAIN = dict(variant='prune-only')
+CHAINS = dict(
+    dense=dict(variant='dense'),
+    GMP=dict(PLAIN, policy='GMP'),
+    IMP=dict(PLAIN, rounds=dict(share=0.5, rewind=50)),
+    late=dict(PLAIN, rounds=dict(share=0.5, rewind=100)),
+    KD=dict(variant='sd-only', sd_loss='KD', teacher='dense'),
+    student=dict(student_of='GMP'),
+    twin=dict(student_of='IMP'),
+    small=dict(PLAIN, options={'default_hooks.epsd.structure': 'channels'}),
+    EPSD=dict(),
+    taught=dict(sd_loss='KD', masks_of='EPSD', teacher='GMP'),
+    other=dict(sd_loss='KD', masks_of='EPSD', teacher='small'),
+)
+
+
+@pytest.fixture(scope='module')
+def chains(tmp_path_factory):
+    return suite_of(tmp_path_factory.mktemp('suite'), CHAINS, 2, (0.5, 0.9))
+
+
+def costed(suite, name):
+    """Cells that one has told the cost of."""
+    costs = Costs([entry(cell_of(suite, f'a/{name}/seed 0'), 100)])
+    cells = [c for c in suite.cells if c.seed == 0]
+    return {c.name[2:-7] for c in cells if costs.of(c) is not None}
+
+
+@pytest.mark.parametrize(
+    'name, alike',
+    [
+        # As large as what a teacher keeps: of one method, at one sparsity.
+        ('student/0.5', {'student/0.5'}),
+        ('student/0.9', {'student/0.9'}),
+        ('twin/0.5', {'twin/0.5'}),
+        ('KD', {'KD'}),
+        # A teacher that has zeros looks at an image for as long.
+        ('taught/0.5', {'taught/0.5', 'taught/0.9'}),
+        ('other/0.5', {'other/0.5'}),
+        # Fewer steps are left after a later one.
+        ('IMP/0.75', {'IMP/0.75', 'IMP/0.875', 'IMP/0.9'}),
+    ],
+)
+def test_other_networks_and_shorter_trainings_tell_nothing(
+    name, alike, chains
+):
+    assert costed(chains, name) == alike
+
+
+def test_seeds_of_a_student_cost_alike(chains):
+    costs = Costs([entry(cell_of(chains, 'a/student/0.9/seed 0'), 100)])
+    assert costs.of(cell_of(chains, 'a/student/0.9/seed 1')).seconds == 100
