@@ -10,10 +10,35 @@ from .text import spread
 _DONE, _WHOLE = 'saved/multiply_adds', 'saved/dense_multiply_adds'
 _HEADINGS = ('method', 'multiply-adds an image', '× dense', 'an epoch')
 _HEADINGS += ('× dense, time',)
+_CUT = (
+    'Networks that lost channels before their first step. Multiply-adds '
+    'of these are counted from the saved file: those of prunable layers on a '
+    'batch of training, by image, partners included. Compact networks of a '
+    'seed start from what is left of the initial weights that the dense one '
+    'has, or of a trained network, where they come after one. Their peak '
+    'memory above includes scoring, which sees the whole network.'
+)
+_STUDENTS = (
+    'Students of pruned networks: dense ones, each layer as wide as gives it '
+    'about as many weights as the trained and pruned network that teaches it '
+    'keeps there. They start from initial weights of their own, and share '
+    'the order of the data alone. Multiply-adds of these are those of all '
+    'layers with a weight, in a step of training, by image. The teacher '
+    'looks at each image of their training too: that is in their seconds and '
+    'their peak memory, and not in their multiply-adds. What it has cost '
+    'before is in none of them, see above.'
+)
+_OF_ALL = (
+    'Seconds an epoch are measured, beside whatever else the machine did; '
+    'milliseconds of inference are not measured in cells. A network that is '
+    'narrower by its config shares the order of the data alone; its '
+    'multiply-adds are told by what share of those of the dense one it has '
+    'in training, where cells have counted them.'
+)
 
 
 def trade_offs(comparison: Comparison, setup: str) -> Section | None:
-    """The metric against costs; None where no network is compact.
+    """The metric against costs; None where no network is smaller.
 
     A dense network has the multiply-adds of the one that the compact ones
     were made from, where its config is that.
@@ -29,7 +54,7 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
     whole = sum(wholes) / len(wholes)
     origin = next(a for a in arms if comparison.available(a, _WHOLE))
     model = _model(comparison, origin)
-    dense = comparison.with_role(setup, 'dense')[:1]
+    dense = comparison.dense(setup)
     base = [epoch_seconds(comparison, arm) for arm in dense]
     metric = comparison.primary(setup)
     about = comparison.suite.setups[setup].metric
@@ -37,12 +62,16 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
     rows, by_work, by_time = [], {}, {}
     for arm in arms:
         summary = comparison.summary(arm, metric)
-        work = _mean(comparison.available(arm, _DONE))
-        if work is None and arm.sparsity is None:
+        done = comparison.available(arm, _DONE)
+        if done:
+            work = _mean(done)
+            # Of its own whole: not all cells count the same layers.
+            share = _mean(relative(done, comparison.available(arm, _WHOLE)))
+        elif arm.sparsity is None:
             alike = _model(comparison, arm) == model
             share = 1.0 if alike else _mean(widths(comparison, arm))
             work = share and share * whole
-        elif work is None:
+        else:
             continue  # zeros are computed
         if summary is None:
             continue
@@ -51,8 +80,8 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
         rows.append(
             [
                 str(arm),
-                f'{work / 1e6:,.0f} M' if work else '',
-                f'{work / whole:.3f}' if work else '',
+                _million(work) if work else '',
+                f'{share:.3f}' if share else '',
                 f'{_mean(seconds):.3g} s' if seconds else '',
                 f'{_mean(ratios):.2f}' if ratios else '',
                 f'{spread(summary, unit)} ({summary.n})',
@@ -67,21 +96,19 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
     drawn = {'M multiply-adds an image': by_work}
     if by_time:
         drawn['seconds an epoch'] = by_time
-    text = [
-        'Networks that lost channels before their first step. Multiply-adds '
-        'are counted from the saved file: those of prunable layers on a '
-        'batch of training, by image, partners included. Seconds an epoch '
-        'are measured, beside whatever else the machine did; milliseconds '
-        'of inference are not measured in cells. Compact networks of a seed '
-        'start from what is left of the initial weights that the dense one '
-        'has; one that is narrower by its config cannot, and shares the '
-        'order of the data alone. Its multiply-adds are told by what share '
-        'of those of the dense one it has in training, where cells have '
-        'counted them. Peak memory above includes scoring, which sees the '
-        'whole network.'
-    ]
+    narrow = {
+        cell.run.narrow
+        for arm in arms
+        if comparison.available(arm, _WHOLE)
+        for cell in comparison.cells(arm)
+    }
+    said = {False: _CUT, True: _STUDENTS}
+    text = [said[each] for each in sorted(narrow)] + [_OF_ALL]
+    title = 'Smaller networks'
+    if narrow == {False}:
+        title = 'Smaller before the first step'
     return Section(
-        f'Smaller before the first step{comparison.place(setup)}',
+        f'{title}{comparison.place(setup)}',
         text,
         [
             Figure(
@@ -97,6 +124,11 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
 def _model(comparison: Comparison, arm: Arm) -> dict | None:
     cells = comparison.cells(arm)
     return cells[0].config.model.to_dict() if cells else None
+
+
+def _million(count: float) -> str:
+    count /= 1e6
+    return f'{count:,.0f} M' if count >= 1 else f'{count:.2g} M'
 
 
 def _mean(values: dict[int, float]) -> float | None:

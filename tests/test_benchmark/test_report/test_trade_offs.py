@@ -59,3 +59,54 @@ def test_a_narrower_network_has_its_share_where_cells_have_counted(tmp_path):
 
 def test_nothing_is_said_where_no_network_is_compact(tmp_path):
     assert section(tmp_path, compact=False) is None
+
+
+def of_students(folder, cut):
+    """Students at a quarter of 2 M, beside networks that are cut, if any."""
+    methods = {
+        'dense': dict(variant='dense'),
+        'GMP': dict(variant='prune-only', policy='GMP'),
+        'student': dict(student_of='GMP'),
+    }
+    if cut:
+        methods['units'] = dict(options=UNITS)
+    # Of the cut ones the layers that may be pruned are counted alone.
+    counts = dict(student=(5e5, 2e6), units=(6e5, 1e6))
+
+    def metrics(cell):
+        found = {METRIC: 60.0}
+        if (both := counts.get(cell.method.name)) is not None:
+            names = 'saved/multiply_adds', 'saved/dense_multiply_adds'
+            found |= dict(zip(names, both))
+        return found
+
+    return trade_offs(compared(suite_of(folder, methods, 1), metrics), 'a')
+
+
+def test_a_student_is_no_network_that_lost_channels(tmp_path):
+    """It has weights of its own, and comes after a whole training."""
+    found = of_students(tmp_path, cut=False)
+    said = ' '.join(found.text)
+    assert found.title == 'Smaller networks'
+    assert 'lost channels' not in said and 'what is left' not in said
+    assert 'initial weights of their own' in said
+    rows = {row[0]: row[1:3] for row in found.blocks[-1].rows}
+    assert rows['student at 0.9'] == ['0.5 M', '0.250']
+
+
+def test_of_both_kinds_is_said_what_each_is(tmp_path):
+    found = of_students(tmp_path, cut=True)
+    assert found.title == 'Smaller networks'
+    lost, students, both = found.text
+    assert lost.startswith('Networks that lost channels before their first')
+    assert students.startswith('Students of pruned networks')
+    assert 'measured' in both
+    rows = {row[0]: row[2] for row in found.blocks[-1].rows}
+    assert rows['student at 0.9'] == '0.250'
+    assert rows['units at 0.9'] == '0.600'
+
+
+def test_networks_that_lost_channels_are_told_as_such(tmp_path):
+    found = section(tmp_path)
+    assert found.title == 'Smaller before the first step'
+    assert 'tudent' not in ' '.join(found.text)
