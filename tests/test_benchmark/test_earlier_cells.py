@@ -308,6 +308,13 @@ class TestWhatOthersGoOnFrom:
             module.run(folder)
 
 
+def places(name):
+    """How often an entry of a weight multiplies, of an image of 12x12."""
+    if name.startswith('head'):
+        return 1
+    return 6 * 6 if 'layer2' in name else 12 * 12
+
+
 def test_a_student_is_as_large_as_what_its_teacher_keeps(finished):
     folder = folder_of(finished, f'student/{SPARSITY}/seed 0')
     kept = masks_in(folder_of(finished, f'IMP/{SPARSITY}/seed 0'))
@@ -322,12 +329,15 @@ def test_a_student_is_as_large_as_what_its_teacher_keeps(finished):
     found, _ = read_result_file(folder)
     share, _ = found['saved/sparsity']
     assert share == pytest.approx(1 - sizes[0] / sizes[1])
-    work = [found[f'saved/{n}multiply_adds'][0] for n in ('', 'dense_')]
-    assert 0 < work[0] < work[1]
-    # Every layer of its teacher keeps some, and all of those without a mask.
+    work = [
+        sum(v.numel() * places(n) for n, v in of.items() if v.dim() > 1)
+        for of in (state, whole)
+    ]
+    assert found['saved/multiply_adds'][0] == work[0]
+    assert found['saved/dense_multiply_adds'][0] == work[1]
+    gone = sum((~mask).sum() * places(name) for name, mask in kept.items())
     taught, _ = found['teacher/sparse_share']
-    kept = {name: mask.mean() for name, mask in kept.items()}
-    assert min(kept.values()) < taught < 1
+    assert taught == pytest.approx(1 - gone / work[1])
 
 
 def test_a_student_learns_from_its_teacher(finished):

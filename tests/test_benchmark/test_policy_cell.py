@@ -93,8 +93,36 @@ def test_what_zeros_would_save_is_counted(results):
     s = [0.8 * (1 - (1 - t / 4) ** 3) for t in range(5)]
     mean = sum(1 - x for x in [*s, s[-1]]) / 6
     assert share['GMP'] == pytest.approx(mean, abs=0.01)
-    # Random masks, ERK: denser in small layers; 4 of 6 gradients are dense.
-    assert 0.2 < share['RigL'] < 0.8
+
+
+def test_dense_gradients_of_rigl_are_counted(results):
+    """Of 6 steps 4 are due, whose gradient, a third of a step, is dense.
+
+    A layer keeps as many weights as ERK gives it in all of them; an entry
+    multiplies at each of 8x8 places, in the second stage at 4x4.
+    """
+    folder, metrics = results['RigL']
+    path = (folder / 'last_checkpoint').read_text()
+    state = torch.load(path, weights_only=False)
+    masks = SavedState.unpack(state['epsd']).masks
+
+    def places(name):
+        if name.startswith('head'):
+            return 1
+        return 4 * 4 if 'layer2' in name else 8 * 8
+
+    def work(count):
+        return sum(
+            places(name) * count(name, weight)
+            for name, weight in state['state_dict'].items()
+            if weight.dim() > 1
+        )
+
+    whole = work(lambda name, weight: weight.numel())
+    share = work(lambda name, _: int(masks[name].sum())) / whole
+    assert metrics['training/sparse_share'] == pytest.approx(
+        share + 4 / 6 * (1 - share) / 3
+    )
 
 
 def test_masks_that_did_not_get_there_fail_the_cell(results, cells):
