@@ -1,14 +1,20 @@
 """A cell that starts again before its first checkpoint is the same run."""
 
+import json
+import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from epsd_mm.benchmark.cell import run
+from epsd_mm.benchmark.earlier_cells import last_checkpoint
 from epsd_mm.benchmark.own_checkpoints import can_resume, steps_saved
+from epsd_mm.benchmark.result_file import read_result_file
 from epsd_mm.benchmark.rewind_hook import forget_later
 from epsd_mm.benchmark.suite import Suite
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
@@ -45,13 +51,18 @@ def alone():
 @pytest.fixture
 def rewound(tmp_path):
     """The folder of a cell that goes back to a step of one that has run."""
-    path = write_tiny_suite(tmp_path, 1, 2, [])
+    return rewound_cell(tmp_path, epochs=2)
+
+
+def rewound_cell(folder, epochs):
+    """That folder, of a cell of so many epochs of six steps."""
+    path = write_tiny_suite(folder, 1, epochs, [])
     path.write_text(path.read_text() + METHODS)
     suite = Suite.load(path)
     folders = []
     for cell in suite.cells:
         rewinds = suite.rewinds.get(cell.key)
-        folders.append(made(cell, tmp_path, rewinds=rewinds))
+        folders.append(made(cell, folder, rewinds=rewinds))
     run(folders[0])
     return folders[-1]
 
@@ -97,6 +108,68 @@ def test_a_rewound_cell_starts_from_the_same_weights_again(
     (saved,) = rewound.parent.glob('*/rewind/epoch_1.pth')
     wanted = weights(saved)['head.fc.bias']  # which no mask covers
     assert torch.equal(again['head.fc.bias'], wanted)
+
+
+def killed_at(monkeypatch, folder, step):
+    """Run a cell up to the end of a step, and kill it there."""
+    call = Runner.call_hook
+
+    def call_hook(runner, name, **kwargs):
+        call(runner, name, **kwargs)
+        if name == 'after_train_iter' and Path(runner.work_dir) == folder:
+            # It is counted once the hooks have been called.
+            if runner.iter + 1 == step:
+                raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, 'call_hook', call_hook)
+        with pytest.raises(KilledError):
+            run(folder)
+    # It was that of a process that is gone.
+    Visualizer._instance_dict.clear()
+
+
+@pytest.mark.slow
+def test_a_rewound_cell_that_is_killed_in_training_ends_as_another_does(
+    tmp_path, monkeypatch
+):
+    """Bit for bit; it goes on from its own weights, and not from the step.
+
+    Of 18 steps it trains those after the 6th, and is killed after the 15th,
+    in the epoch after that of its first checkpoint.
+    """
+    folder = rewound_cell(tmp_path / 'killed', epochs=3)
+    whole = tmp_path / 'whole' / folder.name
+    shutil.copytree(folder.parent, whole.parent)
+    run(whole)
+    Visualizer._instance_dict.clear()
+    killed_at(monkeypatch, folder, 15)
+    assert last_checkpoint(folder).name == 'epoch_2.pth'
+    run(folder)
+    steps = Counter(
+        line['iter']
+        for path in folder.glob('*/vis_data/scalars.json')
+        for line in map(json.loads, path.read_text().splitlines())
+        if 'lr' in line
+    )
+    # Every second one is logged.
+    assert steps == {8: 1, 10: 1, 12: 1, 14: 2, 16: 1, 18: 1}
+    ends = [load_values(last_checkpoint(each)) for each in (folder, whole)]
+    assert ends[0]['meta']['iter'] == ends[1]['meta']['iter'] == 18
+    states = [end['state_dict'] for end in ends]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+    momenta = [end['optimizer']['state'] for end in ends]
+    assert momenta[0].keys() == momenta[1].keys()
+    for index, momentum in momenta[0].items():
+        other = momenta[1][index]['momentum_buffer']
+        assert torch.equal(momentum['momentum_buffer'], other)
+    found, other = (read_result_file(each)[0] for each in (folder, whole))
+    assert found['training/iterations'][0] == 12
+    same = [n for n in other if n.startswith(('metric/', 'saved/'))]
+    assert same and all(found[name] == other[name] for name in same)
+    assert 'training/seconds' in other and 'training/seconds' not in found
 
 
 def test_a_cell_whose_start_was_not_loaded_does_not_train(
