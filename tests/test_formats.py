@@ -199,6 +199,7 @@ def test_a_policy_goes_on_from_its_checkpoint():
     )
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
     keeper = MaskKeeper(net, state.masks)
+    keeper.watch(optimizer)
     updates = MaskUpdates(keeper, RigL(every=3), optimizer, 24)
     updates.load_state_dict(state.policy)
     assert (updates.moment.step, updates.moment.seed) == (10, 5)
