@@ -65,3 +65,12 @@ def default_dtype():
     before = torch.get_default_dtype()
     yield torch.set_default_dtype
     torch.set_default_dtype(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes that share the tests have to call them by the same names."""
+    moving = [item.nodeid for item in items if ' at 0x' in item.nodeid]
+    if moving:
+        raise pytest.UsageError(
+            f'the names of these tests hold an address: {moving}'
+        )

@@ -58,7 +58,6 @@ def test_what_is_no_config_has_no_type(config):
         (dict(type=RigL, every=3), 'RigL'),
         (RigL(), 'RigL'),
     ],
-    ids=str,
 )
 def test_the_policy_is_named_where_masks_change(policy, name):
     hook = dict(type='EPSDHook', policy=policy)
