@@ -263,10 +263,19 @@ class Comparison:
         """The dense network that others are measured by; none, or one.
 
         The first of a set-up, one that starts anew before any that goes on
-        from another: what that one has cost is part of its own costs.
+        from another: what that one has cost is part of its own costs. Of
+        these the network of the config before any with options of its own,
+        such as a narrower one.
         """
         found = self.with_role(setup, 'dense')
-        return sorted(found, key=lambda arm: bool(self.before(arm)))[:1]
+        methods = self.suite.methods
+        return sorted(
+            found,
+            key=lambda arm: (
+                bool(self.before(arm)),
+                bool(methods[arm.method].options),
+            ),
+        )[:1]
 
     def dense_benefit(self, setup: str) -> list[tuple[Arm, Difference | None]]:
         """What self-distillation does for the dense network of a set-up.

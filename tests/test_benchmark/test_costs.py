@@ -214,6 +214,15 @@ def test_nor_what_self_distillation_is_seen_to_help_by(fine_tuned):
     assert (distilled.method, gain.mean) == ('SD', 2.0)
 
 
+def test_nor_a_narrower_one_that_is_listed_first(tmp_path):
+    methods = {
+        'narrow': dict(variant='dense', options={'model.head.in_channels': 4}),
+        'dense': dict(variant='dense'),
+    }
+    found = compared(suite_of(tmp_path, methods, 1), lambda cell: {})
+    assert found.dense('a') == [Arm('a', 'dense', None)]
+
+
 def test_where_every_dense_network_goes_on_the_first_one_is_it(tmp_path):
     methods = {
         'fine': dict(variant='dense', weights_of='SD'),
