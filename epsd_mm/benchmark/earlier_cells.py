@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from epsd_mm.config_types import find_hook
 from epsd_mm.earlier_runs import MASKS as STANDS_FOR_MASKS
 from epsd_mm.prune_then_distill import student_model
-from epsd_mm.run_files import MASKS
+from epsd_mm.run_files import MASKS, last_checkpoint
 from epsd_mm.training import StartError
 
 from .rewind_hook import rewind_file
@@ -76,15 +76,6 @@ def taken_in_all(cfg: Config, cells: Path) -> Iterator[Taken]:
     lender = cfg.get('masks_of')
     if lender is not None:
         yield from taken_in_all(lender.run, cells)
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that a finished cell keeps, wherever its folder is."""
-    try:
-        name = Path((folder / 'last_checkpoint').read_text().strip()).name
-    except OSError:
-        return None
-    return folder / name if (folder / name).is_file() else None
 
 
 def after_earlier(cfg: Config, cells: Path) -> Config:

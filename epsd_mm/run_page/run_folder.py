@@ -15,7 +15,7 @@ from epsd_mm.deploy.export_report import (
 )
 from epsd_mm.pruning import Masks
 from epsd_mm.results import Log
-from epsd_mm.run_files import MASKS, REPORT
+from epsd_mm.run_files import MASKS, REPORT, last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RunFolder:
             masks=Masks.load(masks) if masks.is_file() else None,
             scores=(path / 'scoring').is_dir(),
             tested=_last_test(path),
-            checkpoint=_checkpoint_of(path),
+            checkpoint=last_checkpoint(path),
             exported=_exports_of(path),
         )
 
@@ -92,15 +92,6 @@ def _config_of(path: Path) -> Path:
             'tools/train.py or tools/prune.py'
         )
     return found[0]
-
-
-def _checkpoint_of(path: Path) -> Path | None:
-    """The latest that is there, wherever the folder was when it was made."""
-    try:
-        name = Path((path / 'last_checkpoint').read_text().strip()).name
-    except OSError:
-        return None
-    return path / name if (path / name).is_file() else None
 
 
 def _last_test(path: Path) -> dict:

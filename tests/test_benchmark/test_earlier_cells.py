@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 
 from epsd_mm.benchmark import cell as module
 from epsd_mm.benchmark.driver import Driver
-from epsd_mm.benchmark.earlier_cells import last_checkpoint, taken
+from epsd_mm.benchmark.earlier_cells import taken
 from epsd_mm.benchmark.executors import Executor
 from epsd_mm.benchmark.export import read_json
 from epsd_mm.benchmark.result_file import read_result_file
@@ -24,6 +24,7 @@ from epsd_mm.benchmark.suite import Suite
 from epsd_mm.benchmark.suite_folder import SuiteError
 from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.pruning import Masks
+from epsd_mm.run_files import last_checkpoint
 from epsd_mm.training import StartError
 from tests.helpers.cells import one_thread
 

@@ -12,11 +12,11 @@ from epsd_mm.analysis import read_report
 from epsd_mm.benchmark.cell import run
 from epsd_mm.benchmark.comparison import Arm, Comparison
 from epsd_mm.benchmark.costs import total_passes
-from epsd_mm.benchmark.earlier_cells import last_checkpoint
 from epsd_mm.benchmark.result_file import read_result_file
 from epsd_mm.benchmark.store import Entry
 from epsd_mm.benchmark.suite import Suite
 from epsd_mm.engine.safe_loading import load_values
+from epsd_mm.run_files import last_checkpoint
 from tests.helpers.cells import made, one_thread
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'analysis_tools'

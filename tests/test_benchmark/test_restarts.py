@@ -12,13 +12,13 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from epsd_mm.benchmark.cell import run
-from epsd_mm.benchmark.earlier_cells import last_checkpoint
 from epsd_mm.benchmark.own_checkpoints import can_resume, steps_saved
 from epsd_mm.benchmark.result_file import read_result_file
 from epsd_mm.benchmark.rewind_hook import forget_later
 from epsd_mm.benchmark.suite import Suite
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
 from epsd_mm.pruning import Masks
+from epsd_mm.run_files import last_checkpoint
 from epsd_mm.training import StartError
 from tests.helpers.cells import made, one_thread
 

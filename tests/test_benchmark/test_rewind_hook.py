@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from epsd_mm.benchmark.cell import run
-from epsd_mm.benchmark.earlier_cells import last_checkpoint
 from epsd_mm.benchmark.result_file import read_result_file
 from epsd_mm.benchmark.suite_folder import SPEC
 from epsd_mm.engine.safe_loading import load_values
+from epsd_mm.run_files import last_checkpoint
 from epsd_mm.runs import Run, key_of
 from epsd_mm.training import StartError
 from tests.helpers.cells import one_thread

@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from epsd_mm.benchmark.driver import Driver
-from epsd_mm.benchmark.earlier_cells import last_checkpoint
 from epsd_mm.benchmark.jobs import JobError
 from epsd_mm.benchmark.listing import read_listing
 from epsd_mm.benchmark.overview import failures, sentence
@@ -13,6 +12,7 @@ from epsd_mm.benchmark.plan import Costs, plan
 from epsd_mm.benchmark.rebuild import rebuild
 from epsd_mm.benchmark.store import Store
 from epsd_mm.benchmark.suite_folder import STORE, SuiteFolder
+from epsd_mm.run_files import last_checkpoint
 from tests.helpers.suites import suite_of
 from tests.test_benchmark.test_driver import Fake
 

@@ -7,11 +7,10 @@ from torch import Tensor
 
 from epsd_mm.analysis import read_report
 from epsd_mm.engine.safe_loading import CheckpointError, load_values
-from epsd_mm.run_files import REPORT
+from epsd_mm.run_files import REPORT, last_checkpoint
 
 from ..compact_cell import PRUNED, SLACK
 from ..comparison import Arm, Comparison
-from ..earlier_cells import last_checkpoint
 from ..folders import Folders
 
 
