@@ -1,6 +1,6 @@
-# configs/benchmarks/bccd_rivals.py at one sparsity, without SET and what changes
-# its masks and self-distils. Lottery tickets would take 14 rounds of 20 % to
-# get there, 14 trainings a seed: here they take 4 of 53 %.
+# configs/benchmarks/bccd_rivals.py at one sparsity, without SET and without
+# changing masks that self-distil. Lottery tickets would take 14 rounds of 20 %
+# to get there, 14 trainings a seed: here they take 4 of 53 %.
 _base_ = '../../configs/benchmarks/bccd_rivals.py'
 title = 'BCCD at 95 %: EPSD beside pruning during and after training'
 sparsities = [0.95]
