@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .config_types import find_hook
+from .config_types import epsd_hook
 from .engine.settings import settings_of
 from .engine.variants import apply_pruned
 
@@ -64,6 +64,5 @@ def with_borrowed_masks(cfg: Config, masks: str) -> Config:
         masks: Path of their file.
     """
     cfg.pop('masks_of')
-    hooks, place = find_hook(cfg, 'EPSDHook')
-    hooks[place].masks = masks
+    epsd_hook(cfg).masks = masks
     return cfg

@@ -57,13 +57,18 @@ def find_hook(cfg: Config, name: str) -> tuple[Any, Any] | None:
     return None
 
 
+def epsd_hook(cfg: Config) -> Any | None:
+    """The config of its EPSDHook: the very one, to be read or changed."""
+    found = find_hook(cfg, 'EPSDHook')
+    return found and found[0][found[1]]
+
+
 def policy_of(cfg: Config) -> str | None:
     """Name of the policy by which masks change in training, if they do.
 
     ``'Fixed'`` is to have none.
     """
-    hooks, place = find_hook(cfg, 'EPSDHook') or ([{}], 0)
-    policy = hooks[place].get('policy')
+    policy = (epsd_hook(cfg) or {}).get('policy')
     if policy is None:
         return None
     if isinstance(policy, str):

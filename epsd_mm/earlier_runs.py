@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from .config_types import find_hook
+from .config_types import epsd_hook
 from .distillation import SelfDistillationLoss
 from .engine.settings import settings_of
 
@@ -176,8 +176,7 @@ def _check_rewind(earlier: Earlier, step: int) -> None:
 
 
 def _keep_removed(cfg: Config) -> None:
-    found = find_hook(cfg, 'EPSDHook')
-    hook = found and found[0][found[1]]
+    hook = epsd_hook(cfg)
     if settings_of(cfg) is None or settings_of(cfg).criterion is None:
         raise ValueError(
             'weights_of: the other run ends with masks, and this one scores '

@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .borrowed_masks import borrow_masks
-from .config_types import find_hook, policy_of, setting
+from .config_types import epsd_hook, policy_of, setting
 from .earlier_runs import (
     Earlier,
     check_taught,
@@ -301,9 +301,9 @@ def decisive(cfg: Config) -> dict[str, Any]:
         for name, hook in hooks.items()
         if name not in _HARMLESS_HOOKS
     }
-    hooks, place = find_hook(content, 'EPSDHook') or ([{}], 0)
-    if hooks[place].get('policy') is not None and not policy_of(content):
-        del hooks[place]['policy']  # one that is to have none
+    hook = epsd_hook(content) or {}
+    if hook.get('policy') is not None and not policy_of(content):
+        del hook['policy']  # one that is to have none
     return content
 
 

@@ -8,7 +8,7 @@ from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from .config_types import find_hook, is_mmdet
+from .config_types import epsd_hook, is_mmdet
 from .datasets.annotations import check_configured_annotations
 from .datasets.class_names import check_configured_class_names
 from .engine.checkpoints import look_before_loading
@@ -89,10 +89,9 @@ def _run(cfg: Config, hooks: Sequence[Hook]) -> Runner:
 
 def _check_masks(cfg: Config) -> None:
     """Miss a file of masks that the run starts from before it is built."""
-    found = find_hook(cfg, 'EPSDHook')
-    if found is None or cfg.get('resume'):
+    hook = epsd_hook(cfg)
+    if hook is None or cfg.get('resume'):
         return
-    hook = found[0][found[1]]
     if hook.get('masks') is not None:
         names = {name: hook.get(name) for name in ('masks', 'prefix')}
         Settings.build(**names).read_masks()

@@ -8,6 +8,7 @@ from mmengine.config.lazy import LazyObject
 from mmengine.registry import HOOKS
 
 from epsd_mm.config_types import (
+    epsd_hook,
     find_hook,
     policy_of,
     scope_of,
@@ -84,9 +85,11 @@ def test_the_hook_is_found_among_others(kind, custom):
         cfg.default_hooks.epsd = hook
     hooks, place = find_hook(cfg, 'EPSDHook')
     assert hooks[place].sparsity == 0.5
+    assert epsd_hook(cfg) is hooks[place]
     assert place == (2 if custom else 'epsd')
     assert find_hook(cfg, 'DenseHook') is None
     assert find_hook(Config(), 'EPSDHook') is None
+    assert epsd_hook(Config()) is None
 
 
 def config_of(kind, loss, sampler):

@@ -20,7 +20,7 @@ from common import (
     resolve,
     run_of,
 )
-from epsd_mm.config_types import find_hook, is_mmdet
+from epsd_mm.config_types import epsd_hook, find_hook, is_mmdet
 from epsd_mm.early_pruning import (
     channels_of,
     compact_trained,
@@ -67,8 +67,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
     base = Config.fromfile(args.config)
-    found = find_hook(base, 'EPSDHook')
-    scores = found and found[0][found[1]].get('criterion', True) is not None
+    hook = epsd_hook(base)
+    scores = hook and hook.get('criterion', True) is not None
     if not scores:
         if args.sparsity is None:
             raise ValueError(

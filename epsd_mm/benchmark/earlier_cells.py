@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from epsd_mm.config_types import find_hook
+from epsd_mm.config_types import epsd_hook
 from epsd_mm.earlier_runs import MASKS as STANDS_FOR_MASKS
 from epsd_mm.prune_then_distill import student_model
 from epsd_mm.run_files import MASKS, last_checkpoint
@@ -55,7 +55,7 @@ def taken(cfg: Config, cells: Path) -> Iterator[Taken]:
             what = f'its weights after {unit} {at}'
             path = rewind_file(folder, unit, at)
         yield Taken('load_from', key, what, path)
-        if _hook(cfg).get('start') == STANDS_FOR_MASKS:
+        if (epsd_hook(cfg) or {}).get('start') == STANDS_FOR_MASKS:
             yield Taken('start', key, 'its masks', folder / MASKS)
     teacher = cfg.get('teacher_of')
     if teacher is not None:
@@ -89,7 +89,7 @@ def after_earlier(cfg: Config, cells: Path) -> Config:
         StartError: A file of another cell is not there.
     """
     paths = {each.place: _there(each, cells) for each in taken(cfg, cells)}
-    hook = _hook(cfg)
+    hook = epsd_hook(cfg) or {}
     if 'load_from' in paths:
         cfg.load_from = paths['load_from']
     if 'start' in paths:
@@ -115,11 +115,6 @@ def _taught(
 def _last_config(folder: Path) -> Path | None:
     configs = sorted(folder.glob('*.py'), key=lambda p: p.stat().st_mtime)
     return configs[-1] if configs else None
-
-
-def _hook(cfg: Config) -> ConfigDict:
-    found = find_hook(cfg, 'EPSDHook')
-    return ConfigDict() if found is None else found[0][found[1]]
 
 
 def _there(file: Taken, cells: Path) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from epsd_mm.config_types import find_hook, setting, type_name
+from epsd_mm.config_types import epsd_hook, setting, type_name
 from epsd_mm.quantities import kind_of
 from epsd_mm.runs import PARTS
 
@@ -108,9 +108,8 @@ def _has(cfg: Config, name: str, value: Any) -> bool:
     """Whether a config has what is asked for."""
     if name not in PARTS:
         return setting(cfg, name) == value
-    found = find_hook(cfg, 'EPSDHook')
-    if found is None:
+    hook = epsd_hook(cfg)
+    if hook is None:
         return False
-    hook = found[0][found[1]]
     own = hook.get(name, 'ProsPr' if name == 'criterion' else None)
     return own == value or type_name(own) == value

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from epsd_mm.config_types import find_hook
+from epsd_mm.config_types import epsd_hook
 from epsd_mm.runs import Run, key_of
 from epsd_mm.tables import text_table
 
@@ -116,9 +116,9 @@ def _kinds(run: Run, base: Config) -> tuple[str, str]:
         cfg.teacher_of = smaller
     same = key_of(cfg)
     for part in parts:
-        found = find_hook(part, 'EPSDHook')
-        if found and not removes_channels(part):
-            found[0][found[1]].pop('sparsity', None)
+        hook = epsd_hook(part)
+        if hook and not removes_channels(part):
+            hook.pop('sparsity', None)
     return same, key_of(cfg)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from epsd_mm.config_types import find_hook, type_name
+from epsd_mm.config_types import epsd_hook, type_name
 from epsd_mm.engine.settings import described, settings_of
 from epsd_mm.pruning import Criterion
 
@@ -120,8 +120,7 @@ def traits_of(cfg: Config) -> Traits:
     settings = settings_of(cfg)
     if settings is None:
         return Traits(**common)
-    hooks, place = find_hook(cfg, 'EPSDHook')
-    options = hooks[place]
+    options = epsd_hook(cfg)
     about = settings.describe()
     scorer = {k: v for k, v in about.items() if k not in _OF_OBJECTIVE}
     scorer |= {name: options.get(name) for name in _OF_LAYERS}

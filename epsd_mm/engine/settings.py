@@ -490,13 +490,12 @@ def settings_of(cfg: Any) -> Settings | None:
         ValueError: An option cannot be what it is.
     """
     # All else here does without mmengine.
-    from epsd_mm.config_types import find_hook
+    from epsd_mm.config_types import epsd_hook
 
-    found = find_hook(cfg, 'EPSDHook')
-    if found is None:
+    hook = epsd_hook(cfg)
+    if hook is None:
         return None
-    hooks, place = found
-    options = dict(hooks[place])
+    options = dict(hook)
     for name in ('type', 'priority'):
         options.pop(name, None)
     return Settings.build(**options)

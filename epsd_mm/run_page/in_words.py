@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from epsd_mm.config_types import find_hook, setting, type_name
+from epsd_mm.config_types import epsd_hook, setting, type_name
 from epsd_mm.pages import Section, Table
 from epsd_mm.quantities import kind_of
 from epsd_mm.results import scores_of
@@ -54,10 +54,9 @@ def state_of(run: RunFolder) -> str:
 def config_in_short(run: RunFolder) -> Section:
     """What someone asks of a config first."""
     rows = [[name, shown] for name, shown in _settings(run.cfg) if shown]
-    hook = find_hook(run.cfg, 'EPSDHook')
     rows += [
         [f'EPSDHook: {name}', _plain(value)]
-        for name, value in (hook[0][hook[1]] if hook else {}).items()
+        for name, value in (epsd_hook(run.cfg) or {}).items()
         if name != 'type'
     ]
     return Section('Config in short', (), [Table(('', ''), rows)])
