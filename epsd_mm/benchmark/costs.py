@@ -88,9 +88,11 @@ def scoring_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
 
     Each evaluation of the objective on a batch counts, also of the same
     images, and so does noise that a criterion looks at; the way back through
-    the inner steps, which looks at them again, does not.
+    the inner steps, which looks at them again, does not. Scores of the plain
+    loss look at no partner.
     """
-    each = _scorer(comparison, arm).images_per_step
+    scorer = _scorer(comparison, arm)
+    each = scorer.own_per_step + scorer.scores_sd * scorer.partners_per_step
     count = comparison.available(arm, 'scoring/evaluations')
     outputs = comparison.available(arm, 'scoring/output_images')
     return {s: n * each + outputs.get(s, 0) for s, n in count.items()}
@@ -105,7 +107,9 @@ def total_passes(
     the rounds of a lottery ticket, the training of a teacher. A backward
     pass counts as two of them and a product with the Hessian as six, as is
     usual (our choice): an image that is trained on counts 3, a partner of
-    CS-KD 1, as does an image that a teacher looks at. Passes of a compact
+    CS-KD 1, as does an image that a teacher looks at. A product has the
+    images with a gradient alone: partners and teachers are not asked again.
+    Scores of the plain loss ask neither. Passes of a compact
     network, or teacher, count as its share of the multiply-adds of the whole
     one, and those of a network of other widths as its share of those of the
     dense network of the set-up.
@@ -136,9 +140,7 @@ def _own_passes(
     teacher = dict.fromkeys(steps, 1.0)
     if taught:
         teacher = _teachers(comparison, arm, zeros)
-    scorer = _scorer(comparison, arm)
-    products = 6 * scorer.hessian_products * scorer.images_per_step
-    evaluated = _each(scorer) + products
+    evaluated = _each_scored(_scorer(comparison, arm))
     outputs = comparison.available(arm, 'scoring/output_passes')
     scored = comparison.available(arm, 'scoring/evaluations')
     width = widths(comparison, arm)
@@ -205,10 +207,17 @@ def _teachers(
 
 
 def _each(traits: Traits) -> int:
-    """Passes of an evaluation and its gradient on one batch."""
-    partners = traits.partners_per_step
-    trained = traits.images_per_step - partners
-    return 3 * trained + partners + traits.taught_per_step
+    """Passes of a training step."""
+    beside = traits.partners_per_step + traits.taught_per_step
+    return 3 * traits.own_per_step + beside
+
+
+def _each_scored(traits: Traits) -> float:
+    """Passes of an evaluation while scoring, and its share of products."""
+    found = (3 + 6 * traits.hessian_products) * traits.own_per_step
+    if traits.scores_sd:
+        found += traits.partners_per_step + traits.taught_per_step
+    return found + traits.shown_per_step
 
 
 def _scorer(comparison: Comparison, arm: Arm) -> Traits:

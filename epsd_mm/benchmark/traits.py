@@ -36,6 +36,8 @@ class Traits:
         given_masks: Whether it starts from the masks of another run.
         hessian_products: Of an evaluation while scoring.
         taught_per_step: Images of a training step that a teacher looks at.
+        shown_per_step: Images of a step of scoring that the network looks
+            at once more, to have something to recall.
         after_training: Whether what is pruned, or the pruned network that
             it is as large as, has been trained before; by whatever masks.
         while_training: Whether its masks change while it trains.
@@ -56,6 +58,7 @@ class Traits:
     partners_per_step: int = 0
     hessian_products: float = 0.0
     taught_per_step: int = 0
+    shown_per_step: int = 0
     after_training: bool = False
     while_training: bool = False
     rewound_to: int = 0
@@ -64,6 +67,11 @@ class Traits:
     def epochs_trained(self) -> int | None:
         """Epochs of its own; None where training is told in iterations."""
         return None if self.epochs is None else self.epochs - self.rewound_to
+
+    @property
+    def own_per_step(self) -> int:
+        """Images of a step that have a gradient."""
+        return self.images_per_step - self.partners_per_step
 
     @property
     def prunes_early(self) -> bool:
@@ -133,18 +141,21 @@ def traits_of(cfg: Config) -> Traits:
     trained = _pruned_after_training(cfg)
     if trained is not None:
         scorer['after_training'], criterion = trained
-    taught = settings.sd_loss is not None and settings.sd_loss.needs.taught
+    needs = settings.sd_loss and settings.sd_loss.needs
+    scores_sd = settings.sd > 0 and not settings.data_free
+    shown = scores_sd and needs.shows_each
     return Traits(
         criterion=criterion,
         scorer=_text(scorer),
         steps=(about['settings'] or {}).get('steps'),
-        scores_sd=settings.sd > 0 and not settings.data_free,
+        scores_sd=scores_sd,
         objective=_text(about['score_weights']),
         sd_loss=settings.sd_loss and type(settings.sd_loss).__name__,
         training=_text(about['sd_loss']),
         given_masks=settings.masks is not None and not trained,
         hessian_products=_hessian_products(settings.criterion),
-        taught_per_step=loader.batch_size if taught else 0,
+        taught_per_step=loader.batch_size if needs and needs.taught else 0,
+        shown_per_step=loader.batch_size if shown else 0,
         after_training=trained is not None
         or _is_student(cfg)
         or _puts_masks_on_trained(cfg),

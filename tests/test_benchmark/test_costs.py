@@ -22,6 +22,8 @@ METHODS = {
     'CS-KD': dict(options={'default_hooks.epsd.batches_per_step': 2}),
     'DLB': dict(sd_loss='DLBLoss'),
     'NTK-SAP': dict(variant='prune-only', criterion='NTKSAP'),
+    'combined': dict(variant='simple-combination'),
+    'PS-KD': dict(sd_loss='PSKDLoss'),
 }
 
 
@@ -53,6 +55,9 @@ def comparison(tmp_path_factory):
         ('CS-KD', 0.9, 8 * 256, 400 * 256),
         ('DLB', 0.9, 8 * 128, 800 * 128),
         ('NTK-SAP', 0.9, 500, 400 * 128),
+        # The plain loss is scored without a look at partners.
+        ('combined', 0.9, 8 * 128, 400 * 256),
+        ('PS-KD', 0.9, 8 * 128, 400 * 128),
     ],
 )
 def test_images_are_counted(name, sparsity, scored, trained, comparison):
@@ -85,15 +90,20 @@ def test_costs_are_compared_at_the_same_seed():
 
 def test_passes_are_counted_by_hand(comparison):
     """CS-KD: 3 for each image and 1 for its partner. ProsPr with 3 steps:
-    three quarters of the evaluations have a product with the Hessian."""
+    three quarters of the evaluations have a product with the Hessian, in
+    which partners have no part. PS-KD is shown each batch before its score.
+    """
 
     def passes(name, sparsity, **options):
         arm = Arm('a', name, sparsity)
         return total_passes(comparison, arm, **options).get(0)
 
-    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 256)
+    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 128)
     assert passes('dense', None) == 400 * 128 * 3
     assert passes('CS-KD', 0.9) == 400 * 128 * 4 + scored
+    plain = 8 * 128 * (3 + 6 * 0.75)
+    assert passes('combined', 0.9) == 400 * 128 * 4 + plain
+    assert passes('PS-KD', 0.9) == 400 * 128 * 3 + plain + 8 * 128
     assert passes('DLB', 0.9) == 800 * 128 * 3 + 8 * 128 * (3 + 6 * 0.75)
     assert passes('dense', None, zeros=False) == 400 * 128 * 3
     assert passes('CS-KD', 0.9, zeros=False) == pytest.approx(

@@ -182,7 +182,7 @@ def test_what_it_costs_is_drawn_in_trainings_of_the_dense_one(comparison):
 
 def test_claim_11_is_answered_by_counting(comparison, tmp_path):
     """EPSD scores in 8 evaluations of batches with their partners."""
-    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 256)
+    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 128)
     epsd = DISTILLED + scored
     assert passes(comparison, 'EPSD') == epsd
     claim = next(claim for claim in CLAIMS if claim.name == 'C11')

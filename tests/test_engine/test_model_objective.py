@@ -226,6 +226,21 @@ def test_without_the_sd_term_the_batches_stay_those_of_epsd():
     assert float(loss) == float(want)
 
 
+def test_a_replay_looks_at_no_partner():
+    """So a product with the Hessian costs nothing of theirs."""
+    model, looked = to_float64(tiny_classifier()), []
+    model.backbone.register_forward_hook(
+        lambda module, inputs, outputs: looked.append(len(inputs[0]))
+    )
+    objective, params = distilling(model), trainable(model)
+    batch = classifier_batches(0, True)[0]
+    half = len(batch['inputs']) // 2
+    _, step = objective.record(params, batch)
+    assert looked == [half, half]
+    objective(params, step)
+    assert looked == [half] * 3
+
+
 def test_replay_is_exact_and_draws_no_random_numbers():
     model = tiny_faster_rcnn()
     objective = distilling(model)
