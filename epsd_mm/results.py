@@ -47,10 +47,16 @@ class Log:
 
         ``None`` for a training that does not count epochs.
         """
-        last = self.training[-1]
-        if 'epoch' not in last:
+        if 'epoch' not in self.training[-1]:
             return None
-        iterations = max(x['iter'] for x in self.training) / last['epoch']
+        first: dict[int, int] = {}  # which is logged, of each epoch
+        for step, line in self.by_iteration.items():
+            first.setdefault(line['epoch'], step)
+        begin, end = min(first), max(first)
+        if begin == end:  # the end of an epoch is not always logged
+            iterations = max(self.by_iteration) / end
+        else:
+            iterations = (first[end] - first[begin]) / (end - begin)
         return iterations * self.iteration_time
 
     @classmethod

@@ -70,6 +70,18 @@ def test_what_a_resumed_training_repeats_is_measured_once(tmp_path):
     assert read_result(tmp_path) == read_result(whole)
 
 
+def test_what_is_left_of_an_epoch_after_its_last_line_is_part_of_it(
+    tmp_path,
+):
+    """73 iterations an epoch, every twentieth of which is logged."""
+    lines = [
+        dict(loss=1.0, time=0.5, epoch=e + 1, iter=73 * e + i)
+        for e in range(6)
+        for i in (20, 40, 60)
+    ]
+    assert Log.of(log(tmp_path, lines)).epoch_time == 73 * 0.5
+
+
 def test_a_training_by_iterations_has_no_epochs(tmp_path):
     lines = [dict(loss=1.0, time=1.0, iter=9), LINES[-1]]
     assert 'training/epoch_time' not in read_result(log(tmp_path, lines))

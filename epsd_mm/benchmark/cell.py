@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +116,8 @@ def run(work_dir: Path) -> None:
         runner = train(complete(trained), *hooks)
     seconds = time.perf_counter() - started
     result = measured(cfg, asked)
-    if asked.rewound_to is not None:
-        _leave_out_skipped(result, cfg, asked.rewound_to)
+    made = _iterations(cfg, runner, asked.rewound_to or 0)
+    result['training/iterations'] = Quantity(made)
     result |= _training_work(cfg, runner)
     if spec['run'].get('narrow'):
         result |= student_figures(trained, runner)
@@ -278,14 +277,13 @@ def _check_last_step_was_evaluated(cfg: Config, log: Log) -> None:
         )
 
 
-def _leave_out_skipped(
-    result: dict[str, Quantity], cfg: Config, step: int
-) -> None:
-    """Count the iterations after the step that a training went back to."""
+def _iterations(cfg: Config, runner: Runner, step: int) -> float:
+    """All that a training made after the step that it went back to.
+
+    The last ones of an epoch are in no log.
+    """
     _, length = training_length(cfg)
-    total = result['training/iterations']
-    left = total.value * (length - step) / length
-    result['training/iterations'] = replace(total, value=left)
+    return runner.iter * (length - step) / length
 
 
 def _training_work(cfg: Config, runner: Runner) -> dict[str, Quantity]:

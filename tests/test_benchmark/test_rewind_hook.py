@@ -116,6 +116,19 @@ def test_its_schedule_goes_on_from_the_step_and_steps_before_do_not_count(
     assert [of['training/iterations'][0] for of in found] == [24, 18]
 
 
+def test_iterations_count_that_are_in_no_log(tmp_path):
+    """Every fifth of an epoch of six is logged, and its end is not."""
+    often = {'default_hooks.logger.interval': 5}
+    whole, again = runs_of(tmp_path, 'epoch', **often)
+    folders = trained(tmp_path, whole, [1]), trained(tmp_path, again)
+    assert max(logged(folders[0])) == 23
+    found = [read_result_file(folder)[0] for folder in folders]
+    assert [of['training/iterations'][0] for of in found] == [24, 18]
+    for of in found:
+        time = of['training/iteration_time'][0]
+        assert of['training/epoch_time'][0] == pytest.approx(6 * time)
+
+
 def test_weights_alone_are_nothing_to_go_back_to(tmp_path):
     whole, again = runs_of(tmp_path, 'epoch')
     path = trained(tmp_path, whole, [1]) / 'rewind' / 'epoch_1.pth'
