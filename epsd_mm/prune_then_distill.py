@@ -32,7 +32,7 @@ from .engine.variants import apply_teacher
 from .families import channel_groups, let_heads_go
 from .files import write_text
 from .pruning import weight_count
-from .structure import student_channels
+from .structure import Groups, student_channels
 
 
 def write_student(cfg: Config, folder: Path, checkpoint: str) -> None:
@@ -99,8 +99,7 @@ def student_model(cfg: Config, checkpoint: str) -> ConfigDict:
             f'{checkpoint} keeps every weight, so that its student would be '
             'as wide as itself: name the checkpoint of a pruned network'
         )
-    _check_trained(model)
-    groups = channel_groups(model)
+    groups = groups_of_teacher(model)
     student = copy.deepcopy(model)
     let_heads_go(student)
     table = shrink(student, groups, student_channels(groups, kept))
@@ -111,6 +110,21 @@ def student_model(cfg: Config, checkpoint: str) -> ConfigDict:
         'removed'
     )
     return narrowed(without_pretrained(cfg.model), table)
+
+
+def groups_of_teacher(model: nn.Module) -> Groups:
+    """Which channels of a teacher go together, if it may have a student.
+
+    Args:
+        model: Trained or not; left as it was.
+
+    Raises:
+        ImportError: torch-pruning is not installed.
+        ValueError: The student would have layers that are never trained, or
+            the model cannot be traced.
+    """
+    _check_trained(model)
+    return channel_groups(model)
 
 
 def kept_entries(

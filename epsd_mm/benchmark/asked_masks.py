@@ -1,51 +1,48 @@
 """Whether masks can be as configs ask, before anything trains."""
 
 from mmengine.config import Config
-from torch import nn
 
 from epsd_mm.engine.changing_masks import check_reachable
-from epsd_mm.engine.initial_model import build_untrained, model_config
 from epsd_mm.engine.settings import settings_of
 
+from .asked_networks import Networks
 from .configured_steps import configured_steps
 
 
 class AskedMasks:
-    """Checks the masks of many configs; what they share is built once.
+    """Checks the masks of many configs; what they share is counted once.
 
     Args:
+        networks: Those that were built already.
         read_data: Whether training sets may be read: an epoch is as long as
             they are.
     """
 
-    def __init__(self, read_data: bool) -> None:
-        self._read_data = read_data
-        self._networks: dict[str, nn.Module] = {}
+    def __init__(self, networks: Networks, read_data: bool) -> None:
+        self._networks, self._read_data = networks, read_data
         self._steps: dict[str, int | None] = {}
 
     def check(self, cfg: Config) -> None:
         """Raise where masks cannot be, or change, as a config asks.
 
-        Masks that others have found, and channels, are left to the run.
+        Of masks that another run has, those of that one. Masks in a file,
+        and channels, are left to the run.
 
         Raises:
             ValueError: As a training by that config would.
         """
+        lender = cfg.get('masks_of')
+        if lender is not None:
+            self.check(lender.run)
         settings = settings_of(cfg)
         if settings is None or not settings.sparsity:
             return
         if settings.masks is not None or settings.units:
             return
-        check_reachable(settings, self._network(cfg))
+        check_reachable(settings, self._networks.of(cfg))
         steps = self._steps_of(cfg) if settings.changes else None
         if steps is not None:
             settings.policy.check_total(steps)
-
-    def _network(self, cfg: Config) -> nn.Module:
-        text = repr(model_config(cfg))
-        if text not in self._networks:
-            self._networks[text] = build_untrained(cfg)
-        return self._networks[text]
 
     def _steps_of(self, cfg: Config) -> int | None:
         text = repr((cfg.train_cfg, cfg.optim_wrapper, cfg.train_dataloader))

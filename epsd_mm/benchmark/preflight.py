@@ -6,6 +6,7 @@ from epsd_mm.preparation import require_data
 from epsd_mm.quantities import kind_of
 
 from .asked_masks import AskedMasks
+from .asked_networks import AskedNetworks, Networks
 from .reported_metrics import reported_metrics
 from .suite import Cell, Suite
 
@@ -68,10 +69,11 @@ def check_data(cells: Iterable[Cell]) -> None:
 
 
 def check_masks(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
-    """Raise where a cell would refuse the masks that are asked of it.
+    """Raise where a cell would refuse what is asked of its network.
 
-    Sparsities that its network cannot have, and schedules that its training
-    is too short for: as far as that is told without weights.
+    Sparsities that it cannot have, schedules that its training is too short
+    for, and what it takes of another one that does not fit: as far as that
+    is told without weights.
 
     Args:
         suite: That the cells are of.
@@ -81,11 +83,15 @@ def check_masks(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
 
     Raises:
         ValueError: Names the cell, and says what it would say.
+        ImportError: A package is absent that students take.
     """
-    asked = AskedMasks(read_data)
+    networks = Networks()
+    masks = AskedMasks(networks, read_data)
+    fitting = AskedNetworks(networks)
     for cell in _one_a_seed(cells):
         try:
-            asked.check(cell.config)
+            fitting.check(cell)
+            masks.check(cell.config)
         except ValueError as error:
             raise ValueError(
                 f'{suite.path}: {cell.name!r} cannot run: {error}'

@@ -58,17 +58,26 @@ def test_steps_of_data_that_is_elsewhere_are_not_known(tmp_path):
 
 
 @pytest.fixture
-def suite(pictures, tmp_path):
-    """A suite of one method over a tiny classifier, 3 epochs."""
+def suite_with(pictures, tmp_path):
+    """A suite of some methods over a tiny classifier, 3 epochs."""
     cfg = tiny_classifier_cfg(pictures, tmp_path / 'of', EPSD, 3, PAIRS)
     for name in ('work_dir', 'experiment_name'):
         cfg.pop(name)
     cfg.dump(tmp_path / 'classifier.py')
     config = str(tmp_path / 'classifier.py')
 
+    def load(methods):
+        return suite_of(tmp_path, methods, 2, [0.8], config=config)
+
+    return load
+
+
+@pytest.fixture
+def suite(suite_with):
+    """A suite of one method."""
+
     def load(options, **method):
-        method = dict(method, options=options)
-        return suite_of(tmp_path, dict(x=method), 2, [0.8], config=config)
+        return suite_with(dict(x=dict(method, options=options)))
 
     return load
 
@@ -92,6 +101,8 @@ REFUSED = {
     ),
     'matches no': (hook(exclude=['nothing.*']), dict(criterion='GraSP')),
 }
+# Of the rounds at .5, .75 and .8 the second keeps fewer than the floor.
+FLOOR = hook(allocation=dict(type='global', min_density=0.4))
 
 
 @pytest.mark.parametrize('said', REFUSED)
@@ -101,6 +112,64 @@ def test_what_a_cell_would_refuse_is_told_before_any_runs(said, suite):
     told = f"suite.py: 'a/x/0.8/seed 0' cannot run: .*{said}"
     with pytest.raises(ValueError, match=told):
         check_masks(asked, asked.cells, read_data=True)
+
+
+def test_rounds_that_would_not_get_there_are_told_before_any_runs(suite):
+    asked = suite(FLOOR, variant='prune-only', rounds=dict(share=0.5))
+    told = "'a/x/0.75/seed 0' cannot run: sparsity=0.75 cannot be reached"
+    with pytest.raises(ValueError, match=told):
+        check_masks(asked, asked.cells, read_data=True)
+
+
+WIDE = {'model.backbone.base_channels': 8, 'model.head.in_channels': 64}
+FROZEN = {'model.backbone.frozen_stages': 1}
+DENSE = dict(variant='dense')
+SNIP = dict(PLAIN, criterion='SNIP')
+#: By what is said of x: the methods that it stands among, and itself.
+UNFIT = {
+    r"weights_of names 'a/wide/seed 0', .*conv1.weight: \(8, 4, 3, 3\) there,"
+    r' \(4, 4, 3, 3\) here, and \d+ more\): name a method whose options': (
+        dict(wide=dict(DENSE, options=WIDE)),
+        dict(SNIP, weights_of='wide'),
+    ),
+    r"weights_of names 'a/dense/seed 0', .*\(4, 4, 3, 3\) there, \(8, 4,": (
+        dict(dense=DENSE),
+        dict(DENSE, weights_of='dense', options=WIDE),
+    ),
+    r"masks_of names 'a/wide/0.8/seed 0', .*\(8, 4, 3, 3\) there, \(4, 4": (
+        dict(wide=dict(SNIP, options=WIDE)),
+        dict(masks_of='wide'),
+    ),
+    'is not trained by the config of the teacher, and a student starts': (
+        dict(frozen=dict(SNIP, options=FROZEN)),
+        dict(student_of='frozen'),
+    ),
+}
+
+
+@pytest.mark.parametrize('said', UNFIT)
+def test_networks_that_do_not_fit_are_told_before_any_trains(said, suite_with):
+    others, method = UNFIT[said]
+    asked = suite_with(dict(others, x=method))
+    with pytest.raises(ValueError, match=f"'a/x/.*' cannot run: .*{said}"):
+        check_masks(asked, asked.cells, read_data=True)
+
+
+def test_networks_that_fit_are_not(suite_with):
+    """A learning rate and a loss are no other network."""
+    slow = {'optim_wrapper.optimizer.lr': 0.001}
+    asked = suite_with(
+        {
+            'dense': DENSE,
+            'fine': dict(DENSE, weights_of='dense', options=slow),
+            'SNIP': SNIP,
+            'SNIP, SD': dict(masks_of='SNIP', options=slow),
+            'IMP': dict(PLAIN, rounds=dict(rewind=1)),
+            'taught': dict(sd_loss='KD', masks_of='IMP', teacher='dense'),
+            'student': dict(student_of='SNIP'),
+        }
+    )
+    check_masks(asked, asked.cells, read_data=True)
 
 
 @pytest.mark.parametrize('method', [GMP, RIGL], ids=['GMP', 'RigL'])
