@@ -13,6 +13,7 @@ from epsd_mm.engine.settings import Settings, settings_of
 from epsd_mm.quantities import Quantity
 from epsd_mm.results import scoring_of
 from epsd_mm.run_files import REPORT
+from epsd_mm.training import StartError
 
 from .scored_apart import logs_apart, score_apart
 
@@ -38,9 +39,17 @@ def made_compact(cfg: Config, whole: bool) -> Config:
     Args:
         cfg: Of a cell, with its ``work_dir``.
         whole: As of :func:`~epsd_mm.benchmark.scored_apart.score_apart`.
+
+    Raises:
+        StartError: It is not as small as was asked.
     """
     folder = Path(cfg.work_dir) / PRUNED
     score_apart(cfg, folder, 'config.py', WORK, whole=whole)
+    start = load_values(folder / 'init.pth', 'cpu')['state_dict']
+    try:
+        _counted(settings_of(cfg), folder, start, read_report(folder / REPORT))
+    except ValueError as error:
+        raise StartError(f'{folder}: {error}') from error
     small = logs_apart(Config.fromfile(folder / 'config.py'), folder)
     for name in ('work_dir', 'launcher', 'resume'):
         small[name] = cfg.get(name)

@@ -9,10 +9,15 @@ from mmengine.config import Config
 
 from epsd_mm.benchmark import saved_weights
 from epsd_mm.benchmark.cell import UnfairError, run
-from epsd_mm.benchmark.compact_cell import figures_of, removes_channels
+from epsd_mm.benchmark.compact_cell import (
+    figures_of,
+    made_compact,
+    removes_channels,
+)
 from epsd_mm.benchmark.result_file import read_result_file
 from epsd_mm.datasets.drawn_voc import generate_voc
 from epsd_mm.early_pruning import WORK
+from epsd_mm.training import StartError
 from tests.helpers.cells import made
 
 from ..helpers.runners import tiny_detector_cfg
@@ -155,6 +160,10 @@ def test_another_budget_than_was_asked_is_unfair(kind, finished, cells):
     said = f"where 0.3000 was asked.*'{kind}', of='weights', multiple_of="
     with pytest.raises(ValueError, match=said):
         figures_of(cfg, finished, weights(finished))
+    # And it is told before the first step.
+    cfg.work_dir = str(finished)
+    with pytest.raises(StartError, match=said):
+        made_compact(cfg, whole=False)
 
 
 def test_multiply_adds_are_those_of_the_saved_shapes(finished):
