@@ -72,7 +72,8 @@ class Costs:
 
     def of(self, cell: Cell) -> Cost | None:
         """Cost of a cell; None where none like it was measured."""
-        same, alike = _kinds(cell.run, cell.setup.base)
+        base = cell.setup.base
+        same, alike = _kinds(cell.run, base, cell.run.resolve(base))
         found = self._same.get(same) or self._alike.get(alike)
         return _cost(found) if found else None
 
@@ -83,9 +84,9 @@ class Costs:
             if run.config not in self._files:
                 self._files[run.config] = _read(run.config)
             base = self._files[run.config]
-            if base is None or key_of(run.resolve(base)) != entry.key:
-                return None
-            return _kinds(run, base)
+            cfg = None if base is None else run.resolve(base)
+            known = cfg is not None and key_of(cfg) == entry.key
+            return _kinds(run, base, cfg) if known else None
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -97,9 +98,14 @@ def _read(path: str) -> Config | None:
         return None
 
 
-def _kinds(run: Run, base: Config) -> tuple[str, str]:
-    """What tells costs apart, with the sparsity and without where it can."""
-    cfg = run.resolve(base)
+def _kinds(run: Run, base: Config, cfg: Config) -> tuple[str, str]:
+    """What tells costs apart, with the sparsity and without where it can.
+
+    Args:
+        run: A run.
+        base: What its config file holds.
+        cfg: The run, resolved: of no use to others afterwards.
+    """
     smaller = _smaller(run, base)
     parts = [cfg]
     if 'masks_of' in cfg:
@@ -130,10 +136,11 @@ def _smaller(run: Run, base: Config) -> dict[str, Any] | None:
     teacher = run.teacher
     if teacher is None:
         return None
-    cut = removes_channels(teacher.resolve(base))
+    cfg = teacher.resolve(base)
+    cut = removes_channels(cfg)
     if not (run.narrow or teacher.narrow or cut):
         return None
-    kind, _ = _kinds(teacher, base)
+    kind, _ = _kinds(teacher, base, cfg)
     return dict(kind=kind, narrow=run.narrow)
 
 

@@ -8,6 +8,7 @@ import epsd_mm
 from epsd_mm.benchmark.plan import Costs, plan
 from epsd_mm.benchmark.store import Entry
 from epsd_mm.benchmark.suite import Suite
+from epsd_mm.runs import Run
 from tests.helpers.suites import suite_of
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
@@ -200,6 +201,18 @@ def test_other_networks_and_shorter_trainings_tell_nothing(
     name, alike, chains
 ):
     assert costed(chains, name) == alike
+
+
+def test_a_finished_cell_is_resolved_once(suite, monkeypatch):
+    entries = [
+        entry(cell_of(suite, f'a/dense/seed {seed}'), 100) for seed in (0, 1)
+    ]
+    resolved, resolve = [], Run.resolve
+    monkeypatch.setattr(
+        Run, 'resolve', lambda *a: resolved.append(a[0].seed) or resolve(*a)
+    )
+    Costs(entries)
+    assert resolved == [0, 1]
 
 
 def test_seeds_of_a_student_cost_alike(chains):
