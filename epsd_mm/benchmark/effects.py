@@ -10,7 +10,7 @@ from epsd_mm.quantities import kind_of
 from epsd_mm.runs import PARTS
 
 from .option_names import unknown_options
-from .suite import Cell, Setup, Suite
+from .suite import Cell, Method, Setup, Suite
 
 # What decides no result of a cell, though a training by hand may need it.
 _SETTLED = dict(
@@ -47,6 +47,7 @@ def _without_effect(suite: Suite) -> Iterator[str]:
         yield from _settled(f'set-up {setup.name!r}', setup.options)
     for method in suite.methods.values():
         yield from _settled(f'method {method.name!r}', method.options)
+        yield from _of_other_network(suite, method)
     arms = [c for c in suite.cells if c.seed == suite.seeds[0]]
     idle = {cell.key: _idle(cell) for cell in arms}
     for setup in suite.setups.values():
@@ -79,6 +80,26 @@ def _settled(where: str, options: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f'of {where} the option {name}={value!r} has no effect, '
                 f'since {_SETTLED[name]}'
+            )
+
+
+def _of_other_network(suite: Suite, method: Method) -> Iterator[str]:
+    """Options of a network that is made from that of a teacher."""
+    if method.student_of is None:
+        return
+    teacher = suite.methods[method.student_of].options
+    for name, value in method.options.items():
+        if name.partition('.')[0] != 'model':
+            continue
+        told = [
+            {**setup.options, **teacher}.get(name, setting(setup.base, name))
+            for setup in suite.setups.values()
+        ]
+        if any(each != value for each in told):
+            yield (
+                f'of method {method.name!r} the option {name}={value!r} has '
+                'no effect, since its network is that of '
+                f'{method.student_of!r} with fewer channels'
             )
 
 

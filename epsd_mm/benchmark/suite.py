@@ -507,6 +507,12 @@ class Suite:
                 raise ValueError(
                     f'{self.path}: {name} is empty: give at least one'
                 )
+        pruned = [m.name for m in self.methods.values() if m.prunes]
+        if pruned and not self.sparsities:
+            raise ValueError(
+                f'{self.path}: sparsities is empty, so that there is no cell '
+                f'of {", ".join(pruned)}: give at least one'
+            )
         for name in ('seeds', 'sparsities'):
             values = getattr(self, name)
             twice = {value for value in values if values.count(value) > 1}

@@ -101,6 +101,23 @@ def test_an_option_of_a_set_up_must_serve_some_method(tmp_path):
         checked(tmp_path, overridden, options={'default_hooks.epsd.draws': 5})
 
 
+def test_a_student_has_the_network_of_its_teacher(tmp_path):
+    """Whatever its own options say of it, unless they say the same."""
+    name = 'model.backbone.depth'
+
+    def methods(depth):
+        return {
+            'GMP': dict(
+                variant='prune-only', policy='GMP', options={name: 34}
+            ),
+            'x': dict(student_of='GMP', options={name: depth}),
+        }
+
+    checked(tmp_path, methods(34))
+    with pytest.raises(ValueError, match=f"'x' the option {name}=50 has no e"):
+        checked(tmp_path, methods(50))
+
+
 def test_sparsities_that_no_method_has_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r'sparsities=\[0.9\] has no effect'):
         checked(tmp_path, DENSE)

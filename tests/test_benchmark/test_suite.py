@@ -112,6 +112,10 @@ def test_parts_that_files_have_in_common_are_no_part_of_a_suite(suite):
     'more, said',
     [
         ('seeds = []', 'seeds is empty'),
+        (
+            'sparsities, claims = [], []',
+            'sparsities is empty, so that there is no cell of snip, epsd: gi',
+        ),
         ('seeds = [1, 2, 1]', r'seeds has \[1\] more than once: leave'),
         ('sparsities = [0.9, 0.9]', 'sparsities has'),
         ("methods = dict(x=dict(variant='fast'))", "variant 'fast'; known"),
