@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from ..comparison import Arm
-from ..costs import epoch_seconds, total_passes
+from ..costs import epoch_seconds, relative, total_passes
 from .evidence import (
     AGAINST,
     FOR,
@@ -226,21 +226,23 @@ def _far_cheaper(evidence: Evidence) -> Iterator[Finding]:
     """Passes of all that led to a network, over those of EPSD."""
     pruned, distilled = [], []
     for epsd in evidence.arms('epsd'):
-        own = total_passes(evidence.comparison, epsd)
         for other in evidence.others(epsd):
             traits = evidence.comparison.traits(other)
             if not traits.after_training:
                 continue
-            cost = total_passes(evidence.comparison, other)
-            ratios = [cost[s] / own[s] for s in cost.keys() & own.keys()]
+            ratios, fewer = (
+                _times_passes(evidence, other, epsd, zeros)
+                for zeros in (True, False)
+            )
             if not ratios:
                 continue
+            without = f', without zeros {span(fewer)}' if fewer else ''
             verdict = FOR if min(ratios) >= _FAR else UNCLEAR
             found = pruned if traits.sd_loss is None else distilled
             found.append(
                 evidence.fact(
                     f'passes of {other.against(epsd, "over those of")}',
-                    span(ratios),
+                    span(ratios) + without,
                     AGAINST if max(ratios) <= 1 else verdict,
                     *(other, epsd),
                 )
@@ -249,6 +251,17 @@ def _far_cheaper(evidence: Evidence) -> Iterator[Finding]:
         ('to prune a trained network', 'rounds, or weights_of', pruned),
         ('and then to distil', 'rounds with a loss, or student_of', distilled),
     )
+
+
+def _times_passes(
+    evidence: Evidence, first: Arm, second: Arm, zeros: bool
+) -> list[float]:
+    """What all that led to a network cost, over the same of another."""
+    a, b = (
+        total_passes(evidence.comparison, arm, zeros)
+        for arm in (first, second)
+    )
+    return list(relative(a, b).values())
 
 
 def _calibrates(evidence: Evidence) -> Iterator[Finding]:
