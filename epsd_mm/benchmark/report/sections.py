@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from epsd_mm.pages import Block, Figure, Section, Table
 
 from ..comparison import LEVEL, Arm, Comparison
+from ..costs import widths
 from ..folders import Folders
 from ..statistics import FEWEST_PAIRS, Difference, Summary
 from ..wording import cell_count
@@ -155,13 +156,30 @@ def _differences(comparison: Comparison, setup: str) -> Section:
     folded = 'Every difference' if len(rows) > _FEW_ROWS else ''
     blocks.append(Table(_OF_DIFFERENCES, rows, folded))
     text = [
-        'Runs of one seed share initialisation and data order. Descriptive '
+        'Runs of one seed share initialisation and data order'
+        f'{_but_of_other_widths(comparison, setup)}. Descriptive '
         'but for the claims above, p included. “Would have been seen”: the '
         'difference that this test, of one comparison at the level '
         f'{LEVEL}, finds four times in five at this spread; none where so '
         'few pairs cannot reach it.'
     ]
     return Section(title, text, blocks)
+
+
+def _but_of_other_widths(comparison: Comparison, setup: str) -> str:
+    """Which methods cannot have the initial weights of the others."""
+    others = dict.fromkeys(
+        arm.method
+        for arm in comparison.arms_of(setup)
+        if any(cell.run.narrow for cell in comparison.cells(arm))
+        or set(widths(comparison, arm).values()) != {1.0}
+    )
+    if not others:
+        return ''
+    return (
+        f', but for {", ".join(others)}: networks of other widths draw '
+        'initial weights of their own and share the order of the data alone'
+    )
 
 
 def _difference_row(

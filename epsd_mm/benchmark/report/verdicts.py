@@ -144,7 +144,7 @@ def _regime(comparison: Comparison, setup: str) -> Iterator[str]:
         if arm not in tested:
             gain += '; described, not tested'
             gain += unseen(found) if n else ''
-        if n < FEWEST_PAIRS or (found.low <= 0 and n < planned):
+        if n < max(FEWEST_PAIRS, planned):
             yield (
                 f'Whether “{setup}” can test EPSD is not known yet: it takes '
                 f'that self-distillation ({arm}) helps the dense network '

@@ -52,6 +52,8 @@ def regime(suite, gain, noise, seeds):
     [
         (1.0, 0.1, 6, '“a” can test EPSD'),
         (1.0, 0.1, 2, 'Whether “a” can test EPSD is not known yet'),
+        # A look at each seed would find something sooner or later.
+        (1.0, 0.1, 4, 'Whether “a” can test EPSD is not known yet'),
         (0.1, 1.0, 4, 'Whether “a” can test EPSD is not known yet'),
         (0.1, 1.0, 6, '“a” cannot test EPSD'),
         (-1.0, 0.1, 6, '“a” cannot test EPSD'),
@@ -227,6 +229,40 @@ def test_code_that_no_commit_has_heads_the_notes(tmp_path):
         first = next(b for b in section.blocks if isinstance(b, Note))
         warned = 'abc-dirty (16 cells)' in first.text
         assert warned == (commit != 'abc')
+
+
+def test_networks_that_cannot_share_initial_weights_are_named(tmp_path):
+    """A student, and one that is narrower; another loss is the same one."""
+    methods = {
+        'dense': dict(variant='dense'),
+        'narrow': dict(
+            variant='dense', options={'model.backbone.base_channels': 32}
+        ),
+        'smooth': dict(
+            variant='dense', options={'model.head.loss.loss_weight': 2.0}
+        ),
+        'GMP': dict(variant='prune-only', policy='GMP'),
+        'student': dict(student_of='GMP'),
+    }
+
+    def said(names):
+        def metrics(cell):
+            count = 25 if cell.method.name == 'narrow' else 100
+            names = 'training/weights', 'training/multiply_adds'
+            return {METRIC: 50.0 + cell.seed} | dict.fromkeys(names, count)
+
+        some = {name: methods[name] for name in names}
+        found = compared(suite_of(tmp_path, some, seeds=2), metrics)
+        return parts(found)['Paired differences'].text[0]
+
+    assert said(['dense', 'smooth', 'GMP']).startswith(
+        'Runs of one seed share initialisation and data order. Desc'
+    )
+    assert said(methods).startswith(
+        'Runs of one seed share initialisation and data order, but for '
+        'narrow, student: networks of other widths draw initial weights of '
+        'their own and share the order of the data alone. Desc'
+    )
 
 
 def test_several_setups_have_sections_of_their_own(tmp_path):
