@@ -30,6 +30,7 @@ class Traits:
         scorer: All that decides the scores but the objective, as text.
         steps: Inner steps of the criterion, where it has them.
         scores_sd: Whether self-distillation is part of what is scored.
+        data_free: Whether the scores take neither images nor a loss.
         objective: Weights of the terms that are scored, as text.
         sd_loss: Class of the loss that it is trained with, or None.
         training: That loss with its settings, as text.
@@ -51,6 +52,7 @@ class Traits:
     scorer: str | None = None
     steps: int | None = None
     scores_sd: bool = False
+    data_free: bool = False
     objective: str | None = None
     sd_loss: str | None = None
     training: str | None = None
@@ -149,6 +151,7 @@ def traits_of(cfg: Config) -> Traits:
         scorer=_text(scorer),
         steps=(about['settings'] or {}).get('steps'),
         scores_sd=scores_sd,
+        data_free=bool(settings.criterion and settings.data_free),
         objective=_text(about['score_weights']),
         sd_loss=settings.sd_loss and type(settings.sd_loss).__name__,
         training=_text(about['sd_loss']),

@@ -41,16 +41,20 @@ def _what_it_is(comparison: Comparison, arm: Arm) -> str:
         if method.weights_of is not None:
             what += f', on the trained network of {method.weights_of}'
         return f'{what}, {trained}' if traits.taught_per_step else what
-    if not traits.prunes_late and not traits.taught_per_step:
+    early = not traits.prunes_late and not traits.taught_per_step
+    unscored = traits.data_free and not traits.given_masks
+    if early and not unscored:
         return _ROLES[traits.role] + _weighted(traits)
     parts = []
     if traits.after_training:
-        parts.append('pruned after training')
+        rounds = '' if method.rounds is None else ' in rounds'
+        parts.append(f'pruned{rounds} after training')
     if traits.scores_sd:
         term = 'its teacher' if traits.taught_per_step else 'self-distillation'
         parts.append(f'scored with {term}{_weighted(traits)}')
     elif traits.prunes_early:
-        parts.append('scored by the plain loss')
+        by = 'without images' if traits.data_free else 'by the plain loss'
+        parts.append(f'scored {by}')
     elif traits.criterion is None:
         parts.append('dense')
     if traits.while_training:

@@ -11,6 +11,18 @@ AFTER = 'pruned after training, '
 SAID = {
     'dense': (dict(variant='dense'), 'dense, trained by the plain loss'),
     'EPSD': (dict(), 'scored and trained with self-distillation'),
+    'NTK-SAP': (
+        dict(PLAIN, criterion='NTKSAP'),
+        'scored without images, trained by the plain loss',
+    ),
+    'Random + SD': (
+        dict(SD, criterion='Random'),
+        'scored without images, trained with self-distillation',
+    ),
+    'SNIP': (
+        dict(PLAIN, criterion='SNIP'),
+        'scored and trained by the plain loss',
+    ),
     'GMP': (
         dict(PLAIN, policy='GMP'),
         LATE + 'trained by the plain loss',
@@ -29,11 +41,11 @@ SAID = {
     ),
     'IMP': (
         dict(PLAIN, rounds='IMP'),
-        AFTER + 'then trained by the plain loss',
+        'pruned in rounds after training, then trained by the plain loss',
     ),
     'IMP + SD': (
         dict(SD, rounds='IMP'),
-        AFTER + 'then trained with self-distillation',
+        'pruned in rounds after training, then trained with self-distillation',
     ),
     'EPSD after': (
         dict(weights_of='dense', score_weights=dict(task=0, sd=1)),
