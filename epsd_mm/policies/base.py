@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from epsd_mm.pruning import Masks, Structure, Target
+from epsd_mm.pruning import Masks, Structure, Target, Weights
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,18 @@ class MaskPolicy(ABC):
         return sparsity
 
     def check(self, structure: Structure | None) -> None:
-        """Raise where what is kept together is not kept together.
+        """Raise where single weights would grow out of what goes together.
 
         Raises:
             ValueError: Names the structure.
         """
+        if self.regrows and not isinstance(structure, Weights | None):
+            raise ValueError(
+                f'{type(self).__name__} grows single weights, which '
+                f'{type(structure).__name__} keeps together: remove '
+                'structure, or take a policy that grows nothing, such as '
+                'Gradual'
+            )
 
     def check_total(self, total: int) -> None:
         """Raise where a training is too short for the policy.

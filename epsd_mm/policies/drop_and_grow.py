@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from epsd_mm.pruning import Masks, Weights
+from epsd_mm.pruning import Masks
 from epsd_mm.pruning.selection import comparable, top
 
 from .base import MaskPolicy, Moment, check_schedule
@@ -66,28 +66,24 @@ class DropAndGrow(MaskPolicy):
         A layer that is left out stays as it is.
         """
 
-    def check(self, structure):
-        if not isinstance(structure, (Weights, type(None))):
-            raise ValueError(
-                f'{type(self).__name__} drops and grows single weights, '
-                f'which {type(structure).__name__} does not keep together: '
-                'remove structure, or take a policy that grows nothing, such '
-                'as Gradual'
-            )
-
     def check_total(self, total):
-        if self.every >= self.end * total:
-            most = math.ceil(self.end * total) - 1
-            remedy = f'give every={most} or less, or train for longer'
+        last = self._last(total)
+        if self.every > last:
+            remedy = f'give every={last} or less, or train for longer'
             raise ValueError(
                 f'every={self.every} leaves no update before end={self.end} '
                 f'of a training of {total} steps: '
-                + (remedy if most else 'train for longer, or to a later end')
+                + (remedy if last else 'train for longer, or to a later end')
             )
 
     def due(self, moment):
-        within = 0 < moment.step < self.end * moment.total
+        within = 0 < moment.step <= self._last(moment.total)
         return within and moment.step % self.every == 0
+
+    def _last(self, total: int) -> int:
+        """The last step before T_end, at which nothing would move."""
+        # Shares such as 0.07 of 100 exceed a whole number.
+        return math.ceil(self.end * total - 1e-9) - 1
 
     def next(self, masks, weights, gradients, moment, target):
         share = self.dropped(moment)

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from epsd_mm.policies import SET, Moment, RigL
-from epsd_mm.pruning import NM, Masks, Rows, Target
+from epsd_mm.policies import SET, MaskPolicy, Moment, RigL
+from epsd_mm.pruning import NM, Masks, Rows, Target, Weights
 
 
 def step_of(policy, masks, weights, gradients, moment):
@@ -191,3 +191,32 @@ def test_a_training_that_is_too_short_is_refused():
     with pytest.raises(ValueError, match='1 steps: train for longer'):
         RigL(every=1).check_total(1)
     RigL(every=74).check_total(100)
+
+
+@pytest.mark.parametrize('end, steps', [(0.07, 7), (0.55, 55), (0.56, 56)])
+def test_nothing_is_due_at_an_end_that_rounding_puts_off(end, steps):
+    assert end * 100 > steps  # 7.000000000000001
+    policy = SET(every=1, end=end)
+    due = [s for s in range(101) if policy.due(Moment(s, 100))]
+    assert due == list(range(1, steps))
+    with pytest.raises(ValueError, match=f'give every={steps - 1} or less'):
+        SET(every=steps, end=end).check_total(100)
+
+
+class Growing(MaskPolicy):
+    """Of one's own; it lets weights come back, and says so."""
+
+    regrows = True
+
+    def due(self, moment):
+        return True
+
+    def next(self, masks, weights, gradients, moment, target):
+        return masks
+
+
+def test_a_policy_of_ones_own_grows_nothing_apart_either():
+    with pytest.raises(ValueError, match='Growing grows .* which Rows keeps'):
+        Growing().check(Rows())
+    Growing().check(None)
+    Growing().check(Weights())
