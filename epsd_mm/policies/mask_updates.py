@@ -63,8 +63,8 @@ class MaskUpdates:
         policy: Says when and into which.
         optimizer: Whose steps count.
         total: Steps of the whole training.
-        target: What is asked of the masks at the end; that of the masks in
-            force by default, with all layers ranked together.
+        target: What is asked of the masks at the end; by default, of a
+            policy that keeps as many weights, that of the masks in force.
         seed: Of what a policy draws at random.
         averages: Models that follow the weights, see
             :meth:`~epsd_mm.pruning.MaskKeeper.replace`.
@@ -77,8 +77,10 @@ class MaskUpdates:
             they were made.
 
     Raises:
-        ValueError: The training is too short for the policy, or the target
-            is none for it or cannot be reached.
+        TypeError: The policy is none.
+        ValueError: The training is too short for the policy, the target
+            is none for it or cannot be reached from the masks in force, or
+            an average has other weights.
         RuntimeError: The keeper does not watch the optimiser.
     """
 
@@ -97,17 +99,18 @@ class MaskUpdates:
         keeper.check_watches(optimizer)
         masks = keeper.masks
         self.keeper = keeper
-        self.policy = policy
-        if target is None:
-            target = Target.over(masks, masks.sparsity)
-        else:
-            target.check()
-            check_room(target, allow_empty_layers)
-        self.target = target
-        policy.check(target.structure)
+        self.policy = _checked(policy)
+        if type(total) is not int or total < 1:
+            raise ValueError(f'total={total!r} must be an integer >= 1')
         policy.check_total(total)
-        policy.initial(target.sparsity)
+        if target is None:
+            target = _as_it_is(policy, masks)
+        else:
+            _check_target(policy, target, masks, allow_empty_layers)
+        self.target = target
         self.averages = list(averages)
+        for model in self.averages:
+            masks.check_fits(dict(model.named_parameters()), partly=True)
         self.on_update = on_update
         self.allow_empty_layers = allow_empty_layers
         self.moment = Moment(0, total, seed)
@@ -212,6 +215,12 @@ class MaskUpdates:
                 self.moment,
                 self.target,
             )
+            if not isinstance(after, Masks):
+                raise TypeError(
+                    f'{type(self.policy).__name__}.next() must return Masks, '
+                    f'got {type(after).__name__}: Masks(…) of bool tensors '
+                    'by name, or what target.select() returns'
+                )
             after = _of_first_process(after)
             check_not_empty(
                 after,
@@ -263,6 +272,56 @@ class MaskUpdates:
             summed[name] = own.get(name, torch.zeros_like(weight))
             distributed.all_reduce(summed[name])
         return summed
+
+
+def _checked(policy: MaskPolicy) -> MaskPolicy:
+    if not isinstance(policy, MaskPolicy):
+        raise TypeError(
+            f'policy={policy!r} must be an object that says when masks '
+            'change, such as RigL(every=100)'
+        )
+    return policy
+
+
+def _as_it_is(policy: MaskPolicy, masks: Masks) -> Target:
+    """What a policy keeps that keeps as many weights as there are.
+
+    Raises:
+        ValueError: It is no such policy, or nothing has been removed.
+    """
+    sparsity = masks.sparsity
+    try:
+        stays = policy.initial(sparsity) == sparsity
+    except ValueError:  # there is no way from one to the other
+        stays = False
+    if not stays or not sparsity:
+        raise ValueError(
+            f'target=None asks for sparsity {sparsity:.6g}, which the masks '
+            f'in force have, so that {type(policy).__name__} would change '
+            'nothing: give target=Target.over(masks, 0.9), or what else the '
+            'masks shall be at the end'
+        )
+    policy.check(None)
+    return Target.over(masks, sparsity)
+
+
+def _check_target(
+    policy: MaskPolicy, target: Target, masks: Masks, allow_empty_layers: bool
+) -> None:
+    """Raise where a policy leads from these masks to no such target."""
+    policy.check(target.structure)
+    initial = policy.initial(target.sparsity)
+    target.check(None if policy.regrows else masks)
+    check_room(target, allow_empty_layers)
+    asked = round((1 - target.sparsity) * masks.total)
+    stays = policy.regrows and initial == target.sparsity
+    if stays and masks.kept != asked:
+        raise ValueError(
+            f'{type(policy).__name__} keeps as many weights as there are, '
+            f'{masks.kept:,} of {masks.total:,}, and the target asks for '
+            f'{asked:,}: begin with masks of sparsity {target.sparsity:.6g}, '
+            'or leave target out'
+        )
 
 
 def _has_skipped(optimizer: Optimizer) -> bool:

@@ -113,10 +113,12 @@ class MaskKeeper:
                 the moving average of an EMA.
 
         Raises:
-            ValueError: The masks are of other weights.
+            ValueError: The masks, or an average, are of other weights.
         """
         masks.check_fits(self.masks)
         averages = [dict(model.named_parameters()) for model in averages]
+        for average in averages:
+            masks.check_fits(average, partly=True)
         # What comes back is forgotten under the old masks, what goes under
         # the new ones.
         self._forget(averages)

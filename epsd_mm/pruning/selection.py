@@ -270,8 +270,8 @@ def _check_reachable(
         return
     over = keep - (least if keep < least else most)
     raise ValueError(
-        f'sparsity={sparsity} cannot be reached: dense layers, floors and '
-        'the sparsities given by glob allow '
+        f'sparsity={sparsity} cannot be reached: dense layers, floors, '
+        'earlier masks and the sparsities given by glob allow '
         f'{1 - (round((1 - sparsity) * total) - over) / total:.10g} at '
         + ('most' if over < 0 else 'least')
         + ': ask for that, or change them'

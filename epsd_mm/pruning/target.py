@@ -47,15 +47,19 @@ class Target:
             shapes, sparsity, allocation or Global(), structure or Weights()
         )
 
-    def check(self) -> None:
+    def check(self, within: Masks | None = None) -> None:
         """Raise where it cannot be reached, before anything is scored.
 
+        Args:
+            within: Only weights that these masks keep can be kept.
+
         Raises:
-            ValueError: As :func:`select`.
+            ValueError: As :func:`select`; or the masks are of other weights.
         """
-        self.select(
-            {name: torch.ones(shape) for name, shape in self.shapes.items()}
-        )
+        ones = {name: torch.ones(shape) for name, shape in self.shapes.items()}
+        if within is not None:
+            within.check_fits(ones)
+        self.select(ones, within)
 
     def certainly_empty(self) -> list[str]:
         """Layers of which nothing is kept, whatever their scores are."""

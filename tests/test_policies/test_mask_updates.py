@@ -330,8 +330,83 @@ def test_fixed_masks_stay():
 def test_a_policy_without_a_way_is_refused_at_once():
     with pytest.raises(ValueError, match='leaves no update'):
         started(RigL(every=100), total=20)
-    with pytest.raises(ValueError, match='must be below sparsity'):
-        started(Gradual(every=2), masks=Masks.ones_like(masks_of(net())))
+    half = Gradual(every=2, initial_sparsity=0.5)
+    masks = Masks.ones_like(masks_of(net()))
+    with pytest.raises(ValueError, match='must be below sparsity=0.4'):
+        started(half, masks=masks, target=Target.over(masks, 0.4))
+
+
+def test_what_would_change_nothing_is_refused_at_once():
+    """Where masks are to end as they are, or as a policy cannot make them."""
+    masks = masks_of(net())  # which keep 27 of 80
+    half = Gradual(every=2, initial_sparsity=masks.sparsity)
+    for policy in (Gradual(every=2), half):
+        message = 'target=None asks for .* Gradual would change nothing'
+        with pytest.raises(ValueError, match=message):
+            started(policy, masks=masks)
+    with pytest.raises(ValueError, match='for sparsity 0, .* SET would'):
+        started(SET(every=2), masks=Masks.ones_like(masks))
+    message = 'keeps as many .*, 27 of 80, and the target asks for 8: begin'
+    for policy in (SET(every=2), RigL(every=2)):
+        with pytest.raises(ValueError, match=message):
+            started(policy, masks=masks, target=Target.over(masks, 0.9))
+        started(policy, masks=masks, target=Target.over(masks, 53 / 80))
+
+
+def test_a_target_that_the_masks_have_passed_is_refused_before_any_step():
+    masks = masks_of(net())
+    passed = Target.over(masks, 0.5)
+    with pytest.raises(ValueError, match='earlier masks .* 0.6625 at least'):
+        started(Gradual(every=2), masks=masks, target=passed)
+    # All of the second layer is gone, and half of it shall be left.
+    gone = Masks(
+        dict(masks, **{'2.weight': torch.zeros(4, 8, dtype=torch.bool)})
+    )
+    globs = ByGlob({'0*': 0.8, '2*': 0.5})
+    asked = Target.over(masks, 1 - 26 / 80, globs)  # of 10 and 16
+    with pytest.raises(ValueError, match='cannot be reached'):
+        started(
+            Gradual(every=2),
+            masks=gone,
+            target=asked,
+            allow_empty_layers=True,
+        )
+
+
+def test_what_is_no_policy_or_no_length_is_refused():
+    for policy in ('RigL', RigL):
+        with pytest.raises(TypeError, match='must be an object that says'):
+            started(policy)
+    for total in (0, -3, 10.5):
+        with pytest.raises(ValueError, match=f'total={total} must be an int'):
+            started(SET(every=2), total=total)
+
+
+class Careless(SET):
+    """Forgets what ``next`` returns."""
+
+    def next(self, *given):
+        return dict(super().next(*given))
+
+
+def test_a_policy_that_returns_no_masks_is_named():
+    model, optimizer, _ = started(Careless(every=1))
+    with pytest.raises(TypeError, match=r'Careless\.next\(\).* got dict'):
+        train(model, optimizer, [0])
+
+
+def test_an_average_of_other_names_is_told_before_any_step():
+    average = torch.optim.swa_utils.AveragedModel(net())
+    with pytest.raises(ValueError, match="begin with 'module'"):
+        started(SET(every=2), averages=[average])
+    model, optimizer, updates = started(
+        SET(every=1), averages=[average.module]
+    )
+    updates.averages.append(average)
+    before = updates.keeper.masks
+    with pytest.raises(ValueError, match="begin with 'module'"):
+        train(model, optimizer, [0])
+    assert updates.keeper.masks is before
 
 
 @pytest.mark.parametrize(
