@@ -16,7 +16,7 @@ from epsd_mm.pruning import MaskKeeper, prunable_parameters
 from epsd_mm.pruning.search import check_room
 
 from .checks import unwrapped
-from .optimizers import optimizers_of
+from .optimizers import optimizers_of, wrappers_of
 from .settings import Settings
 
 
@@ -48,7 +48,8 @@ class ChangingMasks:
     ) -> None:
         self._keeper = keeper
         self._logger = runner.logger
-        self._written = keeper.masks
+        # A resumed run may find those of a later checkpoint, or none.
+        self._written = keeper.masks if state is None else None
         self._seen = keeper.masks
         params = unwrapped(runner).named_parameters()
         covered = {*keeper.masks, *left_dense}
@@ -69,7 +70,8 @@ class ChangingMasks:
 
     def after_iter(self, runner: Runner) -> bool:
         """To be called after each batch; whether it has changed masks."""
-        if runner.optim_wrapper.should_update():
+        (wrapper,) = wrappers_of(runner.optim_wrapper)
+        if wrapper.should_update():
             self._updates.discard()
         before, self._seen = self._seen, self._keeper.masks
         return self._seen is not before
@@ -130,7 +132,8 @@ def check_reachable(settings: Settings, model: nn.Module) -> None:
 
 def steps_of(runner: Runner) -> int:
     """Steps of the optimiser in all of a training."""
-    batches = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    wrapper = wrappers_of(runner.optim_wrapper)[0]
+    batches = getattr(wrapper, '_accumulative_counts', 1)
     return math.ceil(runner.max_iters / batches)
 
 

@@ -10,12 +10,19 @@ def optimizers_of(wrapper: OptimWrapper | OptimWrapperDict) -> list[Optimizer]:
     Raises:
         ValueError: It trains copies of the weights, which have no masks.
     """
-    wrappers = [wrapper]
-    if isinstance(wrapper, OptimWrapperDict):
-        wrappers = list(wrapper.optim_wrappers.values())
+    wrappers = wrappers_of(wrapper)
     for each in wrappers:
         _refuse_master_weights(each)
     return [each.optimizer for each in wrappers]
+
+
+def wrappers_of(
+    wrapper: OptimWrapper | OptimWrapperDict,
+) -> list[OptimWrapper]:
+    """The wrappers of one optimiser each, of which a wrapper may be many."""
+    if isinstance(wrapper, OptimWrapperDict):
+        return list(wrapper.optim_wrappers.values())
+    return [wrapper]
 
 
 def _refuse_master_weights(wrapper: OptimWrapper) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
@@ -282,6 +282,62 @@ def test_steps_are_those_of_the_optimiser(pictures, tmp_path):
     changes = [i for i, (a, b) in enumerate(pairs, 2) if a != b]
     assert changes == [4, 8, 12, 16]  # at the end nothing moves
     assert saved(tmp_path / 'epoch_3.pth')[1].policy['step'] == 5
+
+
+class Kill(Hook):
+    """Ends a training once its fourth checkpoint is there."""
+
+    priority = 'LOWEST'
+
+    def after_train_epoch(self, runner):
+        if runner.epoch == 3:
+            raise RuntimeError('killed')
+
+
+def test_a_run_that_goes_back_has_the_masks_of_its_newest_checkpoint(
+    tmp_path,
+):
+    """They change after step 10, and it is resumed from the one before."""
+    move = dict(type='SET', every=10, fraction=1.0, end=1.0)
+    hook = dict(RANDOM, sparsity=0.5, policy=move)
+    run = tmp_path / 'run'
+    watch = train_small(run, hook)
+    file = run / 'epsd' / 'masks.pth'
+    assert Masks.load(file) == watch.masks[-1] != watch.masks[0]
+
+    with pytest.raises(RuntimeError, match='killed'):
+        train_small(run, hook, run / 'epoch_3.pth', custom_hooks=[Kill()])
+    assert saved(run / 'epoch_4.pth')[1].masks == watch.masks[0]
+    assert Masks.load(file) == watch.masks[0]
+
+
+class Choosing(Linear):
+    """Takes its optimiser from several, of which there is one."""
+
+    def train_step(self, data, optim_wrapper):
+        wrapper = optim_wrapper['only']
+        loss = self(data['inputs'], mode='loss')['loss']
+        wrapper.update_params(loss)
+        return dict(loss=loss)
+
+
+@pytest.mark.parametrize('counts', [1, 2])
+def test_an_optimiser_by_name_is_one_too(counts, tmp_path):
+    """16 batches; s_t = .8 (1 − (1 − t/6)³) of 24 weights at 3 and 6."""
+    policy = dict(type='Gradual', every=3, end=6 * counts / 16)
+    hook = dict(OLD, sparsity=0.8, criterion=None, policy=policy)
+    model = Choosing()
+    only = OptimWrapper(
+        torch.optim.SGD(model.parameters(), 0.1), accumulative_counts=counts
+    )
+    runner = small_runner(tmp_path, 8, hook, model=model)
+    runner.optim_wrapper = OptimWrapperDict(only=only)
+    watch = Watch()
+    runner.register_hook(watch)
+    runner.train()
+    totals = [sum(kept.values()) for kept in watch.kept]
+    one, two, left = 3 * counts - 1, 3 * counts, 17 - 6 * counts
+    assert totals == one * [24] + two * [7] + left * [5]
 
 
 def test_a_run_without_a_policy_is_not_resumed_with_one(pictures, tmp_path):
