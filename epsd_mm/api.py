@@ -267,7 +267,7 @@ def _score_module(
         criterion, target = settings.criterion, settings.target(weights)
         prunable = Masks.ones_like(weights)
         if start:
-            start.check_fits(weights)
+            target.check(start)
     logger = current_logger()
     warn_of_unpruned(model, settings, logger)
     found = find_masks(

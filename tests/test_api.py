@@ -600,6 +600,29 @@ def test_scores_are_of_what_the_start_leaves():
     assert kept == {'0.weight': [True, False], '1.weight': [True, False]}
 
 
+def test_a_start_below_what_a_layer_shall_keep_is_told_before_scoring():
+    """8 of its 16 weights, of which 4 are left."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    left = torch.arange(16).view(4, 4) < 4
+    start = epsd_mm.Masks(
+        {'0.weight': left, '1.weight': torch.ones_like(left)}
+    )
+
+    def loss(model, batch):
+        raise AssertionError('something is scored')
+
+    with pytest.raises(ValueError, match='earlier masks .* 0.625 at least'):
+        epsd_mm.prune(
+            model,
+            [None],
+            criterion='SNIP',
+            sparsity=0.5,
+            allocation={'0*': 0.5, '1*': 0.5},
+            start=start,
+            loss=loss,
+        )
+
+
 @pytest.mark.parametrize(
     'options, error, said',
     [

@@ -216,7 +216,7 @@ class ScoringJob:
         self.prunable: Masks = Masks.ones_like(fresh)
         self.start = settings.read_start()
         if self.start:
-            self.start.check_fits(fresh)
+            settings.initial_target(fresh).check(self.start)
         self.criterion, self.units = settings.criterion, None
         if settings.units:
             self.units = ModelUnits(self.twin, settings, groups)

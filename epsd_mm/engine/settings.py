@@ -89,7 +89,8 @@ class Settings:
             are named and counted, and ``sparsity`` holds for the others.
         compare_plain: Report the overlap with the masks of the plain loss,
             and of two such masks; scoring then takes three times as long.
-        seed: Seed of scoring; defaults to that of the runner.
+        seed: Seed of scoring, and of what ``'SET'`` draws; defaults to that
+            of the runner.
         masks: File of masks to start from: ``epsd/masks.pth`` of another
             run. The weights they cover are not scored; the others are,
             where there is a ``sparsity``, and stay dense where there is
@@ -389,6 +390,12 @@ class Settings:
                 f'{type(self.criterion).__name__} lets weights come back, so '
                 f'that those that {self._named_start} removes would: take '
                 'another criterion, such as IterSNIP'
+            )
+        if self.changes and self.policy.regrows:
+            raise ValueError(
+                f'policy={type(self.policy).__name__} lets weights come '
+                f'back, so that those that {self._named_start} removes '
+                'would: remove one of the two'
             )
 
     @property

@@ -115,6 +115,9 @@ REFUSED = {
     'FORCE lets weights come back': dict(
         sparsity=0.5, start='a.pth', criterion='FORCE'
     ),
+    'policy=RigL lets weights come back': dict(
+        sparsity=0.5, start='a.pth', policy='RigL'
+    ),
     "structure='channels' scores the whole network": dict(
         sparsity=0.5, start='a.pth', structure='channels'
     ),
