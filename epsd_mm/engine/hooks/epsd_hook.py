@@ -17,9 +17,7 @@ from epsd_mm.analysis import (
 )
 from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.engine.changing_masks import ChangingMasks, check_changes
-from epsd_mm.engine.checkpoints import (
-    loaded_file_named,
-)
+from epsd_mm.engine.checkpoints import loaded_file_named
 from epsd_mm.engine.checks import refuse_sharding, unwrapped
 from epsd_mm.engine.exchange import Exchange
 from epsd_mm.engine.identity import check_identity, identity
