@@ -101,7 +101,7 @@ def _models(comparison: Comparison, root: Path) -> Iterator[dict[str, Any]]:
         cells = comparison.cells(arm)
         if not cells:
             continue
-        traits = comparison.traits(arm)
+        traits, before = comparison.traits(arm), comparison.before(arm)
         about = {
             'Seeds': len(cells),
             'Variant': traits.role,
@@ -109,6 +109,8 @@ def _models(comparison: Comparison, root: Path) -> Iterator[dict[str, Any]]:
             'Self-Distillation': traits.sd_loss,
             'Sparsity': arm.sparsity,
             'Epochs': traits.epochs,
+            # Its own, and those that it comes after.
+            'Trainings': len(before) + 1 if before else None,
         }
         yield {
             'Name': _name(arm),

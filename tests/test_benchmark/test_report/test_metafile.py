@@ -62,6 +62,27 @@ def test_a_model_is_the_mean_of_a_method(tmp_path):
     assert epsd['In Collection'] == content['Collections'][0]['Name']
 
 
+def test_what_comes_after_others_tells_of_how_many_trainings(tmp_path):
+    """Rounds of 20 % to 36 %: of the dense network, and two more."""
+    methods = {
+        'dense': dict(variant='dense'),
+        'EPSD': dict(),
+        'IMP': dict(variant='prune-only', rounds='IMP'),
+        'twin': dict(sd_loss='KD', masks_of='EPSD', teacher='dense'),
+    }
+    suite = suite_of(tmp_path, methods, 1, (0.36,))
+    found = compared(suite, lambda cell: {METRIC: 70.0})
+    write_metafile(found, tmp_path / 'm.yml', ROOT)
+    models = yaml.safe_load((tmp_path / 'm.yml').read_text())['Models']
+    told = {m['Name']: m['Metadata'].get('Trainings') for m in models}
+    assert told == {
+        'a_dense': None,
+        'a_epsd_0.36': None,
+        'a_imp_0.36': 3,
+        'a_twin_0.36': 2,
+    }
+
+
 def test_only_a_whole_data_set_has_its_name(tmp_path):
     (dense, _) = written(tmp_path, iterations=391.0 * 200)['Models']
     assert dense['Results'][0]['Dataset'] == 'CIFAR-100'
