@@ -29,6 +29,10 @@ from .engine.pretrained import without_pretrained
 from .engine.safe_loading import CheckpointError, load_values
 from .engine.saved_state import SavedState
 from .engine.settings import settings_of
+from .engine.training_losses import (
+    training_losses,
+    training_multiplications,
+)
 from .engine.variants import apply_pruned
 from .families import channel_groups, example_call, let_heads_go
 from .files import atomic_write, write_text
@@ -36,7 +40,6 @@ from .pruning import weight_count
 from .run_files import MASKS
 from .structure import Channels
 from .structure.coupling import UNSEEN
-from .structure.prices import multiplications
 from .training import train
 from .version import __version__
 
@@ -165,7 +168,7 @@ def _write_compact(
     compared = compare(whole, model, example_call(whole))
     unseen = [name for name, why in groups.whole.items() if why == UNSEEN]
     if batch is not None:
-        check_training(whole, model, partial(_losses, batch))
+        check_training(whole, model, partial(training_losses, batch))
         _write_work(folder / WORK, whole, batch)
     elif unseen:
         MMLogger.get_current_instance().warning(
@@ -203,23 +206,13 @@ def narrowed(model: ConfigDict, table: WidthTable) -> ConfigDict:
 
 
 def _write_work(path: Path, whole: nn.Module, batch: Any) -> None:
-    """Write how often an entry of each weight multiplies in training.
-
-    That does not depend on widths: times the entries that are left it is
-    the multiply-adds of any network that was made of this one.
-    """
-    with torch.no_grad():
-        times = multiplications(whole, partial(_losses, batch, whole))
+    """Write how often an entry of each weight multiplies in training."""
+    times = training_multiplications(batch, whole)
     if not is_main_process():
         return
     content = dict(images=len(batch['inputs']), multiplications=times)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(content, indent=2))
-
-
-def _losses(batch: Any, model: nn.Module) -> Any:
-    data = model.data_preprocessor(copy.deepcopy(batch), training=True)
-    return model(**data, mode='loss')
 
 
 def _write(

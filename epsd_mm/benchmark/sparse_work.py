@@ -1,17 +1,14 @@
 """What the steps of a training multiply by, with zeros and without."""
 
-import copy
-from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.settings import Settings
+from epsd_mm.engine.training_losses import training_multiplications
 from epsd_mm.policies import Moment
 from epsd_mm.quantities import Quantity
-from epsd_mm.structure.prices import multiplications
 
 
 def training_work(
@@ -35,8 +32,7 @@ def training_work(
         policy ranks removed weights by their gradient, the steps of which it
         does calculate all of it: a third of a step, that is.
     """
-    with torch.no_grad():
-        times = multiplications(model, partial(_losses, batch, model))
+    times = training_multiplications(batch, model)
     sizes = {n: p.numel() for n, p in model.named_parameters() if n in times}
     density = _densities(saved)
     done = sum(times[n] * sizes[n] * density.get(n, 1.0) for n in times)
@@ -73,8 +69,3 @@ def _dense_steps(settings: Settings | None, saved: SavedState) -> float:
         for step in range(1, steps + 1)
     )
     return due / steps
-
-
-def _losses(batch: Any, model: nn.Module) -> Any:
-    data = model.data_preprocessor(copy.deepcopy(batch), training=True)
-    return model(**data, mode='loss')

@@ -1,11 +1,7 @@
 """Cells whose network is as large as what their teacher keeps."""
 
-import copy
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -16,8 +12,8 @@ from epsd_mm.engine.safe_loading import load_values
 from epsd_mm.engine.saved_state import saved_masks
 from epsd_mm.engine.scoring_data import scoring_batches
 from epsd_mm.engine.settings import settings_of
+from epsd_mm.engine.training_losses import training_multiplications
 from epsd_mm.quantities import Quantity
-from epsd_mm.structure.prices import multiplications
 
 
 def student_figures(cfg: Config, runner: Runner) -> dict[str, Quantity]:
@@ -34,9 +30,7 @@ def student_figures(cfg: Config, runner: Runner) -> dict[str, Quantity]:
     teacher = settings_of(cfg).sd_loss.teacher
     whole = build_untrained(Config.fromfile(teacher['config']))
     batch = next(scoring_batches(runner, seed=0)(0))
-    with torch.no_grad():
-        # How often an entry multiplies does not depend on widths.
-        times = multiplications(student, partial(_losses, batch, student))
+    times = training_multiplications(batch, student)
     both = [_counted(model, times) for model in (student, whole)]
     weights, work = zip(*both)
     masks = saved_masks(load_values(teacher['checkpoint'], 'cpu')) or {}
@@ -63,8 +57,3 @@ def _left(
     kept = {n: p.numel() for n, p in model.named_parameters() if n in times}
     kept |= {n: int(mask.sum()) for n, mask in masks.items() if n in times}
     return sum(times[n] * count for n, count in kept.items())
-
-
-def _losses(batch: Any, model: nn.Module) -> Any:
-    data = model.data_preprocessor(copy.deepcopy(batch), training=True)
-    return model(**data, mode='loss')
