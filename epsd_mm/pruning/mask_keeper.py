@@ -1,6 +1,6 @@
 """Keeps removed weights out of a model's training."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -87,13 +87,15 @@ class MaskKeeper:
         """Let an optimiser forget the removed weights.
 
         Whatever it holds of a weight, however deep, and has as many entries
-        is cleared where the weight is removed.
+        is cleared where the weight is removed; but not a list of matrices
+        or vectors, one for each side of the weight, which are factors of a
+        preconditioner (as of Kron, SOAP and Shampoo).
         """
         for each in _with_wrapped(optimizer):
             for weight, kept in self._kept.items():
                 # (the state makes an entry for whatever it is asked for)
                 if weight in each.state:
-                    for value in _tensors(each.state[weight]):
+                    for value in _tensors(each.state[weight], weight):
                         if value.is_floating_point():
                             _clear_alike(value, weight, kept)
 
@@ -318,14 +320,29 @@ def _let_run_hooks(optimizer: Optimizer) -> None:
         Optimizer.__setstate__(optimizer, {})
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: Any, weight: Tensor) -> Iterator[Tensor]:
+    """What may have an entry for each of a weight, however deep."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, (list, tuple)):
+        for each in value.values():
+            yield from _tensors(each, weight)
+    elif isinstance(value, (list, tuple)) and not _factors(value, weight):
         for each in value:
-            yield from _tensors(each)
+            yield from _tensors(each, weight)
+
+
+def _factors(values: Sequence[Any], weight: Tensor) -> bool:
+    """Whether there is a square or a diagonal for each side of a weight.
+
+    Those of a square weight are of its own shape.
+    """
+    return weight.dim() == len(values) > 1 and all(
+        isinstance(value, Tensor)
+        and value.dim() in (1, 2)
+        and set(value.shape) == {side}
+        for value, side in zip(values, weight.shape)
+    )
 
 
 def _clear_alike(value: Tensor, weight: Tensor, kept: '_Kept') -> None:

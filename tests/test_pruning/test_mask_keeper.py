@@ -570,6 +570,56 @@ def test_states_within_states_and_of_other_shapes_are_cleared():
     assert state['count'].all()
 
 
+class Preconditioned(torch.optim.SGD):
+    """Keeps factors of a preconditioner of a square weight, and others."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        (weight,) = self.param_groups[0]['params']
+        like, side = torch.ones_like(weight), torch.ones(len(weight))
+        self.state[weight] = dict(
+            factors=[like, like.clone()],
+            deep=dict(Q=(side, like.clone())),
+            past=[like.clone() for _ in range(3)],
+            means={0.9: like.clone(), 0.99: like.clone()},
+        )
+
+
+def test_factors_of_a_preconditioner_stay_whole():
+    """They have the shape of a square weight, and no entry for each of it."""
+    model = nn.Linear(4, 4, bias=False)
+    mask = torch.eye(4).bool().roll(1, 0)  # with none of the diagonal
+    optimizer = Preconditioned(model.parameters(), 0.1)
+    MaskKeeper(model, Masks(dict(weight=mask))).watch(optimizer)
+    model(torch.rand(2, 4)).sum().backward()
+    optimizer.step()
+    state = optimizer.state[model.weight]
+    whole = [*state['factors'], *state['deep']['Q']]
+    assert all(factor.all() for factor in whole)
+    for entries in (*state['past'], *state['means'].values()):
+        assert torch.equal(entries.bool(), mask)
+
+
+@pytest.mark.slow
+def test_kron_trains_square_weights():
+    """Its factors are triangular: none may lose its diagonal."""
+    kron = pytest.importorskip('timm.optim.kron')
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
+    masks = half(model)
+    optimizer = kron.Kron(model.parameters(), 0.01)
+    MaskKeeper(model, masks).watch(optimizer)
+    inputs, losses = torch.randn(32, 8), []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = (model(inputs) - inputs.roll(1, 1)).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]  # and no NaN
+    assert revived(model, masks) == 0
+
+
 class Wrapper(torch.optim.SGD):
     """Leaves the work to another optimiser, as ZeroRedundancyOptimizer."""
 
