@@ -40,8 +40,12 @@ class AskedNetworks:
         self._networks = networks
         self._followed: set[int] = set()  # whose channels are known
 
-    def check(self, cell: Cell) -> None:
+    def check(self, cell: Cell, cfg: Config) -> None:
         """Raise where a cell could not take what another one ends with.
+
+        Args:
+            cell: Of a suite.
+            cfg: Its config.
 
         Raises:
             ValueError: Names what does not fit.
@@ -50,7 +54,6 @@ class AskedNetworks:
         if cell.run.narrow:
             self._check_student_of(cell.teacher)
             return
-        cfg = cell.config
         own = self._networks.of(cfg).state_dict()
         for origin in (cell.first, cell.previous):
             if origin is not None:

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from mmengine.config import Config
+
+from epsd_mm.earlier_runs import training_length
 from epsd_mm.preparation import require_data
 from epsd_mm.quantities import kind_of
 
@@ -68,12 +71,12 @@ def check_data(cells: Iterable[Cell]) -> None:
         require_data(cell.config, _LOADERS)
 
 
-def check_masks(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
-    """Raise where a cell would refuse what is asked of its network.
+def check_cells(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
+    """Raise where a cell would refuse what is asked of it.
 
-    Sparsities that it cannot have, schedules that its training is too short
-    for, and what it takes of another one that does not fit: as far as that
-    is told without weights.
+    Sparsities that its network cannot have, schedules that its training is
+    too short for, an end that is not evaluated, and what it takes of another
+    one that does not fit: as far as that is told without weights.
 
     Args:
         suite: That the cells are of.
@@ -90,12 +93,26 @@ def check_masks(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
     fitting = AskedNetworks(networks)
     for cell in _one_a_seed(cells):
         try:
-            fitting.check(cell)
-            masks.check(cell.config)
+            cfg = cell.config
+            _check_evaluated(cfg)
+            fitting.check(cell, cfg)
+            masks.check(cfg)
         except ValueError as error:
             raise ValueError(
                 f'{suite.path}: {cell.name!r} cannot run: {error}'
             ) from error
+
+
+def _check_evaluated(cfg: Config) -> None:
+    """Raise where the last step, the only one that counts, has no metric."""
+    unit, length = training_length(cfg)
+    begin = cfg.train_cfg.get('val_begin', 1)
+    if length is not None and begin > length:
+        raise ValueError(
+            f'train_cfg.val_begin={begin} evaluates nothing of a training of '
+            f'{length} {unit}s, of which the last one counts: let it be '
+            f'{length} at most'
+        )
 
 
 def _one_a_seed(cells: Iterable[Cell]) -> list[Cell]:

@@ -3,7 +3,7 @@
 import pytest
 
 from epsd_mm.benchmark.configured_steps import configured_steps
-from epsd_mm.benchmark.preflight import check_masks
+from epsd_mm.benchmark.preflight import check_cells
 from epsd_mm.engine.changing_masks import steps_of
 from tests.helpers.datasets import picture_folder
 from tests.helpers.runners import prepared, tiny_classifier_cfg
@@ -99,6 +99,10 @@ REFUSED = {
         hook(allocation={'head.*': 0.999}),
         dict(PLAIN, criterion='SNIP'),
     ),
+    'train_cfg.val_begin=4 evaluates nothing of a training of 3 epochs': (
+        {'train_cfg.val_begin': 4},
+        dict(criterion='SNIP'),
+    ),
     'matches no': (hook(exclude=['nothing.*']), dict(criterion='GraSP')),
 }
 # Of the rounds at .5, .75 and .8 the second keeps fewer than the floor.
@@ -111,14 +115,14 @@ def test_what_a_cell_would_refuse_is_told_before_any_runs(said, suite):
     asked = suite(options, **method)
     told = f"suite.py: 'a/x/0.8/seed 0' cannot run: .*{said}"
     with pytest.raises(ValueError, match=told):
-        check_masks(asked, asked.cells, read_data=True)
+        check_cells(asked, asked.cells, read_data=True)
 
 
 def test_rounds_that_would_not_get_there_are_told_before_any_runs(suite):
     asked = suite(FLOOR, variant='prune-only', rounds=dict(share=0.5))
     told = "'a/x/0.75/seed 0' cannot run: sparsity=0.75 cannot be reached"
     with pytest.raises(ValueError, match=told):
-        check_masks(asked, asked.cells, read_data=True)
+        check_cells(asked, asked.cells, read_data=True)
 
 
 WIDE = {'model.backbone.base_channels': 8, 'model.head.in_channels': 64}
@@ -152,7 +156,7 @@ def test_networks_that_do_not_fit_are_told_before_any_trains(said, suite_with):
     others, method = UNFIT[said]
     asked = suite_with(dict(others, x=method))
     with pytest.raises(ValueError, match=f"'a/x/.*' cannot run: .*{said}"):
-        check_masks(asked, asked.cells, read_data=True)
+        check_cells(asked, asked.cells, read_data=True)
 
 
 def test_networks_that_fit_are_not(suite_with):
@@ -169,19 +173,19 @@ def test_networks_that_fit_are_not(suite_with):
             'student': dict(student_of='SNIP'),
         }
     )
-    check_masks(asked, asked.cells, read_data=True)
+    check_cells(asked, asked.cells, read_data=True)
 
 
 @pytest.mark.parametrize('method', [GMP, RIGL], ids=['GMP', 'RigL'])
 def test_what_a_cell_would_train_by_is_not(method, suite):
     asked = suite({'default_hooks.epsd.policy.every': 3}, **method)
-    check_masks(asked, asked.cells, read_data=True)
+    check_cells(asked, asked.cells, read_data=True)
     # How long an epoch is may be known elsewhere alone.
-    check_masks(asked, suite({}, **method).cells, read_data=False)
+    check_cells(asked, suite({}, **method).cells, read_data=False)
 
 
 def test_a_schedule_in_iterations_is_told_without_the_data(suite):
     loop = dict(by_epoch=False, max_iters=90, _delete_=True)
     asked = suite({'train_cfg': loop}, **GMP)
     with pytest.raises(ValueError, match='in a training of 90 steps'):
-        check_masks(asked, asked.cells, read_data=False)
+        check_cells(asked, asked.cells, read_data=False)

@@ -29,8 +29,8 @@ from epsd_mm.benchmark.overview import (
 )
 from epsd_mm.benchmark.plan import Costs, plan
 from epsd_mm.benchmark.preflight import (
+    check_cells,
     check_data,
-    check_masks,
     check_metrics,
 )
 from epsd_mm.benchmark.store import Entry, Store
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, folder: SuiteFolder) -> None:
         here = where == 'local'  # other machines may have other disks
         if here:
             check_data(cells)
-        check_masks(driver.suite, cells, read_data=here)
+        check_cells(driver.suite, cells, read_data=here)
         if console.is_terminal:
             # A table of a thousand cells takes a sixth of a second.
             with Live(console=console, refresh_per_second=0.5) as live:
