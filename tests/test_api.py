@@ -600,6 +600,29 @@ def test_scores_are_of_what_the_start_leaves():
     assert kept == {'0.weight': [True, False], '1.weight': [True, False]}
 
 
+def test_a_start_that_cuts_a_layer_off_is_told_what_to_do():
+    """Of the first unit all weights in are left, of the second those out."""
+    model = nn.Sequential(nn.Linear(2, 2, False), nn.Linear(2, 2, False))
+    start = epsd_mm.Masks(
+        {
+            '0.weight': torch.tensor([[True, True], [False, False]]),
+            '1.weight': torch.tensor([[False, True], [False, True]]),
+        }
+    )
+    with pytest.raises(ValueError, match='masks of start leave') as error:
+        epsd_mm.prune(
+            model,
+            [torch.ones(1, 2)],
+            criterion='SNIP',
+            sparsity=0.75,
+            start=start,
+            loss=lambda model, batch: model(batch).square().sum(),
+        )
+    said = str(error.value)
+    assert 'zero in 2 of 2 layers: 0.weight, 1.weight.' in said
+    assert 'zero_layers' not in said
+
+
 def test_a_start_below_what_a_layer_shall_keep_is_told_before_scoring():
     """8 of its 16 weights, of which 4 are left."""
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))

@@ -194,7 +194,7 @@ def find_masks(
             partial(keep, ledger),
         )
         zero = find_zero_layers(scoring.scores, masks)
-        check_zero(zero, round=k)
+        check_zero(zero, round=k, started=k == 1 and masks is not ranked)
         scoring.drop(zero)
         ranked, target = _without(ranked, zero), target.without(zero)
         notes = ledger.notes + scoring.draws

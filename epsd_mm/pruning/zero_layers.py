@@ -39,6 +39,7 @@ def check_zero_layers(
     params: Mapping[str, Tensor],
     count: int,
     round: int = 1,
+    started: bool = False,
 ) -> None:
     """Raise unless such layers are to stay dense, and others are left.
 
@@ -53,6 +54,7 @@ def check_zero_layers(
             ``θ ⊙ g`` is zero where the weights are, whatever the gradient.
         count: Number of prunable layers.
         round: Number of the round of scoring.
+        started: Whether the first round is of what given masks keep.
 
     Raises:
         ValueError: Names the layers, and the cause of each.
@@ -66,6 +68,13 @@ def check_zero_layers(
             'rounds have left passes no gradient on to them: lower the '
             'sparsity, give every layer a floor (min_density of the '
             'allocation), or take more draws'
+        )
+    if started:
+        raise ValueError(
+            f'{what}: {", ".join(names)}. What the masks of start leave may '
+            'pass no gradient on to them: start from masks that leave more '
+            'of each layer (min_density of the allocation they were found '
+            'with), leave start out, or take more draws'
         )
     remedy = (
         'To leave these layers dense, say so: zero_layers="dense" leaves '
