@@ -125,10 +125,11 @@ class MaskUpdates:
         self.keeper.collected_gradients()  # and of what was to be ranked
 
     def discard(self) -> None:
-        """Forget the gradients of a step that was skipped.
+        """Forget the gradients that no step will be made of.
 
         To be called whenever gradients have been set to zero, in a training
-        where steps are skipped.
+        where steps are skipped, as by mixed precision, or ask for more than
+        one gradient, as those of SAM and L-BFGS do.
         """
         self._prepare()
 

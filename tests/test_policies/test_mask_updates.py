@@ -166,6 +166,28 @@ def test_gradients_of_a_skipped_step_are_not_in_those_of_the_next():
             torch.testing.assert_close(gradients[name], parameter.grad)
 
 
+def test_of_a_step_that_asks_for_two_gradients_the_last_is_ranked():
+    policy = Recorder()
+    model, optimizer, updates = started(policy)
+    train(model, optimizer, [0])
+    dense = copy.deepcopy(model)
+
+    def closure():
+        for seed in (1, 2):
+            optimizer.zero_grad()
+            updates.discard()
+            loss = loss_of(model, seed)
+            loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    loss_of(dense, 2).backward()
+    ((_, _, gradients),) = policy.seen
+    for name, parameter in dense.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(gradients[name], parameter.grad)
+
+
 def test_overflow_in_removed_weights_alone_leaves_the_masks():
     seen = []
     model, optimizer, updates = started(
