@@ -238,14 +238,13 @@ def _far_cheaper(evidence: Evidence) -> Iterator[Finding]:
                 continue
             without = f', without zeros {span(fewer)}' if fewer else ''
             verdict = FOR if min(ratios) >= _FAR else UNCLEAR
-            # They are counted: what is not far cheaper is known not to be.
-            verdict = AGAINST if max(ratios) < _FAR else verdict
             found = pruned if traits.sd_loss is None else distilled
             found.append(
                 evidence.fact(
                     f'passes of {other.against(epsd, "over those of")}',
                     span(ratios) + without,
-                    verdict,
+                    # Counted: what is not far cheaper is known not to be.
+                    AGAINST if max(ratios) < _FAR else verdict,
                     *(other, epsd),
                 )
             )
