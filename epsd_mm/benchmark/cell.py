@@ -40,6 +40,7 @@ from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.engine.scoring_data import scoring_batches
 from epsd_mm.engine.settings import settings_of
 from epsd_mm.locks import FileLock, LockedError, LocksUnsupportedError
+from epsd_mm.processors import processor
 from epsd_mm.quantities import Quantity
 from epsd_mm.results import Log, read_result
 from epsd_mm.runs import RECIPE_VERSION, Run, key_of
@@ -191,6 +192,7 @@ def environment() -> dict[str, Any]:
         recipe_version=RECIPE_VERSION,
         python=platform.python_version(),
         machine=platform.machine(),
+        processor=processor(),
         threads=torch.get_num_threads(),
         device=torch.cuda.get_device_name()
         if torch.cuda.is_available()

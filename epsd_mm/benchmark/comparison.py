@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from .claimed import Noted
-from .conditions import told_apart
+from .conditions import machine_of, told_apart
 from .power import would_have_seen, would_see
 from .statistics import (
     FEWEST_PAIRS,
@@ -158,6 +158,18 @@ class Comparison:
             cell.seed: entry.metrics[metric][0]
             for cell, entry in self._finished.get(arm, ())
             if _has_number(entry, metric)
+        }
+
+    def on_one_machine(self, *arms: Arm) -> set[int]:
+        """Seeds whose cells of all these arms ran on machines alike."""
+        found: dict[int, list[tuple]] = {}
+        for arm in arms:
+            for cell, entry in self._finished.get(arm, ()):
+                found.setdefault(cell.seed, []).append(machine_of(entry))
+        return {
+            seed
+            for seed, machines in found.items()
+            if len(machines) == len(arms) and len(set(machines)) == 1
         }
 
     def lost(self, arm: Arm, metric: str) -> list[str]:

@@ -39,6 +39,17 @@ def told_apart(pairs: Iterable[tuple[Entry, Entry]]) -> list[str]:
     return sentences
 
 
+def machine_of(entry: Entry) -> tuple:
+    """What decides how long a step takes, as far as the cell has told it.
+
+    Cells did not always name their processor: of those that do not, the ones
+    of a commit are taken to be of one machine.
+    """
+    ran = entry.environment or {}
+    known = 'processor' if 'processor' in ran else 'commit'
+    return tuple(ran.get(name) for name in (known, 'device', 'threads'))
+
+
 def changed_commits(entries: Iterable[Entry]) -> dict[str, int]:
     """Commits whose code was changed when cells ran, and how many did."""
     found: dict[str, int] = {}

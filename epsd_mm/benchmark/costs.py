@@ -1,6 +1,6 @@
 """What runs cost, measured or counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from .comparison import Arm, Comparison
@@ -30,6 +30,41 @@ def total_seconds(comparison: Comparison, arm: Arm) -> dict[int, float]:
     last part alone.
     """
     return _with_earlier(comparison, arm, _own_seconds)
+
+
+def epoch_over_dense(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    """Seconds of an epoch over those of the dense network, by seed.
+
+    Seeds are left out whose cells ran on machines of two kinds; so is
+    everything where the set-up has no dense network.
+    """
+    dense = comparison.dense(arm.setup)
+    return _over_dense(comparison, epoch_seconds, arm, dense, [arm, *dense])
+
+
+def total_over_dense(comparison: Comparison, arm: Arm) -> dict[int, float]:
+    """:func:`total_seconds` over those of the dense network, by seed.
+
+    All that the two come after ran on machines of one kind, too.
+    """
+    dense = comparison.dense(arm.setup)
+    both = [arm, *dense]
+    ran = {*both, *(each for own in both for each in comparison.before(own))}
+    return _over_dense(comparison, total_seconds, arm, dense, ran)
+
+
+def _over_dense(
+    comparison: Comparison,
+    seconds: Callable[[Comparison, Arm], dict[int, float]],
+    arm: Arm,
+    dense: Sequence[Arm],
+    ran: Collection[Arm],
+) -> dict[int, float]:
+    if not dense:
+        return {}
+    alike = comparison.on_one_machine(*ran)
+    ratios = relative(*(seconds(comparison, each) for each in (arm, *dense)))
+    return {seed: ratio for seed, ratio in ratios.items() if seed in alike}
 
 
 def total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:

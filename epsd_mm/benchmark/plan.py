@@ -162,8 +162,10 @@ def _cost(entries: list[Entry]) -> Cost:
 def _machine(entry: Entry) -> str:
     environment = entry.environment or {}
     device = environment.get('device', '?')
+    if device != 'cpu':
+        return device
     threads = environment.get('threads', '?')
-    return f'{device}, {threads} threads' if device == 'cpu' else device
+    return f'{environment.get("processor", device)}, {threads} threads'
 
 
 def plan(cells: Iterable[Cell], done: Set[str], costs: Costs) -> str:

@@ -44,6 +44,8 @@ class Traits:
         while_training: Whether its masks change while it trains.
         rewound_to: Epoch of another training that it goes back to, from
             which it trains; 0 where it trains all of its schedule.
+        student: Whether it is a dense network as large as what is left of
+            its teacher.
     """
 
     images_per_step: int
@@ -64,6 +66,7 @@ class Traits:
     after_training: bool = False
     while_training: bool = False
     rewound_to: int = 0
+    student: bool = False
 
     @property
     def epochs_trained(self) -> int | None:
@@ -126,6 +129,7 @@ def traits_of(cfg: Config) -> Traits:
         partners_per_step=loader.batch_size if paired else 0,
         epochs=cfg.train_cfg.get('max_epochs') if by_epoch else None,
         rewound_to=_epoch_gone_back_to(cfg),
+        student=_is_student(cfg),
     )
     settings = settings_of(cfg)
     if settings is None:
@@ -160,7 +164,7 @@ def traits_of(cfg: Config) -> Traits:
         taught_per_step=loader.batch_size if needs and needs.taught else 0,
         shown_per_step=loader.batch_size if shown else 0,
         after_training=trained is not None
-        or _is_student(cfg)
+        or common['student']
         or _puts_masks_on_trained(cfg),
         while_training=settings.changes,
         **common,

@@ -1,7 +1,6 @@
 """Time, memory and size of networks, measured in turn on one machine."""
 
 import json
-import platform
 import random
 import statistics
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from epsd_mm.check_env import BY_PACKAGE, pip
+from epsd_mm.processors import processor, processor_flags
 from epsd_mm.tables import text_table
 
 from . import run
@@ -330,36 +330,14 @@ def as_json(measurements: Sequence[Measurement], threads: int) -> str:
     return json.dumps(dict(version=1, machine=machine, runs=runs), indent=1)
 
 
-def processor() -> str:
-    """What the processor is called."""
-    for line in _cpuinfo():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def int8_units() -> list[str]:
     """The instructions of the processor that int8 needs to be fast."""
-    flags = _cpu_flags()
+    flags = processor_flags()
     return [name for flag, name in _INT8_UNITS.items() if flag in flags]
 
 
 def _has_bf16() -> bool:
     """Whether the processor computes with 16 bits, which OpenVINO prefers."""
-    return not {'avx512_bf16', 'amx_bf16', 'bf16'}.isdisjoint(_cpu_flags())
-
-
-def _cpu_flags() -> set[str]:
-    return {
-        flag
-        for line in _cpuinfo()
-        if line.lower().startswith(('flags', 'features'))
-        for flag in line.partition(':')[2].split()
-    }
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return []
+    return not {'avx512_bf16', 'amx_bf16', 'bf16'}.isdisjoint(
+        processor_flags()
+    )

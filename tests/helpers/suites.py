@@ -1,6 +1,7 @@
 """Suites whose cells have not run: results are made up."""
 
 import json
+from dataclasses import replace
 
 import torch
 
@@ -50,6 +51,20 @@ def compared(suite, metrics, environment=None):
         for cell in suite.cells
     }
     return Comparison(suite, entries)
+
+
+def with_environments(comparison, environment):
+    """The same results, of cells that ran with something else.
+
+    Args:
+        comparison: Of them.
+        environment: Takes a cell, returns what it ran with.
+    """
+    entries = {
+        cell.key: replace(entry, environment=environment(cell))
+        for cell, entry in comparison.finished
+    }
+    return Comparison(comparison.suite, entries)
 
 
 def lay_masks(cells, cell, kept, shape=(4, 25), layers=('conv', 'fc')):

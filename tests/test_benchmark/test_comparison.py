@@ -1,7 +1,6 @@
 """What a report may say, and when it must not."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -10,6 +9,7 @@ import epsd_mm
 from epsd_mm.benchmark.comparison import Arm, Comparison, MixtureError
 from epsd_mm.benchmark.store import Entry
 from epsd_mm.benchmark.suite import Suite
+from tests.helpers.suites import with_environments
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
 METRIC = 'metric/accuracy/top1'
@@ -308,14 +308,6 @@ def test_one_changed_commit_is_not_one_code(suite):
     dirty = with_environments(comparison, lambda cell: {'commit': 'a-dirty'})
     why = dirty.verdicts()[0].why
     assert why.endswith('changed since its commit: a-dirty (20 cells)')
-
-
-def with_environments(comparison, environment):
-    entries = {
-        cell.key: replace(entry, environment=environment(cell))
-        for cell, entry in comparison.finished
-    }
-    return Comparison(comparison.suite, entries)
 
 
 def test_cells_of_different_recipes_are_not_compared(suite):

@@ -4,10 +4,12 @@ import pytest
 
 from epsd_mm.benchmark.comparison import Arm
 from epsd_mm.benchmark.costs import (
+    epoch_over_dense,
     epoch_seconds,
     relative,
     scoring_images,
     total_images,
+    total_over_dense,
     total_passes,
     total_seconds,
     training_images,
@@ -15,7 +17,12 @@ from epsd_mm.benchmark.costs import (
 )
 from epsd_mm.benchmark.report.expenses import expenses
 from epsd_mm.benchmark.report.trade_offs import trade_offs
-from tests.helpers.suites import METRIC, compared, suite_of
+from tests.helpers.suites import (
+    METRIC,
+    compared,
+    suite_of,
+    with_environments,
+)
 
 METHODS = {
     'dense': dict(variant='dense'),
@@ -217,6 +224,65 @@ def test_what_goes_on_from_the_dense_network_is_not_what_costs_are_told_by(
     assert widths(fine_tuned, Arm('a', 'narrow', None)) == {0: 0.3}
     epochs = shown(trade_offs(fine_tuned, 'a'), '× dense, time')
     assert (epochs['dense'], epochs['fine']) == ('1.00', '2.00')
+
+
+@pytest.mark.parametrize(
+    ('ran', 'totals', 'epochs'),
+    [
+        # What it goes on from is the dense network, which ran elsewhere.
+        (dict(fine='Xeon'), dict(fine='', narrow='1.00'), dict(fine='')),
+        (dict(SD='Xeon'), dict(fine='3.00', SD=''), dict(SD='', fine='2.00')),
+        (dict(dense='Xeon'), dict(dense='1.00', fine='', narrow=''), {}),
+    ],
+)
+def test_seconds_of_two_processors_are_not_compared(
+    ran, totals, epochs, fine_tuned
+):
+    told = with_environments(
+        fine_tuned, lambda cell: dict(processor=ran.get(cell.method.name, 'A'))
+    )
+    times = shown(expenses(told, 'a'), '× dense, time')
+    assert totals.items() <= times.items()
+    assert shown(expenses(told, 'a'), 'in all')['fine'] == '1,200 s'
+    times = shown(trade_offs(told, 'a'), '× dense, time')
+    assert epochs.items() <= times.items()
+
+
+def test_nor_those_of_an_earlier_cell_that_ran_elsewhere(tmp_path):
+    methods = {
+        'dense': dict(variant='dense'),
+        'SD': dict(variant='sd-only'),
+        'fine': dict(variant='dense', weights_of='SD'),
+    }
+    found = compared(
+        suite_of(tmp_path, methods, 1),
+        lambda cell: {
+            METRIC: 1.0,
+            'training/iterations': 400,
+            'training/iteration_time': 1.0,
+        },
+    )
+    told = with_environments(
+        found, lambda cell: dict(processor=cell.method.name == 'SD')
+    )
+    arm = Arm('a', 'fine', None)
+    assert total_over_dense(found, arm) == {0: 2.0}
+    assert total_over_dense(told, arm) == {}
+    assert epoch_over_dense(told, arm) == {0: 1.0}
+
+
+@pytest.mark.parametrize('name', ['threads', 'device', 'commit'])
+def test_cells_of_an_unnamed_processor_are_alike_by_commit(name, fine_tuned):
+    told = with_environments(
+        fine_tuned, lambda cell: {name: cell.method.name == 'dense'}
+    )
+    assert epoch_over_dense(told, Arm('a', 'fine', None)) == {}
+    known = with_environments(
+        fine_tuned,
+        lambda cell: {name: cell.method.name == 'dense', 'processor': 'A'},
+    )
+    same = {} if name != 'commit' else {0: 2.0}
+    assert epoch_over_dense(known, Arm('a', 'fine', None)) == same
 
 
 def test_nor_what_self_distillation_is_seen_to_help_by(fine_tuned):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import epsd_mm
+from epsd_mm import processors
 from epsd_mm.deploy import latency
 from epsd_mm.deploy.latency import Measurement, kind_of, what_zeros_gave
 from tests.helpers.exported import (
@@ -72,18 +73,18 @@ def test_what_a_network_is_called(known, kind):
 
 def test_int8_units_are_those_of_the_processor(monkeypatch):
     lines = ['flags\t: sse avx512_vnni avx2 amx_int8', 'bugs: avx_vnni']
-    monkeypatch.setattr(latency, '_cpuinfo', lambda: lines)
+    monkeypatch.setattr(processors, '_cpuinfo', lambda: lines)
     assert set(latency.int8_units()) == {'AVX-512 VNNI', 'AMX-INT8'}
-    monkeypatch.setattr(latency, '_cpuinfo', lambda: [])
+    monkeypatch.setattr(processors, '_cpuinfo', lambda: [])
     assert latency.int8_units() == []
 
 
 def test_16_bits_are_a_runtime_of_its_own_where_the_processor_has_them(
     monkeypatch,
 ):
-    monkeypatch.setattr(latency, '_cpuinfo', lambda: ['flags: avx512_bf16'])
+    monkeypatch.setattr(processors, '_cpuinfo', lambda: ['flags: avx512_bf16'])
     assert latency.installed('openvino_bf16')
-    monkeypatch.setattr(latency, '_cpuinfo', lambda: ['flags: avx2'])
+    monkeypatch.setattr(processors, '_cpuinfo', lambda: ['flags: avx2'])
     assert not latency.installed('openvino_bf16')
     assert latency.installed('openvino')
 

@@ -10,6 +10,7 @@ from ..costs import (
     relative,
     scoring_images,
     total_images,
+    total_over_dense,
     total_passes,
     total_seconds,
     training_images,
@@ -29,7 +30,6 @@ _MEMORY = {
 def expenses(comparison: Comparison, setup: str) -> Section:
     """What the methods of a set-up cost, beside the dense one."""
     dense = comparison.dense(setup)
-    seconds = [total_seconds(comparison, arm) for arm in dense]
     images = [total_images(comparison, arm) for arm in dense]
     passes = [total_passes(comparison, arm) for arm in dense]
     rows = []
@@ -43,7 +43,7 @@ def expenses(comparison: Comparison, setup: str) -> Section:
                 _mean(scoring, ' s'),
                 _mean(epoch_seconds(comparison, arm), ' s'),
                 _mean(total_seconds(comparison, arm), ' s'),
-                _times(total_seconds(comparison, arm), *seconds),
+                _multiple(total_over_dense(comparison, arm)),
                 _mean(scoring_images(comparison, arm)),
                 _mean(training_images(comparison, arm)),
                 _times(total_images(comparison, arm), *images),
@@ -73,7 +73,9 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'CS-KD and repeated halves of DLB included. Totals are those of a '
         'method and of all cells that it comes after, each counted once: '
         'every round of a lottery ticket, the training of a teacher. “× '
-        'dense” is the mean of ratios at the same seed. Passes are those of '
+        'dense” is the mean of ratios at the same seed, of time where one '
+        'processor ran both and all that they come after (cells that do not '
+        'name theirs: one commit). Passes are those of '
         'an image, forward: an image that is trained on counts three, a '
         'partner one, one that a teacher looks at one more, a product with '
         'the Hessian six, without partners and teachers, which scores of the '
@@ -160,7 +162,10 @@ def _mean(values: dict[int, float], unit: str = '') -> str:
 
 
 def _times(values: dict[int, float], *base: dict[int, float]) -> str:
-    ratios = relative(values, *base) if base else {}
+    return _multiple(relative(values, *base) if base else {})
+
+
+def _multiple(ratios: dict[int, float]) -> str:
     if not ratios:
         return ''
     return f'{sum(ratios.values()) / len(ratios):.2f}'

@@ -171,7 +171,7 @@ def _but_of_other_widths(comparison: Comparison, setup: str) -> str:
     others = dict.fromkeys(
         arm.method
         for arm in comparison.arms_of(setup)
-        if any(cell.run.narrow for cell in comparison.cells(arm))
+        if comparison.traits(arm).student
         or set(widths(comparison, arm).values()) != {1.0}
     )
     if not others:

@@ -59,7 +59,7 @@ def kept_share(
     if not sparsities:
         return None
     removed = sum(sparsities) / len(sparsities)
-    if any(cell.run.narrow for cell in comparison.cells(arm)):
+    if comparison.traits(arm).student:
         return 1 - removed  # of all weights already
     for seed, folder in folders.of(arm).items():
         checkpoint = last_checkpoint(folder)

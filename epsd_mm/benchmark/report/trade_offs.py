@@ -3,7 +3,7 @@
 from epsd_mm.pages import Figure, Section, Table
 
 from ..comparison import Arm, Comparison
-from ..costs import epoch_seconds, relative, widths
+from ..costs import epoch_over_dense, epoch_seconds, relative, widths
 from . import figures
 from .text import spread
 
@@ -29,7 +29,8 @@ _STUDENTS = (
     'before is in none of them, see above.'
 )
 _OF_ALL = (
-    'Seconds an epoch are measured, beside whatever else the machine did; '
+    'Seconds an epoch are measured, beside whatever else the machine did, '
+    'and told by those of the dense network where one processor ran both; '
     'milliseconds of inference are not measured in cells. A network that is '
     'narrower by its config shares the order of the data alone; its '
     'multiply-adds are told by what share of those of the dense one it has '
@@ -54,8 +55,6 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
     whole = sum(wholes) / len(wholes)
     origin = next(a for a in arms if comparison.available(a, _WHOLE))
     model = _model(comparison, origin)
-    dense = comparison.dense(setup)
-    base = [epoch_seconds(comparison, arm) for arm in dense]
     metric = comparison.primary(setup)
     about = comparison.suite.setups[setup].metric
     unit = comparison.unit(metric)
@@ -76,7 +75,7 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
         if summary is None:
             continue
         seconds = epoch_seconds(comparison, arm)
-        ratios = relative(seconds, *base) if base else {}
+        ratios = epoch_over_dense(comparison, arm)
         rows.append(
             [
                 str(arm),
@@ -96,16 +95,15 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
     drawn = {'M multiply-adds an image': by_work}
     if by_time:
         drawn['seconds an epoch'] = by_time
-    narrow = {
-        cell.run.narrow
+    students = {
+        comparison.traits(arm).student
         for arm in arms
         if comparison.available(arm, _WHOLE)
-        for cell in comparison.cells(arm)
     }
     said = {False: _CUT, True: _STUDENTS}
-    text = [said[each] for each in sorted(narrow)] + [_OF_ALL]
+    text = [said[each] for each in sorted(students)] + [_OF_ALL]
     title = 'Smaller networks'
-    if narrow == {False}:
+    if students == {False}:
         title = 'Smaller before the first step'
     return Section(
         f'{title}{comparison.place(setup)}',
