@@ -7,9 +7,17 @@ REPORT = 'epsd/report.json'
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The latest one that is there, wherever the folder was when it ran."""
+    """The latest one of a run.
+
+    It is in the folder, wherever that was when it ran, or where the run has
+    put its checkpoints (``out_dir`` of the hook that saves them).
+
+    Args:
+        folder: Of the run.
+    """
     try:
-        name = Path((folder / 'last_checkpoint').read_text().strip()).name
+        written = Path((folder / 'last_checkpoint').read_text().strip())
     except OSError:
         return None
-    return folder / name if (folder / name).is_file() else None
+    places = folder / written.name, written
+    return next((path for path in places if path.is_file()), None)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from epsd_mm.engine.initial_model import build_untrained, model_config
 from epsd_mm.engine.settings import settings_of
+from epsd_mm.engine.trained_network import check_teaches
 from epsd_mm.prune_then_distill import groups_of_teacher
 from epsd_mm.pruning import prunable_parameters
 
@@ -54,18 +55,21 @@ class AskedNetworks:
         if cell.run.narrow:
             self._check_student_of(cell.teacher)
             return
-        own = self._networks.of(cfg).state_dict()
+        network = self._networks.of(cfg)
+        if cell.teacher is not None:
+            _check_taught(network, self._networks.of(cell.teacher.config))
+        own = network.state_dict()
         for origin in (cell.first, cell.previous):
             if origin is not None:
                 other = self._networks.of(origin.config).state_dict()
                 _check_alike(own, own, other, 'weights_of', origin)
         if cell.lender is not None:
             lender = cfg.masks_of.run
-            network, settings = self._networks.of(lender), settings_of(lender)
+            scored, settings = self._networks.of(lender), settings_of(lender)
             masked = prunable_parameters(
-                network, settings.include, settings.exclude
+                scored, settings.include, settings.exclude
             )
-            other = network.state_dict()
+            other = scored.state_dict()
             _check_alike(masked, own, other, 'masks_of', cell.lender)
 
     def _check_student_of(self, teacher: Cell) -> None:
@@ -73,6 +77,13 @@ class AskedNetworks:
         if id(network) not in self._followed:
             groups_of_teacher(network)
             self._followed.add(id(network))
+
+
+def _check_taught(student: nn.Module, teacher: nn.Module) -> None:
+    try:
+        check_teaches(teacher, student)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_alike(

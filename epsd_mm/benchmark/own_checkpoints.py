@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from epsd_mm.run_files import last_checkpoint
+
 _NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
 
 
@@ -13,7 +15,7 @@ def steps_saved(work_dir: Path, unit: str) -> list[int]:
         work_dir: Of the cell.
         unit: What its training counts, ``'epoch'`` or ``'iter'``.
     """
-    paths = {*work_dir.glob('*.pth'), _last(work_dir)} - {None}
+    paths = {*work_dir.glob('*.pth'), last_checkpoint(work_dir)} - {None}
     found = (_NAME.fullmatch(path.name) for path in paths)
     return sorted(int(m[2]) for m in found if m and m[1] == unit)
 
@@ -28,13 +30,4 @@ def can_resume(work_dir: Path) -> bool:
     """
     if any(steps_saved(work_dir, unit) for unit in ('epoch', 'iter')):
         return True
-    return _last(work_dir) is not None
-
-
-def _last(work_dir: Path) -> Path | None:
-    """The last one, which may have another name or be in another folder."""
-    try:
-        last = Path((work_dir / 'last_checkpoint').read_text().strip())
-    except OSError:
-        return None
-    return last if last.is_file() else None
+    return last_checkpoint(work_dir) is not None

@@ -43,12 +43,12 @@ class TrainedNetwork:
 
     def __init__(self, loss: SelfDistillationLoss, student: nn.Module) -> None:
         network = _network(loss)
-        _check_fits(network, student)
+        observer = check_teaches(network, student)
         # With the precision and on the device of its student.
         network.to(next(student.parameters()))
         _let_predict(network)
         self.network = network
-        self.observer = _observer(network, student)
+        self.observer = observer
         # Of frozen weights it would keep and compare copies.
         self._state = ModuleState(network)
         network.requires_grad_(False)
@@ -172,6 +172,25 @@ def _files(loss: SelfDistillationLoss) -> tuple[str, str]:
     return loss.teacher['config'], loss.teacher['checkpoint']
 
 
+def check_teaches(network: nn.Module, student: nn.Module) -> Observer:
+    """Raise where a network cannot teach another, whatever its weights.
+
+    Args:
+        network: Would teach.
+        student: Would learn; unwrapped.
+
+    Returns:
+        What sees the predictions of the network.
+
+    Raises:
+        ValueError: They do not see the same images or the same classes, or
+            predict in two forms.
+        TypeError: The predictions of one cannot be seen.
+    """
+    _check_fits(network, student)
+    return _observer(network, student)
+
+
 def _check_fits(network: nn.Module, student: nn.Module) -> None:
     """Raise where they do not see the same images, or the same classes."""
     if is_detector(network) != is_detector(student):
@@ -222,7 +241,11 @@ def _pixels(model: nn.Module) -> dict[str, Any]:
 
     def numbers(name: str) -> list | None:
         value = getattr(preprocessor, name, None)
-        return None if value is None else torch.as_tensor(value).tolist()
+        return (
+            None
+            if value is None
+            else torch.as_tensor(value).flatten().tolist()
+        )
 
     normalised = getattr(preprocessor, '_enable_normalize', False)
     swapped = getattr(preprocessor, '_channel_conversion', None)

@@ -127,6 +127,8 @@ def test_rounds_that_would_not_get_there_are_told_before_any_runs(suite):
 
 WIDE = {'model.backbone.base_channels': 8, 'model.head.in_channels': 64}
 FROZEN = {'model.backbone.frozen_stages': 1}
+CLASSES = {'model.head.num_classes': 5}
+SCALED = {'model.data_preprocessor': dict(mean=[9.0] * 3, std=[3.0] * 3)}
 DENSE = dict(variant='dense')
 SNIP = dict(PLAIN, criterion='SNIP')
 #: By what is said of x: the methods that it stands among, and itself.
@@ -143,6 +145,14 @@ UNFIT = {
     r"masks_of names 'a/wide/0.8/seed 0', .*\(8, 4, 3, 3\) there, \(4, 4": (
         dict(wide=dict(SNIP, options=WIDE)),
         dict(masks_of='wide'),
+    ),
+    'the teacher has 5 classes and the student 4: take a teacher': (
+        dict(dense=dict(DENSE, options=CLASSES)),
+        dict(sd_loss='KD', teacher='dense'),
+    ),
+    r'takes mean=\[9.0, 9.0, 9.0\] of its data_preprocessor where the st': (
+        dict(dense=dict(DENSE, options=SCALED)),
+        dict(sd_loss='KD', teacher='dense'),
     ),
     'is not trained by the config of the teacher, and a student starts': (
         dict(frozen=dict(SNIP, options=FROZEN)),
