@@ -4,6 +4,7 @@ from pathlib import Path
 
 MASKS = 'epsd/masks.pth'
 REPORT = 'epsd/report.json'
+PREDICTIONS = 'predictions.npz'
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -103,6 +103,12 @@ def parse_args(argv=None) -> argparse.Namespace:
         commands.choices[name].add_argument(
             '--out', help=f'folder for it; WORK_DIR/{name} by default'
         )
+    commands.choices['export'].add_argument(
+        '--files',
+        action='store_true',
+        help='write what a report reads of the folders of the cells, too: '
+        'masks, logs and predictions, as cells.tar.gz',
+    )
     metafile = commands.choices['metafile']
     metafile.add_argument('out', help='the file to write')
     metafile.add_argument(
@@ -119,6 +125,11 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='delete them, with their results and folders',
     )
     commands.choices['import'].add_argument('file', help='a results.json')
+    commands.choices['import'].add_argument(
+        '--files',
+        metavar='FILE',
+        help='the cells.tar.gz beside it, for all that a report can show',
+    )
     return parser.parse_args(argv)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from epsd_mm.evaluation import Predictions
 from epsd_mm.pruning import Masks
 from epsd_mm.results import Log
-from epsd_mm.run_files import MASKS
+from epsd_mm.run_files import MASKS, PREDICTIONS
 
 from .comparison import Arm, Comparison
-from .predictions_hook import PREDICTIONS
 
 
 class Folders:

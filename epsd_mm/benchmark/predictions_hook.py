@@ -8,9 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from epsd_mm.evaluation.predictions import PredictionReader
-
-#: In the folder of a cell.
-PREDICTIONS = 'predictions.npz'
+from epsd_mm.run_files import PREDICTIONS
 
 
 class PredictionsHook(Hook):

@@ -210,6 +210,23 @@ def test_a_dry_run_says_what_is_known_and_makes_nothing(
         run('benchmark', 'run', path, '--work-dir', str(work_dir), *known)
 
 
+def test_a_report_elsewhere_has_all_that_it_has_here(
+    finished, where, run, capsys, tmp_path
+):
+    def report(*where):
+        run('benchmark', 'report', *where, '--out', str(tmp_path / 'page'))
+        return (tmp_path / 'page' / 'report.md').read_text()
+
+    here = report(*where)
+    run('benchmark', 'export', *where, '--files', '--out', str(tmp_path))
+    there = str(finished.suite), '--work-dir', str(tmp_path / 'there')
+    results, files = tmp_path / 'results.json', tmp_path / 'cells.tar.gz'
+    run('benchmark', 'import', *there, str(results), '--files', str(files))
+    assert 'files of 2 cells taken' in capsys.readouterr().out
+    assert 'Masks at 0.5' in here and 'Risk at three coverages' in here
+    assert report(*there) == here
+
+
 def test_results_of_another_suite_are_said_to_be_so(
     finished, where, suite, run, capsys, tmp_path
 ):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from epsd_mm.benchmark.cell_files import pack_cells, unpack_cells
 from epsd_mm.benchmark.export import (
     export_csv,
     export_json,
@@ -36,6 +37,9 @@ def export(args: argparse.Namespace, folder: SuiteFolder) -> None:
     export_csv(entries, out / 'results.csv')
     export_json(entries, out / 'results.json')
     print(out)
+    if args.files:
+        count = pack_cells(folder, out / 'cells.tar.gz')
+        print(f'{out / "cells.tar.gz"}: files of {cell_count(count)}')
 
 
 def take(args: argparse.Namespace, folder: SuiteFolder) -> None:
@@ -49,6 +53,9 @@ def take(args: argparse.Namespace, folder: SuiteFolder) -> None:
         )
     count = take_entries(Store(folder.folder / STORE), entries.values())
     print(f'{cell_count(count, "finished")} taken')
+    if args.files:
+        count = unpack_cells(folder, args.files)
+        print(f'files of {cell_count(count)} taken')
     if foreign:
         print(
             f'left out of its report: {len(foreign)} of the {len(entries)} '

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from epsd_mm.benchmark.folders import Folders
-from epsd_mm.benchmark.predictions_hook import PREDICTIONS
 from epsd_mm.benchmark.report import reliability as module
 from epsd_mm.benchmark.report.reliability import reliability
 from epsd_mm.evaluation import Predictions
 from epsd_mm.pages import Figure, Table
+from epsd_mm.run_files import PREDICTIONS
 from tests.helpers.suites import METRIC, compared, suite_of
 
 METHODS = {'dense': dict(variant='dense'), 'EPSD': dict()}

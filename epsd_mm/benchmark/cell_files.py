@@ -1,0 +1,128 @@
+"""What reports read of the folders of cells, in one archive."""
+
+import gzip
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+from epsd_mm.files import atomic_write
+from epsd_mm.run_files import MASKS, PREDICTIONS, REPORT
+
+from .suite_folder import SuiteFolder
+
+_FILES = MASKS, REPORT, f'pruned/{REPORT}', PREDICTIONS
+_LOGS = '*/vis_data/scalars.json'
+_NAME = re.compile(
+    rf'([0-9a-f]+)/({"|".join(map(re.escape, _FILES))}'
+    r'|[\w-]+/vis_data/scalars\.json)'
+)
+_DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+
+
+def pack_cells(folder: SuiteFolder, path: str | Path) -> int:
+    """Write what reports read of the folders of finished cells.
+
+    Masks, what scoring and training have logged, and predictions; no
+    weights. Of the same files it makes the same bytes.
+
+    Args:
+        folder: Of a suite.
+        path: The archive, a ``.tar.gz``.
+
+    Returns:
+        The number of cells that have left such files.
+    """
+    packed = 0
+    with (
+        atomic_write(path) as file,
+        gzip.GzipFile(fileobj=file, mode='wb', filename='', mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode='w') as archive,
+    ):
+        for key in sorted(folder.entries('finished')):
+            work_dir = folder.work_dir(key)
+            paths = [work_dir / name for name in _FILES]
+            paths = [p for p in paths if p.is_file()]
+            paths += sorted(work_dir.glob(_LOGS))
+            for each in paths:
+                inside = each.relative_to(work_dir.parent).as_posix()
+                member = tarfile.TarInfo(inside)
+                member.size = each.stat().st_size
+                with open(each, 'rb') as content:
+                    archive.addfile(member, content)
+            packed += bool(paths)
+    return packed
+
+
+def unpack_cells(folder: SuiteFolder, path: str | Path) -> int:
+    """Put the files of an archive where the report of a suite looks for them.
+
+    Cells that have a folder here already keep it as it is, and those that
+    have no result here get none.
+
+    Args:
+        folder: Of a suite that knows the results of these cells.
+        path: An archive that :func:`pack_cells` wrote.
+
+    Returns:
+        The number of cells that got their files.
+
+    Raises:
+        OSError: The archive cannot be read.
+        ValueError: It is damaged, or something else; nothing was unpacked.
+    """
+    wanted = {
+        key
+        for key in folder.entries('finished')
+        if not folder.work_dir(key).exists()
+    }
+    cells = folder.folder / 'cells'
+    cells.mkdir(parents=True, exist_ok=True)
+    draft = Path(mkdtemp(prefix='.import-', dir=cells))
+    try:
+        with _told_by_name(path):
+            _unpack(path, draft, wanted)
+        found = list(draft.iterdir())
+        for each in found:
+            each.rename(folder.work_dir(each.name))
+        return len(found)
+    finally:
+        shutil.rmtree(draft)
+
+
+def _unpack(path: str | Path, folder: Path, keys: Collection[str]) -> None:
+    _check_sum(path)
+    with tarfile.open(path, 'r:gz') as archive:
+        for member in archive:
+            name = _NAME.fullmatch(member.name)
+            if name is None or not member.isfile():
+                raise tarfile.TarError(
+                    f'it holds {member.name!r}, which no report reads'
+                )
+            if name[1] in keys:
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open(target, 'wb') as file:
+                    shutil.copyfileobj(archive.extractfile(member), file)
+
+
+def _check_sum(path: str | Path) -> None:
+    """Read to the end, where the checksum is, before which tar stops."""
+    with gzip.open(path) as content:
+        while content.read(1 << 20):
+            pass
+
+
+@contextmanager
+def _told_by_name(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGED as error:
+        raise ValueError(
+            f'{path} is damaged, or not what `benchmark.py export --files` '
+            f'wrote ({error}); nothing of it was unpacked: name a cells.tar.gz'
+        ) from error
