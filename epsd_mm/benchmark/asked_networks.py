@@ -11,7 +11,7 @@ from epsd_mm.engine.trained_network import check_teaches
 from epsd_mm.prune_then_distill import groups_of_teacher
 from epsd_mm.pruning import prunable_parameters
 
-from .suite import Cell
+from .suite_parts import Cell
 
 _Tensors = Mapping[str, Tensor]
 

@@ -19,7 +19,8 @@ from .statistics import (
     smallest_p,
 )
 from .store import Entry
-from .suite import Cell, Claim, Suite
+from .suite import Suite
+from .suite_parts import Cell, Claim
 from .traits import Traits, traits_of
 
 LEVEL = 0.05

@@ -31,7 +31,7 @@ from .store import (
     dead_owners,
     this_process,
 )
-from .suite import Cell, Suite
+from .suite import Suite
 from .suite_folder import (
     ERROR,
     LOG,
@@ -40,6 +40,7 @@ from .suite_folder import (
     SuiteError,
     SuiteFolder,
 )
+from .suite_parts import Cell
 from .waiting import blocked
 
 #: A cell that is killed so often while one driver runs it has failed.

@@ -10,7 +10,8 @@ from epsd_mm.quantities import kind_of
 from epsd_mm.runs import PARTS
 
 from .option_names import unknown_options
-from .suite import Cell, Method, Setup, Suite
+from .suite import Suite
+from .suite_parts import Cell, Method, Setup
 
 # What decides no result of a cell, though a training by hand may need it.
 _SETTLED = dict(

@@ -14,7 +14,7 @@ from epsd_mm.tables import text_table
 
 from .compact_cell import removes_channels
 from .store import Entry
-from .suite import Cell
+from .suite_parts import Cell
 from .wording import cell_count
 
 _UNKNOWN = 'not measured'

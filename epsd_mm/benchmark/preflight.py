@@ -11,7 +11,8 @@ from epsd_mm.quantities import kind_of
 from .asked_masks import AskedMasks
 from .asked_networks import AskedNetworks, Networks
 from .reported_metrics import reported_metrics
-from .suite import Cell, Suite
+from .suite import Suite
+from .suite_parts import Cell
 
 _LOADERS = ('train_dataloader', 'val_dataloader')
 

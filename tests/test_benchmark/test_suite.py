@@ -9,7 +9,8 @@ import pytest
 import epsd_mm
 from epsd_mm.benchmark.effects import check_effects
 from epsd_mm.benchmark.preflight import check_data, check_metrics
-from epsd_mm.benchmark.suite import Setup, Suite
+from epsd_mm.benchmark.suite import Suite
+from epsd_mm.benchmark.suite_parts import Setup
 
 CONFIG = epsd_mm.config_path('cifar100_resnet18_epsd')
 CONTENT = f"""

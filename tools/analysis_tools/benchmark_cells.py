@@ -22,7 +22,8 @@ from statistics import median
 import epsd_mm
 
 from epsd_mm.benchmark.jobs import Job, run_job
-from epsd_mm.benchmark.suite import Cell, Suite
+from epsd_mm.benchmark.suite import Suite
+from epsd_mm.benchmark.suite_parts import Cell
 from epsd_mm.benchmark.suite_folder import LOG, SPEC
 from epsd_mm.tables import text_table
 
