@@ -396,7 +396,7 @@ def of_other_pixels():
             tiny_classifier,
             'teacher has 5 classes and the student 4',
         ),
-        (of_other_pixels, tiny_classifier, r'takes mean=\[\[\[129.0'),
+        (of_other_pixels, tiny_classifier, r'takes mean=\[129.0'),
         (tiny_faster_rcnn, tiny_classifier, 'a detector teaches detectors'),
         (tiny_retinanet, tiny_faster_rcnn, 'predicts independent classes and'),
         (
