@@ -5,10 +5,11 @@ import re
 import shutil
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NamedTuple
 
 from epsd_mm.files import atomic_write
 from epsd_mm.run_files import MASKS, PREDICTIONS, REPORT
@@ -22,6 +23,7 @@ _NAME = re.compile(
     r'|[\w-]+/vis_data/scalars\.json)'
 )
 _DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+_DAMAGED += (OverflowError, ValueError)
 
 
 def pack_cells(folder: SuiteFolder, path: str | Path) -> int:
@@ -50,6 +52,8 @@ def pack_cells(folder: SuiteFolder, path: str | Path) -> int:
             paths += sorted(work_dir.glob(_LOGS))
             for each in paths:
                 inside = each.relative_to(work_dir.parent).as_posix()
+                if not _NAME.fullmatch(inside):
+                    continue
                 member = tarfile.TarInfo(inside)
                 member.size = each.stat().st_size
                 with open(each, 'rb') as content:
@@ -58,7 +62,21 @@ def pack_cells(folder: SuiteFolder, path: str | Path) -> int:
     return packed
 
 
-def unpack_cells(folder: SuiteFolder, path: str | Path) -> int:
+class Unpacked(NamedTuple):
+    """What became of the cells of an archive.
+
+    Attributes:
+        taken: Number of those whose files are here now.
+        kept: Those that had a folder here already.
+        unknown: Those that have no result here.
+    """
+
+    taken: int
+    kept: int
+    unknown: int
+
+
+def unpack_cells(folder: SuiteFolder, path: str | Path) -> Unpacked:
     """Put the files of an archive where the report of a suite looks for them.
 
     Cells that have a folder here already keep it as it is, and those that
@@ -68,46 +86,52 @@ def unpack_cells(folder: SuiteFolder, path: str | Path) -> int:
         folder: Of a suite that knows the results of these cells.
         path: An archive that :func:`pack_cells` wrote.
 
-    Returns:
-        The number of cells that got their files.
-
     Raises:
         OSError: The archive cannot be read.
-        ValueError: It is damaged, or something else; nothing was unpacked.
+        ValueError: It is damaged, something else, or of another suite;
+            nothing was unpacked.
     """
-    wanted = {
-        key
-        for key in folder.entries('finished')
-        if not folder.work_dir(key).exists()
-    }
+    finished = folder.entries('finished').keys()
+    kept = {key for key in finished if folder.work_dir(key).exists()}
     cells = folder.folder / 'cells'
     cells.mkdir(parents=True, exist_ok=True)
     draft = Path(mkdtemp(prefix='.import-', dir=cells))
     try:
         with _told_by_name(path):
-            _unpack(path, draft, wanted)
+            keys = _unpack(path, draft, finished - kept)
+        if not keys & folder.keys:
+            raise ValueError(
+                f'none of the {len(keys)} cells of {path} is one of the '
+                'suite, and nothing was unpacked: name the suite that it '
+                'was exported from'
+            )
         found = list(draft.iterdir())
         for each in found:
             each.rename(folder.work_dir(each.name))
-        return len(found)
+        here = len(keys & kept)
+        return Unpacked(len(found), here, len(keys) - len(found) - here)
     finally:
         shutil.rmtree(draft)
 
 
-def _unpack(path: str | Path, folder: Path, keys: Collection[str]) -> None:
+def _unpack(path: str | Path, folder: Path, wanted: Set[str]) -> set[str]:
+    """Write the files of the wanted cells; the keys of all."""
     _check_sum(path)
+    keys = set()
     with tarfile.open(path, 'r:gz') as archive:
         for member in archive:
             name = _NAME.fullmatch(member.name)
-            if name is None or not member.isfile():
+            if name is None or not member.isfile() or member.issparse():
                 raise tarfile.TarError(
                     f'it holds {member.name!r}, which no report reads'
                 )
-            if name[1] in keys:
+            keys.add(name[1])
+            if name[1] in wanted:
                 target = folder / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with open(target, 'wb') as file:
                     shutil.copyfileobj(archive.extractfile(member), file)
+    return keys
 
 
 def _check_sum(path: str | Path) -> None:

@@ -65,10 +65,10 @@ def archive(tmp_path):
 
 def test_a_report_finds_the_files_elsewhere(archive, tmp_path):
     there = suite(tmp_path / 'there')
-    assert unpack_cells(there, archive) == 1
+    assert unpack_cells(there, archive) == (1, 0, 0)
     expected = {f'a1/{name}': f'a1 {text}' for name, text in FILES.items()}
     assert files_of(there) == expected
-    assert unpack_cells(there, archive) == 0
+    assert unpack_cells(there, archive) == (0, 1, 0)
 
 
 def test_the_same_files_make_the_same_archive(archive, tmp_path):
@@ -81,13 +81,21 @@ def test_the_same_files_make_the_same_archive(archive, tmp_path):
 def test_a_folder_that_is_there_stays_as_it_is(archive, tmp_path):
     there = suite(tmp_path / 'there')
     there.work_dir('a1').mkdir(parents=True)
-    assert unpack_cells(there, archive) == 0
+    assert unpack_cells(there, archive) == (0, 1, 0)
     assert files_of(there) == {}
 
 
 def test_cells_without_a_result_get_no_files(archive, tmp_path):
     there = suite(tmp_path / 'there', finished=['b2'])
-    assert unpack_cells(there, archive) == 0
+    assert unpack_cells(there, archive) == (0, 0, 1)
+    assert files_of(there) == {}
+
+
+def test_cells_of_another_suite_are_refused(archive, tmp_path):
+    there = suite(tmp_path / 'there')
+    there.suite = Listed(['d4'])
+    with pytest.raises(ValueError, match='none of the 1 cells of .*the suite'):
+        unpack_cells(there, archive)
     assert files_of(there) == {}
 
 
@@ -107,8 +115,9 @@ def member(name, **changed):
         member('a1/../vis_data/scalars.json'),
         member('a1/epoch_6.pth'),
         member('a1/epsd/masks.pth', type=tarfile.SYMTYPE, linkname='/etc'),
+        member('a1/epsd/masks.pth', type=tarfile.GNUTYPE_SPARSE),
     ],
-    ids=['outside', 'absolute', 'above', 'weights', 'link'],
+    ids=['outside', 'absolute', 'above', 'weights', 'link', 'sparse'],
 )
 def test_what_no_report_reads_is_refused(foreign, tmp_path):
     path = tmp_path / 'cells.tar.gz'

@@ -71,6 +71,19 @@ def test_what_a_network_is_called(known, kind):
     assert kind_of(known) == kind
 
 
+@pytest.mark.parametrize(
+    ('lines', 'name'),
+    [
+        (['vendor_id\t: A', 'model name\t: AMD EPYC 7763'], 'AMD EPYC 7763'),
+        (['CPU implementer\t: 0x41', 'CPU part\t: 0xd0c'], ' 0x41 0xd0c'),
+    ],
+)
+def test_a_processor_has_a_name(lines, name, monkeypatch):
+    """Two of ARM have two: they are not as fast as one another."""
+    monkeypatch.setattr(processors, '_cpuinfo', lambda: lines)
+    assert processors.processor().endswith(name)
+
+
 def test_int8_units_are_those_of_the_processor(monkeypatch):
     lines = ['flags\t: sse avx512_vnni avx2 amx_int8', 'bugs: avx_vnni']
     monkeypatch.setattr(processors, '_cpuinfo', lambda: lines)

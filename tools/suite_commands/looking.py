@@ -54,8 +54,12 @@ def take(args: argparse.Namespace, folder: SuiteFolder) -> None:
     count = take_entries(Store(folder.folder / STORE), entries.values())
     print(f'{cell_count(count, "finished")} taken')
     if args.files:
-        count = unpack_cells(folder, args.files)
-        print(f'files of {cell_count(count)} taken')
+        found = unpack_cells(folder, args.files)
+        print(f'files of {cell_count(found.taken)} taken')
+        if found.kept:
+            print(f'{cell_count(found.kept)} had a folder here, which stays')
+        if found.unknown:
+            print(f'{cell_count(found.unknown)} of it have no result here')
     if foreign:
         print(
             f'left out of its report: {len(foreign)} of the {len(entries)} '

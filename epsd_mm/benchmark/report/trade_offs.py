@@ -89,7 +89,7 @@ def trade_offs(comparison: Comparison, setup: str) -> Section | None:
         if work:
             point = work / 1e6, summary.mean
             by_work.setdefault(arm.method, []).append(point)
-        if seconds:
+        if ratios:  # others ran on another machine
             point = _mean(seconds), summary.mean
             by_time.setdefault(arm.method, []).append(point)
     drawn = {'M multiply-adds an image': by_work}
