@@ -233,6 +233,10 @@ class Comparison:
             return second, first
         return first, second
 
+    def apart(self, first: Arm, second: Arm) -> list[str]:
+        """What may be behind their difference besides what they are."""
+        return told_apart(self._pairs(first, second))
+
     def claim_arms(self, claim: Claim) -> tuple[Arm, Arm]:
         """The arms that a claim compares."""
         first, second = (
@@ -325,7 +329,7 @@ class Comparison:
         p: float,
         may_be: float,
     ) -> Verdict:
-        apart = told_apart(self._pairs(*self.claim_arms(claim)))
+        apart = self.apart(*self.claim_arms(claim))
 
         def said(verdict: str, why: str) -> Verdict:
             why = '. '.join([why, *apart])

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from epsd_mm.pages import Block, Figure, Section, Table
+from epsd_mm.pages import Block, Figure, Note, Section, Table
 
 from ..comparison import LEVEL, Arm, Comparison
 from ..costs import widths
@@ -124,6 +124,7 @@ def _differences(comparison: Comparison, setup: str) -> Section:
     references = _references(comparison, setup)
     rows = []
     drawn: dict[Arm, dict[str, Difference]] = {}
+    apart: dict[str, list[str]] = {}
     for reference in references:
         for arm in comparison.arms_of(setup):
             sparsities = {arm.sparsity, reference.sparsity} - {None}
@@ -134,6 +135,8 @@ def _differences(comparison: Comparison, setup: str) -> Section:
                 continue
             told = comparison.told(reference, arm)
             rows.append(_difference_row(comparison, *told, found))
+            for said in comparison.apart(*told):
+                apart.setdefault(said, []).append(told[0].against(told[1]))
             # One method, and what has a sparsity: the table has the others.
             first = reference.method == references[0].method
             pruned = None not in (arm.sparsity, reference.sparsity)
@@ -155,6 +158,7 @@ def _differences(comparison: Comparison, setup: str) -> Section:
         return Section(title, ['No seed has two methods to compare yet.'])
     folded = 'Every difference' if len(rows) > _FEW_ROWS else ''
     blocks.append(Table(_OF_DIFFERENCES, rows, folded))
+    blocks += [Note(f'{"; ".join(n)}: {said}.') for said, n in apart.items()]
     text = [
         'Runs of one seed share initialisation and data order'
         f'{_but_of_other_widths(comparison, setup)}. Descriptive '

@@ -11,7 +11,7 @@ from epsd_mm.benchmark.folders import Folders
 from epsd_mm.benchmark.report import verdicts
 from epsd_mm.benchmark.report.sections import sections
 from epsd_mm.pages import Note
-from tests.helpers.suites import METRIC, compared, suite_of
+from tests.helpers.suites import METRIC, compared, suite_of, with_environments
 
 METHODS = {
     'dense': dict(variant='dense'),
@@ -216,6 +216,20 @@ def test_what_cells_did_not_all_run_with_is_said_at_the_top(tmp_path):
     }
     text = in_short(Comparison(suite, entries))
     assert 'not all run with the same: torch 2.12, 2.13.' in text
+
+
+def test_pairs_of_two_machines_are_named_below_the_differences(tmp_path):
+    suite = suite_of(tmp_path, METHODS, seeds=2)
+    comparison = with_environments(
+        compared(suite, lambda cell: {METRIC: 1.0}),
+        lambda cell: dict(processor=f'{cell.method.name == "combination"}'),
+    )
+    *_, note = parts(comparison)['Paired differences'].blocks
+    assert isinstance(note, Note)
+    assert note.text == (
+        'EPSD − combination at 0.9: Mind that the two of a pair differ in '
+        'processor: False against True (2).'
+    )
 
 
 def test_code_that_no_commit_has_heads_the_notes(tmp_path):
