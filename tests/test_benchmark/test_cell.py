@@ -151,3 +151,8 @@ def test_the_commit_is_that_of_the_package_alone(tmp_path, monkeypatch):
 
     assert commit_of('epsd_mm') == git('rev-parse', '--short', 'HEAD')
     assert commit_of('venv/epsd_mm') is None
+
+
+def test_a_cell_names_the_processor_that_it_ran_on(monkeypatch):
+    monkeypatch.setattr(module, 'processor', lambda: 'AMD EPYC 7763')
+    assert module.environment()['processor'] == 'AMD EPYC 7763'

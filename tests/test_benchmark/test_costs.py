@@ -232,7 +232,11 @@ def test_what_goes_on_from_the_dense_network_is_not_what_costs_are_told_by(
         # What it goes on from is the dense network, which ran elsewhere.
         (dict(fine='Xeon'), dict(fine='', narrow='1.00'), dict(fine='')),
         (dict(SD='Xeon'), dict(fine='3.00', SD=''), dict(SD='', fine='2.00')),
-        (dict(dense='Xeon'), dict(dense='1.00', fine='', narrow=''), {}),
+        (
+            dict(dense='Xeon'),
+            dict(dense='1.00', fine='', narrow=''),
+            dict(dense='1.00', fine=''),
+        ),
     ],
 )
 def test_seconds_of_two_processors_are_not_compared(
