@@ -50,6 +50,7 @@ class AskedNetworks:
 
         Raises:
             ValueError: Names what does not fit.
+            TypeError: The predictions of a teacher or student are not seen.
             ImportError: A package is absent that makes a student narrow.
         """
         if cell.run.narrow:
@@ -57,7 +58,8 @@ class AskedNetworks:
             return
         network = self._networks.of(cfg)
         if cell.teacher is not None:
-            _check_taught(network, self._networks.of(cell.teacher.config))
+            teacher = self._networks.of(cell.teacher.config)
+            check_teaches(teacher, network)
         own = network.state_dict()
         for origin in (cell.first, cell.previous):
             if origin is not None:
@@ -77,13 +79,6 @@ class AskedNetworks:
         if id(network) not in self._followed:
             groups_of_teacher(network)
             self._followed.add(id(network))
-
-
-def _check_taught(student: nn.Module, teacher: nn.Module) -> None:
-    try:
-        check_teaches(teacher, student)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
 
 
 def _check_alike(

@@ -17,7 +17,7 @@ from epsd_mm.run_files import MASKS, PREDICTIONS, REPORT
 from .suite_folder import SuiteFolder
 
 _FILES = MASKS, REPORT, f'pruned/{REPORT}', PREDICTIONS
-_LOGS = '*/vis_data/scalars.json'
+# In an archive; all of a folder that is not so named stays where it is.
 _NAME = re.compile(
     rf'([0-9a-f]+)/({"|".join(map(re.escape, _FILES))}'
     r'|[\w-]+/vis_data/scalars\.json)'
@@ -47,19 +47,21 @@ def pack_cells(folder: SuiteFolder, path: str | Path) -> int:
     ):
         for key in sorted(folder.entries('finished')):
             work_dir = folder.work_dir(key)
-            paths = [work_dir / name for name in _FILES]
-            paths = [p for p in paths if p.is_file()]
-            paths += sorted(work_dir.glob(_LOGS))
-            for each in paths:
-                inside = each.relative_to(work_dir.parent).as_posix()
-                if not _NAME.fullmatch(inside):
-                    continue
-                member = tarfile.TarInfo(inside)
-                member.size = each.stat().st_size
-                with open(each, 'rb') as content:
+            names = _names(work_dir)
+            for name in names:
+                member, path = tarfile.TarInfo(name), work_dir.parent / name
+                member.size = path.stat().st_size
+                with open(path, 'rb') as content:
                     archive.addfile(member, content)
-            packed += bool(paths)
+            packed += bool(names)
     return packed
+
+
+def _names(work_dir: Path) -> list[str]:
+    """What reports read of a cell's folder, as an archive names it."""
+    paths = (path for path in sorted(work_dir.rglob('*')) if path.is_file())
+    names = (path.relative_to(work_dir.parent).as_posix() for path in paths)
+    return [name for name in names if _NAME.fullmatch(name)]
 
 
 class Unpacked(NamedTuple):

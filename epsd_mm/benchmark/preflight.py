@@ -98,7 +98,7 @@ def check_cells(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
             _check_evaluated(cfg)
             fitting.check(cell, cfg)
             masks.check(cfg)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f'{suite.path}: {cell.name!r} cannot run: {error}'
             ) from error
