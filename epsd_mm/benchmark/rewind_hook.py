@@ -12,6 +12,7 @@ from epsd_mm.engine.checks import unwrapped
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.files import atomic_write
 from epsd_mm.pruning.objective import RandomState
+from epsd_mm.run_files import LAST
 from epsd_mm.training import StartError
 
 from .own_checkpoints import steps_saved
@@ -162,4 +163,4 @@ def forget_later(work_dir: Path, unit: str, steps: Sequence[int]) -> None:
     if any(step <= reached for step in lacks):
         for path in work_dir.glob('*.pth'):
             path.unlink()
-        (work_dir / 'last_checkpoint').unlink(missing_ok=True)
+        (work_dir / LAST).unlink(missing_ok=True)

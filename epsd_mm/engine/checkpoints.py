@@ -16,6 +16,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from epsd_mm.config_types import type_name
 from epsd_mm.distillation.teachers import OtherTeacherError
 from epsd_mm.files import atomic_write
+from epsd_mm.run_files import LAST
 
 from .safe_loading import (
     TAKE_ANOTHER,
@@ -258,7 +259,7 @@ def _last_saved(runner: Runner) -> Path | None:
 def _named_by_last(runner: Runner) -> str | None:
     """What ``last_checkpoint`` says, if it says anything."""
     try:
-        name = Path(runner.work_dir, 'last_checkpoint').read_text().strip()
+        name = Path(runner.work_dir, LAST).read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
     return None if '\0' in name else name
