@@ -184,7 +184,13 @@ class Settings:
         check_bad_boxes(self.bad_boxes)
         check_batch_augments(self.batch_augments)
         if self.changes:
-            check_policy(self)
+            check_policy(
+                self.policy,
+                sparsity=self.sparsity,
+                criterion=self.criterion,
+                structure=self.structure,
+                masks=self.masks,
+            )
         for name in ('masks', 'start'):
             value = getattr(self, name)
             if name == 'start' and isinstance(value, Masks):
