@@ -31,15 +31,15 @@ def borrow_masks(
             have a pattern that shuffling would destroy.
     """
     settings = settings_of(lender)
+    if settings is not None and settings.changes:
+        raise ValueError(
+            f'masks_of: those of the other run change while it trains, by '
+            f'{type(settings.policy).__name__}: name one that prunes before'
+        )
     if settings is None or settings.criterion is None:
         raise ValueError(
             'masks_of: the other run scores nothing, so it has no masks of '
             'its own: name one that prunes'
-        )
-    if settings.changes:
-        raise ValueError(
-            f'masks_of: those of the other run change while it trains, by '
-            f'{type(settings.policy).__name__}: name one that prunes before'
         )
     if settings.units:
         raise ValueError(

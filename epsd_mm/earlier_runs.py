@@ -170,8 +170,8 @@ def _check_rewind(earlier: Earlier, step: int) -> None:
     if type(step) is not int or not 0 < step < earlier.length:
         raise ValueError(
             f'rewound_to={step!r} must be a whole number of {earlier.unit}s '
-            f'between 0 and {earlier.length}, which the other run trains for: '
-            'nothing else of it is saved'
+            f'between 0 and {earlier.length}, which the other run trains for, '
+            'both left out: nothing else of it is saved (rewind, of rounds)'
         )
 
 

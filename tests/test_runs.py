@@ -166,6 +166,12 @@ def test_what_decides_no_masks_is_refused_beside_those_of_another_run():
             run.resolve()
 
 
+def test_what_prunes_without_scores_is_refused_for_its_changing_masks():
+    lender = dict(config=CONFIG, variant='prune-only', policy='GMP')
+    with pytest.raises(ValueError, match='change while it trains, by Gradu'):
+        Run(CONFIG, masks_of=lender).resolve()
+
+
 def test_a_policy_changes_masks_and_a_criterion_where_it_starts():
     assert hook(policy='GMP').criterion is None
     assert hook(policy='RigL').criterion == 'Random'
