@@ -68,9 +68,14 @@ def against_costs(
     size = 3.4 * len(costs) + 1.8, 3.4
     canvas = Canvas(figsize=size, layout='constrained')
     rows = canvas.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    names = list(
+        dict.fromkeys(n for methods in costs.values() for n in methods)
+    )
+    lines = {}
     for axes, (cost, methods) in zip(rows, costs.items()):
-        for index, (name, points) in enumerate(methods.items()):
-            axes.plot(
+        for name, points in methods.items():
+            index = names.index(name)
+            (lines[name],) = axes.plot(
                 *zip(*sorted(points)),
                 color=COLOURS[index % len(COLOURS)],
                 marker=MARKERS[index % len(MARKERS)],
@@ -83,7 +88,11 @@ def against_costs(
         axes.spines[['top', 'right']].set_visible(False)
     rows[0].set_ylabel(label)
     rows[-1].legend(
-        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
+        handles=[lines[name] for name in names],
+        fontsize=8,
+        frameon=False,
+        loc='center left',
+        bbox_to_anchor=(1, 0.5),
     )
     return svg_of(canvas)
 
