@@ -16,6 +16,10 @@ COLOURS = (
 MARKERS = 'osD^vP*'
 #: In CSS, what makes a drawing on white one on nearly black, in its colours.
 DARK = 'filter: invert(.9) hue-rotate(180deg)'
+#: Options of a legend at the right of a drawing, which it covers nowhere.
+BESIDE = dict(
+    fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
+)
 _RC = {'svg.fonttype': 'none', 'svg.hashsalt': 'epsd_mm'}
 
 
@@ -38,9 +42,7 @@ def densities(
     axes.set_yscale('log')
     axes.set_ylabel('density (kept / total)')
     axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=5.5)
-    axes.legend(
-        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
-    )
+    axes.legend(**BESIDE)
     return svg_of(canvas)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from epsd_mm.pages.drawing import COLOURS, MARKERS, axes_of, svg_of
+from epsd_mm.pages.drawing import BESIDE, COLOURS, MARKERS, axes_of, svg_of
 
 from ..statistics import Difference
 
@@ -49,9 +49,7 @@ def against_sparsity(
     axes.set_xlim(-0.6, max(0.6, len(positions) - 0.4))
     axes.set_xlabel('sparsity')
     axes.set_ylabel(label)
-    axes.legend(
-        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
-    )
+    axes.legend(**BESIDE)
     return svg_of(canvas)
 
 
@@ -87,13 +85,7 @@ def against_costs(
         axes.set_xlabel(cost)
         axes.spines[['top', 'right']].set_visible(False)
     rows[0].set_ylabel(label)
-    rows[-1].legend(
-        handles=[lines[name] for name in names],
-        fontsize=8,
-        frameon=False,
-        loc='center left',
-        bbox_to_anchor=(1, 0.5),
-    )
+    rows[-1].legend(handles=[lines[name] for name in names], **BESIDE)
     return svg_of(canvas)
 
 
@@ -181,9 +173,7 @@ def first_steps(
             )
     axes.set_xlabel('iteration')
     axes.set_ylabel(label)
-    axes.legend(
-        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
-    )
+    axes.legend(**BESIDE)
     return svg_of(canvas)
 
 
@@ -214,7 +204,5 @@ def risk_coverage(
     axes.set_ylim(bottom=0)
     axes.set_xlabel('coverage')
     axes.set_ylabel('risk')
-    axes.legend(
-        fontsize=8, frameon=False, loc='center left', bbox_to_anchor=(1, 0.5)
-    )
+    axes.legend(**BESIDE)
     return svg_of(canvas)
