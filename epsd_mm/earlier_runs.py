@@ -171,7 +171,8 @@ def _check_rewind(earlier: Earlier, step: int) -> None:
         raise ValueError(
             f'rewound_to={step!r} must be a whole number of {earlier.unit}s '
             f'between 0 and {earlier.length}, which the other run trains for, '
-            'both left out: nothing else of it is saved (rewind, of rounds)'
+            'both left out: nothing else of it is saved. In rounds it is '
+            'called rewind'
         )
 
 

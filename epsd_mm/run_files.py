@@ -12,9 +12,9 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The latest one of a run.
 
     It is in the folder, wherever that was when it ran, or where the run has
-    put its checkpoints (``out_dir`` of the hook that saves them). It
-    is never in the folder of another run, of which this one may be a copy:
-    what was trained there since is not of this run.
+    put its checkpoints (``out_dir`` of the hook that saves them). It is never
+    in the folder of another run, of which this one may be a copy: what was
+    trained there since is not of this run.
 
     Args:
         folder: Of the run.
