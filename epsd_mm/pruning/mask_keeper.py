@@ -1,13 +1,13 @@
 """Keeps removed weights out of a model's training."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .masks import Masks
+from .optimizer_state import alike, let_run_hooks, with_wrapped
 
 
 class MaskKeeper:
@@ -91,13 +91,12 @@ class MaskKeeper:
         or vectors, one for each side of the weight, which are factors of a
         preconditioner (as of Kron, SOAP and Shampoo).
         """
-        for each in _with_wrapped(optimizer):
+        for each in with_wrapped(optimizer):
             for weight, kept in self._kept.items():
                 # (the state makes an entry for whatever it is asked for)
                 if weight in each.state:
-                    for value in _tensors(each.state[weight], weight):
-                        if value.is_floating_point():
-                            _clear_alike(value, weight, kept)
+                    for value in alike(each.state[weight], weight):
+                        kept.clear(value)
 
     @torch.no_grad()
     def replace(
@@ -199,8 +198,8 @@ class MaskKeeper:
             )
         for optimizer in optimizers:
             self.clear_state(optimizer)
-            for each in _with_wrapped(optimizer):
-                _let_run_hooks(each)
+            for each in with_wrapped(optimizer):
+                let_run_hooks(each)
                 self._handles += [
                     each.register_step_post_hook(self._after_step),
                     each.register_load_state_dict_post_hook(self.clear_state),
@@ -217,7 +216,7 @@ class MaskKeeper:
         Raises:
             RuntimeError: It is not watched, nor wrapped by one that is.
         """
-        watched = [w for each in self._optimizers for w in _with_wrapped(each)]
+        watched = [w for each in self._optimizers for w in with_wrapped(each)]
         if not any(optimizer is each for each in watched):
             others = 'another' if watched else 'no'
             raise RuntimeError(
@@ -292,65 +291,6 @@ class _Kept:
                 mask = mask.unsqueeze(-1)
             self._bits[key] = bits.masked_fill_(mask, -1)
         return self._bits[key]
-
-
-def _with_wrapped(optimizer: Optimizer) -> list[Optimizer]:
-    """An optimiser and those that it holds, however deep.
-
-    Such as those of ``ZeroRedundancyOptimizer`` and of timm's ``Lookahead``.
-    """
-    found = [optimizer]
-    for each in found:  # grows on the way
-        found += [
-            held
-            for held in vars(each).values()
-            if isinstance(held, Optimizer)
-            and not any(held is known for known in found)
-        ]
-    return found
-
-
-def _let_run_hooks(optimizer: Optimizer) -> None:
-    """Make up for an ``Optimizer.__init__`` that was never called.
-
-    Wrappers leave it out for the groups of weights that it would make, and
-    get no hooks then; unpickling an optimiser of an old torch adds them.
-    """
-    if not hasattr(optimizer, '_optimizer_load_state_dict_post_hooks'):
-        Optimizer.__setstate__(optimizer, {})
-
-
-def _tensors(value: Any, weight: Tensor) -> Iterator[Tensor]:
-    """What may have an entry for each of a weight, however deep."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _tensors(each, weight)
-    elif isinstance(value, (list, tuple)) and not _factors(value, weight):
-        for each in value:
-            yield from _tensors(each, weight)
-
-
-def _factors(values: Sequence[Any], weight: Tensor) -> bool:
-    """Whether there is a square or a diagonal for each side of a weight.
-
-    Those of a square weight are of its own shape.
-    """
-    return weight.dim() == len(values) > 1 and all(
-        isinstance(value, Tensor)
-        and value.dim() in (1, 2)
-        and set(value.shape) == {side}
-        for value, side in zip(values, weight.shape)
-    )
-
-
-def _clear_alike(value: Tensor, weight: Tensor, kept: '_Kept') -> None:
-    """Clear a tensor of the weight's shape, or the same in another one."""
-    if value.shape == weight.shape:
-        kept.clear(value)
-    elif value.numel() == weight.numel() and value.is_contiguous():
-        kept.clear(value.view(weight.shape))
 
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
