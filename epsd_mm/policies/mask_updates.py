@@ -175,8 +175,9 @@ class MaskUpdates:
         if state['total'] != self.moment.total:
             raise ValueError(
                 f'the masks are on their way through {state["total"]} steps, '
-                f'and this training has {self.moment.total}: resume with as '
-                'many epochs, images and accumulated batches as it began with'
+                f'and this training has {self.moment.total}: resume with the '
+                'epochs, the images, the batch size, the accumulated batches '
+                'and the number of GPUs that it began with'
             )
         self.moment = replace(
             self.moment, step=state['step'], seed=state['seed']

@@ -7,7 +7,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .masks import Masks
-from .optimizer_state import alike, let_run_hooks, with_wrapped
+from .optimizer_state import (
+    alike,
+    in_rows,
+    let_run_hooks,
+    starts_of,
+    with_wrapped,
+)
 
 
 class MaskKeeper:
@@ -89,7 +95,9 @@ class MaskKeeper:
         Whatever it holds of a weight, however deep, and has as many entries
         is cleared where the weight is removed; but not a list of matrices
         or vectors, one for each side of the weight, which are factors of a
-        preconditioner (as of Kron, SOAP and Shampoo).
+        preconditioner (as of Kron, SOAP and Shampoo). A history of steps of
+        all weights in a row, as L-BFGS has it, is no history of the steps
+        without a weight: it begins anew.
         """
         for each in with_wrapped(optimizer):
             for weight, kept in self._kept.items():
@@ -97,6 +105,12 @@ class MaskKeeper:
                 if weight in each.state:
                     for value in alike(each.state[weight], weight):
                         kept.clear(value)
+            for state, parts in in_rows(each):
+                if any(
+                    weight in self._kept and self._kept[weight].misses(part)
+                    for weight, part in parts
+                ):
+                    state.clear()
 
     @torch.no_grad()
     def replace(
@@ -105,8 +119,9 @@ class MaskKeeper:
         """Let other masks hold from now on.
 
         A weight that comes back is zero, and nothing of what it was is left
-        in the watched optimisers or in averages of the weights; what goes
-        leaves them as well.
+        in the watched optimisers or in averages of the weights: what is
+        remembered of it is what they begin with. What goes leaves them as
+        well.
 
         Args:
             masks: Of the same weights.
@@ -123,12 +138,24 @@ class MaskKeeper:
         # What comes back is forgotten under the old masks, what goes under
         # the new ones.
         self._forget(averages)
-        self.masks = masks
+        before, self.masks = self.masks, masks
         for name, mask in masks.items():
             self._kept[self._weights[name]] = _Kept(mask)
         self.apply()
         self.mask_gradients()
         self._forget(averages)
+        for name, mask in masks.items():
+            self._begin_anew(self._weights[name], mask & ~before[name])
+
+    def _begin_anew(self, weight: Tensor, where: Tensor) -> None:
+        """Let optimisers meet these entries as if for the first time."""
+        for optimizer in self._optimizers:
+            for each in with_wrapped(optimizer):
+                state = each.state[weight] if weight in each.state else {}
+                for key, start in starts_of(each, weight).items():
+                    if key in state:
+                        here = where.to(state[key].device)
+                        state[key].masked_fill_(here, start)
 
     def _forget(self, averages: Iterable[Mapping[str, Tensor]]) -> None:
         for optimizer in self._optimizers:
@@ -278,6 +305,10 @@ class _Kept:
             tensor = torch.view_as_real(tensor)
         bits = self._like(tensor)
         tensor.view(bits.dtype).bitwise_and_(~bits)
+
+    def misses(self, tensor: Tensor) -> bool:
+        """Whether any of the removed entries is there, that is, not zero."""
+        return bool(tensor[~self._mask.to(tensor.device)].any())
 
     def _like(self, tensor: Tensor) -> Tensor:
         """All ones or all zeros for each entry, where the tensor lies."""

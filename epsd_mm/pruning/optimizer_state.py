@@ -41,12 +41,69 @@ def alike(state: Any, weight: Tensor) -> Iterator[Tensor]:
     preconditioner (as of Kron, SOAP and Shampoo).
     """
     for value in _tensors(state, weight):
-        if not value.is_floating_point():
+        if not (value.is_floating_point() or value.is_complex()):
             continue
         if value.shape == weight.shape:
             yield value
         elif value.numel() == weight.numel() and value.is_contiguous():
             yield value.view(weight.shape)
+
+
+def starts_of(optimizer: Optimizer, weight: Tensor) -> dict[str, float]:
+    """What the state of a weight begins with, by key, where that is not 0.
+
+    Of the optimisers of torch and timm that have such a state: from zero,
+    the step sizes of Rprop would never grow again.
+    """
+    for kind in type(optimizer).__mro__:
+        name = f'{kind.__module__}.{kind.__name__}'
+        if name in _STARTS:
+            key, start = _STARTS[name]
+            return {key: float(start(_group_of(optimizer, weight)))}
+    return {}
+
+
+_STARTS = {
+    'torch.optim.adagrad.Adagrad': (
+        'sum',
+        lambda group: group['initial_accumulator_value'],
+    ),
+    'torch.optim.rprop.Rprop': ('step_size', lambda group: group['lr']),
+    'timm.optim.rmsprop_tf.RMSpropTF': ('square_avg', lambda group: 1),
+}
+
+
+def in_rows(
+    optimizer: Optimizer,
+) -> Iterator[tuple[dict, list[tuple[Tensor, Tensor]]]]:
+    """States in which a whole group of weights lies in rows, as L-BFGS's.
+
+    Each with the weights of its group, and what lies there of them.
+    """
+    for group in optimizer.param_groups:
+        weights = group['params']
+        sizes = [weight.numel() for weight in weights]
+        if len(weights) < 2:
+            continue
+        for weight in weights:
+            if weight not in optimizer.state:
+                continue
+            state = optimizer.state[weight]
+            parts = [
+                (each, part.view(each.shape))
+                for row in _tensors(state, weight)
+                if row.shape == (sum(sizes),)
+                for each, part in zip(weights, row.split(sizes))
+            ]
+            if parts:
+                yield state, parts
+
+
+def _group_of(optimizer: Optimizer, weight: Tensor) -> dict[str, Any]:
+    for group in optimizer.param_groups:
+        if any(weight is each for each in group['params']):
+            return group
+    raise KeyError('a weight of no group')
 
 
 def _tensors(value: Any, weight: Tensor) -> Iterator[Tensor]:

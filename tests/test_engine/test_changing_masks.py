@@ -153,6 +153,7 @@ def train_small(
     counts=1,
     sampler='DefaultSampler',
     amp=None,
+    watching=True,
     **changes,
 ):
     optimizer = dict(type='SGD', lr=0.1, momentum=0.9)
@@ -190,7 +191,8 @@ def train_small(
             optimizer=built.optimizer, accumulative_counts=counts
         )
     watch = Watch()
-    runner.register_hook(watch)
+    if watching:
+        runner.register_hook(watch)
     runner.train()
     return watch
 
@@ -224,6 +226,39 @@ def test_resuming_amid_accumulated_batches_warns(tmp_path):
     train_small(tmp_path / 'again', hook, middle, counts=4)
     log = next((tmp_path / 'again').glob('*/*.log')).read_text()
     assert log.count('gradient of some iterations is lost') == 1
+
+
+@pytest.mark.parametrize('hook', ['Gradual', 'RigL', 'fixed', 'dense'])
+@pytest.mark.parametrize('iteration, done', [(5, 1), (6, 2)])
+def test_resuming_amid_an_epoch_warns(hook, iteration, done, tmp_path):
+    """mmengine trains the whole epoch again that had begun."""
+    hooks = dict(POLICIES, fixed=RANDOM, dense=dict(type='DenseHook'))
+    saves = dict(type='CheckpointHook', by_epoch=False, interval=1)
+    hook = dict(hooks[hook])
+    each = dict(default_hooks=dict(checkpoint=saves, epsd=hook))
+    watching = hook['type'] == 'EPSDHook'
+    train_small(tmp_path / 'whole', hook, watching=watching, **each)
+    middle = tmp_path / 'whole' / f'iter_{iteration}.pth'
+    again = tmp_path / 'again'
+    train_small(again, hook, middle, watching=watching, **each)
+    log = next(again.glob('*/*.log')).read_text()
+    told = f'written after {done} of 2 batches of epoch 3'
+    more = f'{done} iterations more than the 16 of its schedule'
+    assert log.count(told) == log.count(more) == 1
+    last = max(int(path.stem[5:]) for path in again.glob('iter_*.pth'))
+    assert last == 16 + done  # as mmengine alone would
+
+
+@pytest.mark.parametrize('kind', ['average', 'iterations'])
+def test_resuming_between_epochs_does_not_warn(kind, tmp_path):
+    hook, training = POLICIES['SET'], TRAININGS[kind]
+    train_small(tmp_path / 'whole', hook, **training)
+    name = 'iter_6.pth' if kind == 'iterations' else 'epoch_3.pth'
+    train_small(
+        tmp_path / 'again', hook, tmp_path / 'whole' / name, **training
+    )
+    log = next((tmp_path / 'again').glob('*/*.log')).read_text()
+    assert 'resumed epoch' in log and 'begins anew' not in log
 
 
 @pytest.mark.parametrize('name', ['Gradual', 'SET', 'RigL'])

@@ -290,7 +290,7 @@ def test_a_training_that_is_resumed_ends_as_if_it_had_not_been(policy):
 def test_a_training_of_another_length_does_not_go_on():
     _, _, updates = started(SET(every=3), total=24)
     _, _, other = started(SET(every=3), total=30)
-    with pytest.raises(ValueError, match='through 24 steps.* has 30'):
+    with pytest.raises(ValueError, match='through 24 steps.* has 30: .*batch size'):
         other.load_state_dict(updates.state_dict())
 
 

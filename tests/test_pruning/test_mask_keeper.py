@@ -7,6 +7,8 @@ from collections import OrderedDict
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from timm.optim import Lookahead as TimmLookahead
+from timm.optim import RMSpropTF
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -361,6 +363,93 @@ def test_what_comes_back_starts_from_nothing(name):
     assert weight[other['2.weight']].all()
 
 
+BEGINNINGS = {
+    'Adagrad': lambda p: torch.optim.Adagrad(
+        p, 0.1, initial_accumulator_value=0.5
+    ),
+    'Rprop': lambda p: torch.optim.Rprop(p, 0.01),
+    'RMSpropTF': lambda p: RMSpropTF(p, 0.1),
+    'Lookahead': lambda p: TimmLookahead(RMSpropTF(p, 0.1), k=2),
+}
+
+
+@pytest.mark.parametrize('name', BEGINNINGS)
+def test_what_comes_back_moves_as_in_a_first_step(name):
+    """Of which the states of these optimisers are not zero."""
+    model = small_net()
+    masks = half(model)
+    optimizer = BEGINNINGS[name](model.parameters())
+    keeper = MaskKeeper(model, masks)
+    keeper.watch(optimizer)
+    steps(model, OptimWrapper(optimizer), 4)
+    keeper.replace(Masks.ones_like(dict(masks)))
+    fresh = copy.deepcopy(model)
+    first = BEGINNINGS[name](fresh.parameters())
+    for net, taking in ((model, optimizer), (fresh, first)):
+        torch.manual_seed(7)
+        steps(net, OptimWrapper(taking), 1)
+    ours, theirs = (dict(net.named_parameters()) for net in (model, fresh))
+    for n, mask in masks.items():
+        expected = theirs[n][~mask]
+        assert expected.any()
+        assert torch.equal(ours[n][~mask], expected), n
+
+
+def curved(model, x):
+    return (model(x) - x[:, :3]).square().mean()
+
+
+@pytest.mark.parametrize('search', [None, 'strong_wolfe'])
+def test_the_history_of_lbfgs_begins_anew_where_weights_go(search):
+    """It has all weights in a row, and steps along what it remembers."""
+    model, x = small_net(), torch.randn(16, 6)
+    optimizer = torch.optim.LBFGS(
+        model.parameters(), lr=0.5, max_iter=4, line_search_fn=search
+    )
+    masks = half(model)
+    keeper = MaskKeeper(model, Masks.ones_like(dict(masks)))
+    keeper.watch(optimizer)
+    seen = []
+
+    def closure():
+        optimizer.zero_grad()
+        loss = curved(model, x)
+        loss.backward()
+        seen.append(revived(model, keeper.masks))
+        return loss
+
+    state = optimizer.state[model[0].weight]
+    for _ in range(2):
+        optimizer.step(closure)
+    assert state['n_iter'] > 4
+    keeper.replace(masks)
+    assert not state
+    for _ in range(3):
+        optimizer.step(closure)
+    assert state['n_iter'] > 8  # goes on where masks stay
+    assert sum(seen) == 0 and len(seen) >= 20
+
+
+def test_the_history_of_a_dense_training_is_no_history_of_a_pruned_one():
+    model, x = small_net(), torch.randn(16, 6)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=4)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = curved(model, x)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    remembered_before = len(optimizer.state[model[0].weight])
+    keeper = MaskKeeper(model, Masks.ones_like(dict(half(model))))
+    keeper.watch(optimizer)  # removes nothing
+    assert len(optimizer.state[model[0].weight]) == remembered_before > 0
+    keeper.release()
+    MaskKeeper(model, half(model)).watch(optimizer)
+    assert not optimizer.state[model[0].weight]
+
+
 def test_what_stays_keeps_all_that_is_known_of_it():
     model = small_net()
     optimizer = OPTIMIZERS['adamw'](model.parameters())
@@ -651,6 +740,18 @@ def test_complex_weights_are_cleared_in_both_parts(dtype):
     masks = Masks({'weight': torch.rand(5, 6) < 0.5})
     MaskKeeper(model, masks)
     assert torch.equal(model.weight != 0, masks['weight'])
+
+
+def test_an_optimizer_remembers_no_removed_complex_weight():
+    model = nn.Linear(6, 5, dtype=torch.complex64)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    x = torch.randn(8, 6, dtype=torch.complex64)
+    model(x).abs().square().mean().backward()
+    optimizer.step()
+    masks = Masks({'weight': torch.rand(5, 6) < 0.5})
+    MaskKeeper(model, masks).watch(optimizer)
+    (momentum,) = optimizer.state[model.weight].values()
+    assert torch.equal(momentum != 0, masks['weight'])
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)

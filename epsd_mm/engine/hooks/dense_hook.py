@@ -38,7 +38,7 @@ class DenseHook(ResumableHook):
         """Look at the training data, and at where training starts."""
         self._data.prepare(runner)
         super().before_train(runner)
-        self.go_on_with_randomness()
+        self.go_on_with_randomness(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the random state from a checkpoint of a dense run."""

@@ -169,7 +169,7 @@ class EPSDHook(ResumableHook):
             self._start_distillation(model)
             self._exchange = Exchange(runner, self._distillation.teacher)
         super().before_train(runner)
-        self.go_on_with_randomness()
+        self.go_on_with_randomness(runner)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None

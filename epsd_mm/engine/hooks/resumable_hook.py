@@ -1,7 +1,7 @@
 """Let a run that is resumed end as if it had not been interrupted."""
 
 from mmengine.dist import get_world_size
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from epsd_mm.engine.saved_state import SavedState
 from epsd_mm.pruning.objective import RandomState
@@ -19,8 +19,13 @@ class ResumableHook(RevivalHook):
     _resumed: SavedState | None = None
     _before_validation: RandomState | None = None
 
-    def go_on_with_randomness(self) -> None:
-        """Draw what the run would have drawn that the checkpoint is of."""
+    def go_on_with_randomness(self, runner: Runner) -> None:
+        """Draw what the run would have drawn that the checkpoint is of.
+
+        One written amid an epoch warns: the loop has no way back into it.
+        """
+        if self._resumed:
+            _warn_amid_epoch(runner)
         state = self._resumed and self._resumed.random_state
         if state and get_world_size() == 1:
             state.restore()
@@ -35,3 +40,21 @@ class ResumableHook(RevivalHook):
         """Go on as if there had been no validation."""
         if self._before_validation:
             self._before_validation.restore()
+
+
+def _warn_amid_epoch(runner: Runner) -> None:
+    """Say where an epoch is trained again that had begun."""
+    loop = runner.train_loop
+    if not isinstance(loop, EpochBasedTrainLoop):
+        return
+    length = len(loop.dataloader)
+    done = loop.iter - loop.epoch * length
+    if 0 < done <= length:
+        runner.logger.warning(
+            f'the checkpoint was written after {done} of {length} batches of '
+            f'epoch {loop.epoch + 1}, which begins anew: the training makes '
+            f'{done} iterations more than the {loop.max_iters} of its '
+            'schedule, and ends otherwise than one without interruption; '
+            'resume from the end of an epoch (CheckpointHook with '
+            'by_epoch=True), or train by iterations (IterBasedTrainLoop)'
+        )
