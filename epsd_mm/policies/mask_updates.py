@@ -13,6 +13,7 @@ from epsd_mm.pruning.finite import is_finite
 from epsd_mm.pruning.search import check_not_empty, check_room
 
 from .base import MaskPolicy, Moment
+from .steps import Steps
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class MaskUpdates:
     Args:
         keeper: Of the weights; it watches the optimiser already.
         policy: Says when and into which.
-        optimizer: Whose steps count.
+        optimizer: Whose steps count, also those of one that it wraps.
         total: Steps of the whole training.
         target: What is asked of the masks at the end; by default, of a
             policy that keeps as many weights, that of the masks in force.
@@ -116,12 +117,12 @@ class MaskUpdates:
         self.moment = Moment(0, total, seed)
         self.kept_steps = dict.fromkeys(masks, 0)
         self._count()
-        self._handle = optimizer.register_step_post_hook(self._after_step)
+        self._steps = Steps(optimizer, self._after_step)
         self._prepare()
 
     def release(self) -> None:
         """Let go of the optimiser."""
-        self._handle.remove()
+        self._steps.release()
         self.keeper.collected_gradients()  # and of what was to be ranked
 
     def discard(self) -> None:
@@ -186,7 +187,7 @@ class MaskUpdates:
         self.policy.load_state_dict(state['policy'])
         self._prepare()
 
-    def _after_step(self, optimizer: Optimizer, *unused: Any) -> None:
+    def _after_step(self, optimizer: Optimizer) -> None:
         if not _has_skipped(optimizer):
             for name, kept in self._kept.items():
                 self.kept_steps[name] += kept

@@ -290,7 +290,9 @@ def test_a_training_that_is_resumed_ends_as_if_it_had_not_been(policy):
 def test_a_training_of_another_length_does_not_go_on():
     _, _, updates = started(SET(every=3), total=24)
     _, _, other = started(SET(every=3), total=30)
-    with pytest.raises(ValueError, match='through 24 steps.* has 30: .*batch size'):
+    with pytest.raises(
+        ValueError, match='through 24 steps.* has 30: .*batch size'
+    ):
         other.load_state_dict(updates.state_dict())
 
 
@@ -486,6 +488,115 @@ def test_what_a_watched_optimiser_wraps_is_watched():
     MaskUpdates(keeper, SET(every=1), inner, 9)
     train(model, outer, [0])
     assert keeper.masks != before
+
+
+@pytest.mark.parametrize('counted', ['outer', 'inner'])
+def test_a_step_within_a_step_is_one(counted):
+    model = net()
+    inner = torch.optim.SGD(model.parameters(), 0.1)
+    outer = Wrapper(inner)
+    keeper = MaskKeeper(model, masks_of(model))
+    keeper.watch(outer)
+    optimizer = dict(outer=outer, inner=inner)[counted]
+    updates = MaskUpdates(keeper, SET(every=2), optimizer, 9)
+    train(model, outer, range(3))
+    assert updates.moment.step == 3
+    with pytest.raises(TypeError):
+        outer.step('no argument is taken')
+    train(model, outer, range(2))
+    assert updates.moment.step == 5
+    updates.release()
+    train(model, outer, range(2))
+    assert updates.moment.step == 5
+
+
+class SAM(torch.optim.Optimizer):
+    """Sharpness-aware minimisation in two calls, with no step of its own.
+
+    Foret et al., ICLR 2021, with the names of the implementation in use.
+    """
+
+    def __init__(self, params, inner, radius=0.05):
+        super().__init__(params, dict(radius=radius))
+        self.base_optimizer = inner(self.param_groups)
+
+    def first_step(self):
+        weights = [p for g in self.param_groups for p in g['params']]
+        norm = torch.stack([p.grad.norm() for p in weights]).norm()
+        for weight in weights:
+            self.state[weight]['before'] = weight.detach().clone()
+            weight.data += 0.05 * weight.grad / norm
+
+    def second_step(self):
+        for group in self.param_groups:
+            for weight in group['params']:
+                weight.data = self.state[weight]['before']
+        self.base_optimizer.step()
+
+
+@pytest.mark.parametrize('counted', ['both', 'base'])
+@pytest.mark.parametrize('policy', [Gradual, SET, RigL])
+def test_steps_that_a_wrapper_makes_by_other_names_count(policy, counted):
+    """As davda54's SAM, of which ``step`` is never called."""
+    model = net()
+    start = masks_of(model)
+    options = {}
+    if policy is Gradual:
+        start = Masks.ones_like(dict(start))
+        options['target'] = Target.over(start, 0.5, Uniform())
+    optimizer = SAM(
+        model.parameters(), lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)
+    )
+    keeper = MaskKeeper(model, start)
+    keeper.watch(optimizer)
+    kept = []
+    updates = MaskUpdates(
+        keeper,
+        policy(every=2, end=1.0),
+        optimizer if counted == 'both' else optimizer.base_optimizer,
+        8,
+        on_update=lambda update: kept.append(update.kept),
+        **options,
+    )
+    for seed in range(8):
+        for step in (optimizer.first_step, optimizer.second_step):
+            loss_of(model, seed).backward()
+            step()
+            optimizer.zero_grad()
+            updates.discard()
+            for name, mask in keeper.masks.items():
+                assert not keeper.weights[name][~mask].any()
+    assert updates.moment.step == 8 and updates.shortfall() is None
+    if policy is Gradual:
+        # Of 80 weights, half at the end: 80 - 40 (1 - (1 - t / 8)^3).
+        assert kept == [57, 45, 41, 40]
+    else:
+        assert len(kept) >= 3 and set(kept) == {start.kept}
+        assert keeper.masks != start
+
+
+def test_the_ranked_gradient_of_sam_is_that_of_its_second_step():
+    model, policy = net(), Recorder()
+    optimizer = SAM(model.parameters(), lambda p: torch.optim.SGD(p, 0.1))
+    keeper = MaskKeeper(model, masks_of(model))
+    keeper.watch(optimizer)
+    updates = MaskUpdates(keeper, policy, optimizer, 4)
+    for seed in range(2):
+        loss_of(model, seed).backward()
+        optimizer.first_step()
+        optimizer.zero_grad()
+        updates.discard()
+        dense = copy.deepcopy(model)
+        loss_of(model, seed).backward()
+        optimizer.second_step()
+        optimizer.zero_grad()
+        updates.discard()
+    loss_of(dense, 1).backward()
+    ((_, _, gradients),) = policy.seen
+    assert set(gradients) == set(keeper.masks)
+    for name, parameter in dense.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(gradients[name], parameter.grad)
 
 
 @pytest.mark.parametrize('policy', [Gradual, SET, RigL])
