@@ -1,5 +1,6 @@
 """Where a run leaves what it has scored and trained, as its folder has it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 MASKS = 'epsd/masks.pth'
@@ -8,8 +9,23 @@ PREDICTIONS = 'predictions.npz'
 LAST = 'last_checkpoint'
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The latest one of a run.
+def named_checkpoint(folder: Path) -> str | None:
+    """What a run's ``last_checkpoint`` says: a path, or an address.
+
+    Args:
+        folder: Of the run.
+    """
+    try:
+        name = (folder / LAST).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if '\0' in name else name or None
+
+
+def last_checkpoint(
+    folder: Path, elsewhere: Iterable[Path] = ()
+) -> Path | None:
+    """The file of the latest one of a run.
 
     It is in the folder, wherever that was when it ran, or where the run has
     put its checkpoints (``out_dir`` of the hook that saves them). It is never
@@ -18,13 +34,13 @@ def last_checkpoint(folder: Path) -> Path | None:
 
     Args:
         folder: Of the run.
+        elsewhere: Where else it saves, if that is known.
     """
-    try:
-        written = Path((folder / LAST).read_text().strip())
-    except OSError:
+    name = named_checkpoint(folder)
+    if name is None or '://' in name:
         return None
-    own = folder / written.name
-    if own.is_file():
-        return own
-    of_another = (written.parent / LAST).exists()
-    return written if written.is_file() and not of_another else None
+    written = Path(name)
+    own = [place / written.name for place in (folder, *elsewhere)]
+    if not (written.parent / LAST).exists():
+        own.append(written)
+    return next((path for path in own if path.is_file()), None)

@@ -56,3 +56,18 @@ def test_it_may_be_where_the_run_has_put_its_checkpoints(tmp_path):
 def test_a_folder_that_names_none_has_none(tmp_path):
     (tmp_path / 'epoch_3.pth').touch()
     assert last_checkpoint(tmp_path) is None
+
+
+def test_a_moved_run_has_it_where_it_puts_them_now(tmp_path):
+    folder = ran(tmp_path / 'run', tmp_path / 'before' / 'epoch_3.pth')
+    moved = (tmp_path / 'before').rename(tmp_path / 'now')
+    assert last_checkpoint(folder) is None
+    assert last_checkpoint(folder, [moved]) == moved / 'epoch_3.pth'
+
+
+@pytest.mark.parametrize(
+    'said', [b's3://there/epoch_3.pth', b'epoch\x00_3.pth', b'\xff\xfe', b'']
+)
+def test_what_names_no_file_has_none(said, folder):
+    (folder / 'last_checkpoint').write_bytes(said)
+    assert last_checkpoint(folder) is None

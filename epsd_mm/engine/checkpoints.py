@@ -16,7 +16,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from epsd_mm.config_types import type_name
 from epsd_mm.distillation.teachers import OtherTeacherError
 from epsd_mm.files import atomic_write
-from epsd_mm.run_files import LAST
+from epsd_mm.run_files import LAST, last_checkpoint, named_checkpoint
 
 from .safe_loading import (
     TAKE_ANOTHER,
@@ -122,8 +122,17 @@ def _choice(runner: Runner) -> str | None:
             f'start over there could replace {best[0]}: train in another '
             'work_dir without resume, from its weights with load_from'
         )
+    if elsewhere and runner._has_loaded:
+        raise CheckpointError(
+            f'there is no checkpoint to resume in {runner.work_dir}, but '
+            f'FlexibleRunner has loaded {elsewhere}, of another run, which '
+            f'{LAST} names: remove that file, or train without resume'
+        )
+    why = ''
+    if elsewhere:
+        why = f' ({LAST} names {elsewhere}, which is gone or of another run)'
     runner.logger.warning(
-        f'there is no checkpoint to resume in {runner.work_dir}: the '
+        f'there is no checkpoint to resume in {runner.work_dir}{why}: the '
         'training starts from the beginning'
     )
     return None
@@ -179,7 +188,9 @@ def _newest_first(runner: Runner) -> Iterator[Path]:
     earlier run in this folder may be larger.
     """
     numbers = _numbered(runner)
-    last = _last_saved(runner)
+    folders = sorted({folder for folder, _ in _places(runner)})
+    last = last_checkpoint(Path(runner.work_dir), folders)
+    last = last and last.resolve()
     later = []
     if last is not None:
         number = numbers.pop(last, -1)
@@ -239,30 +250,8 @@ def _places(runner: Runner) -> set[tuple[Path, str]]:
     return places
 
 
-def _last_saved(runner: Runner) -> Path | None:
-    """The file that ``last_checkpoint`` names, where it is.
-
-    In the copy of a folder that is the copied one.
-    """
-    name = _named_by_last(runner)
-    if not name or not _is_local(name):
-        return None
-    named = Path(name)
-    own = {folder / named.name for folder, _ in _places(runner)}
-    own = sorted(own, key=lambda p: (p.resolve() != named.resolve(), p))
-    for path in (*own, named):
-        if path.is_file():
-            return path.resolve()
-    return None
-
-
 def _named_by_last(runner: Runner) -> str | None:
-    """What ``last_checkpoint`` says, if it says anything."""
-    try:
-        name = Path(runner.work_dir, LAST).read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return None if '\0' in name else name
+    return named_checkpoint(Path(runner.work_dir))
 
 
 def _is_local(name: str) -> bool:

@@ -287,6 +287,32 @@ def test_a_copy_beside_its_original_is_resumed_from_its_newest(last, run_dir):
     assert f'checkpoint is {copy}' in log
 
 
+def copied_up_to(number, folder):
+    copy = copied(folder)
+    for age in range(number + 1, 4):
+        (copy / f'epoch_{age}.pth').unlink()
+    return copy
+
+
+@pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
+def test_a_copy_is_not_resumed_from_its_original(flexible, run_dir):
+    """Which may have gone on, or be of another training by now."""
+    assert resumed(copied_up_to(2, run_dir), flexible=flexible)[0] == 2
+
+
+def test_a_copy_without_checkpoints_starts_from_the_beginning(run_dir):
+    epoch, log = resumed(copied_up_to(0, run_dir))
+    assert epoch == 0
+    assert f'names {run_dir / "epoch_3.pth"}, which is gone or of' in log
+
+
+def test_what_was_loaded_from_another_run_is_no_beginning(run_dir):
+    """A FlexibleRunner has done so before its hooks are asked."""
+    copy = copied_up_to(0, run_dir)
+    with pytest.raises(CheckpointError, match='remove that file'):
+        resumed(copy, flexible=True)
+
+
 @pytest.mark.parametrize('flexible', [False, True], ids=['plain', 'flexible'])
 def test_a_folder_that_was_copied_without_its_times_is_resumed(
     flexible, run_dir
