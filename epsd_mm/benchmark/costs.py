@@ -1,7 +1,11 @@
 """What runs cost, measured or counted."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+
+from epsd_mm.borrowed_masks import BORROWED
+from epsd_mm.config_types import epsd_hook
+from epsd_mm.earlier_runs import MASKS, WEIGHTS
 
 from .comparison import Arm, Comparison
 from .traits import Traits
@@ -75,6 +79,35 @@ def total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     return _with_earlier(comparison, arm, _own_images)
 
 
+def uncounted(comparison: Comparison, arm: Arm) -> list[str]:
+    """What led to an arm and comes from a file: nobody knows what it cost.
+
+    Weights from which the dense network starts too are none of it: costs are
+    told by its own.
+    """
+    found: dict[str, None] = {}
+    lender = comparison.lender(arm)
+    for each in (arm, *comparison.before(arm), *([lender] if lender else [])):
+        found |= dict.fromkeys(_from_files(comparison, each))
+    return list(found)
+
+
+def _from_files(comparison: Comparison, arm: Arm) -> Iterator[str]:
+    cfg = comparison.config(arm)
+    hook = epsd_hook(cfg) or {}
+    taught = comparison.traits(arm).taught_per_step
+    if taught and comparison.teacher(arm) is None:
+        yield 'a teacher'
+    if hook.get('masks') not in (None, BORROWED):
+        yield 'masks'
+    if hook.get('start') not in (None, MASKS):
+        yield 'masks'
+    dense = comparison.dense(arm.setup)
+    shared = [comparison.config(each).get('load_from') for each in dense]
+    if cfg.get('load_from') not in (None, WEIGHTS, *shared):
+        yield 'weights'
+
+
 def _with_earlier(
     comparison: Comparison,
     arm: Arm,
@@ -121,13 +154,15 @@ def training_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
 def scoring_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     """Images that scoring has looked at by seed, partners included.
 
-    Each evaluation of the objective on a batch counts, also of the same
-    images, and so does noise that a criterion looks at; the way back through
-    the inner steps, which looks at them again, does not. Scores of the plain
-    loss look at no partner.
+    Each step counts, also of images of an earlier one, and so do noise that
+    a criterion looks at and the batch that DLB is shown before a draw. What
+    looks at the images of a step once more does not: the way back through
+    the inner steps, a teacher, and PS-KD, which is shown them first. Scores
+    of the plain loss look at no partner.
     """
     scorer = _scorer(comparison, arm)
     each = scorer.own_per_step + scorer.scores_sd * scorer.partners_per_step
+    each += scorer.shown_first
     count = comparison.available(arm, 'scoring/evaluations')
     outputs = comparison.available(arm, 'scoring/output_images')
     return {s: n * each + outputs.get(s, 0) for s, n in count.items()}
@@ -140,14 +175,17 @@ def total_passes(
 
     Its own, and those of all cells that it comes after, each counted once:
     the rounds of a lottery ticket, the training of a teacher. A backward
-    pass counts as two of them and a product with the Hessian as six, as is
-    usual (our choice): an image that is trained on counts 3, a partner of
-    CS-KD 1, as does an image that a teacher looks at. A product has the
-    images with a gradient alone: partners and teachers are not asked again.
-    Scores of the plain loss ask neither. Passes of a compact
-    network, or teacher, count as its share of the multiply-adds of the whole
-    one, and those of a network of other widths as its share of those of the
-    dense network of the set-up.
+    pass counts as two of them, as is usual: an image that is trained on
+    counts 3, a partner of CS-KD 1, as does an image that a teacher looks at.
+    A product with the Hessian counts 6, and 2 more where its step is
+    evaluated again for it, without the gradients of weights: as many as
+    convolutions take, but for the first one, which takes less. Other layers
+    calculate these gradients too: products of a transformer count 8 and
+    take 9. A product has the images with a gradient alone: partners and
+    teachers are not asked again. Scores of the plain loss ask neither.
+    Passes of a compact network, or teacher, count as its share of the
+    multiply-adds of the whole one, and those of a network of other widths as
+    its share of those of the dense network of the set-up.
 
     Args:
         comparison: The finished cells.
@@ -175,12 +213,15 @@ def _own_passes(
     teacher = dict.fromkeys(steps, 1.0)
     if taught:
         teacher = _teachers(comparison, arm, zeros)
-    evaluated = _each_scored(_scorer(comparison, arm))
+    scorer = comparison.lender(arm) or arm
+    evaluated = _each_scored(comparison.traits(scorer))
+    asked = _taught_while_scored(comparison, scorer)
     outputs = comparison.available(arm, 'scoring/output_passes')
     scored = comparison.available(arm, 'scoring/evaluations')
     width = widths(comparison, arm)
     return {
         seed: n * taught * teacher[seed]
+        + scored.get(seed, 0) * asked.get(seed, 0)
         + width[seed]
         * (
             n * (trained - taught) * share[seed] * size.get(seed, 1.0)
@@ -226,7 +267,7 @@ def _teachers(
 ) -> dict[int, float]:
     """What a pass of the teacher is of one of the whole network."""
     teacher = comparison.teacher(arm)
-    if teacher is None:  # a file, of which nothing is known
+    if teacher is None:  # a file, see uncounted
         return dict.fromkeys(comparison.suite.seeds, 1.0)
     share = dict.fromkeys(comparison.suite.seeds, 1.0)
     if not zeros:
@@ -248,11 +289,26 @@ def _each(traits: Traits) -> int:
 
 
 def _each_scored(traits: Traits) -> float:
-    """Passes of an evaluation while scoring, and its share of products."""
-    found = (3 + 6 * traits.hessian_products) * traits.own_per_step
+    """Passes of the network for a batch of a step of scoring."""
+    found = 3 + 6 * traits.hessian_products + 2 * traits.replays
+    found *= traits.own_per_step
     if traits.scores_sd:
-        found += traits.partners_per_step + traits.taught_per_step
-    return found + traits.shown_per_step
+        found += traits.partners_per_step
+    return found + traits.shown_per_step + traits.shown_first
+
+
+def _taught_while_scored(
+    comparison: Comparison, scorer: Arm
+) -> dict[int, float]:
+    """Passes of a teacher for a batch of a step of scoring, if it has one.
+
+    The zeros of a teacher cost what others do, as all of scoring does.
+    """
+    traits = comparison.traits(scorer)
+    if not (traits.taught_per_step and traits.scores_sd):
+        return {}
+    of_one = _teachers(comparison, scorer, zeros=True)
+    return {s: traits.taught_per_step * share for s, share in of_one.items()}
 
 
 def _scorer(comparison: Comparison, arm: Arm) -> Traits:

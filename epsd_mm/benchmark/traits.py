@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from epsd_mm.config_types import epsd_hook, type_name
-from epsd_mm.engine.settings import described, settings_of
+from epsd_mm.engine.settings import Settings, described, settings_of
 from epsd_mm.pruning import Criterion
 
 # A partner is seen beside each image.
@@ -35,10 +35,14 @@ class Traits:
         sd_loss: Class of the loss that it is trained with, or None.
         training: That loss with its settings, as text.
         given_masks: Whether it starts from the masks of another run.
-        hessian_products: Of an evaluation while scoring.
+        hessian_products: Of a step of scoring.
+        replays: Of a step of scoring: times that it is evaluated once more,
+            for a product of its Hessian.
         taught_per_step: Images of a training step that a teacher looks at.
         shown_per_step: Images of a step of scoring that the network looks
             at once more, to have something to recall.
+        shown_first: Images that it looks at before each draw, likewise: how
+            many for each step of it.
         after_training: Whether what is pruned, or the pruned network that
             it is as large as, has been trained before; by whatever masks.
         while_training: Whether its masks change while it trains.
@@ -61,8 +65,10 @@ class Traits:
     given_masks: bool = False
     partners_per_step: int = 0
     hessian_products: float = 0.0
+    replays: float = 0.0
     taught_per_step: int = 0
     shown_per_step: int = 0
+    shown_first: float = 0.0
     after_training: bool = False
     while_training: bool = False
     rewound_to: int = 0
@@ -160,9 +166,11 @@ def traits_of(cfg: Config) -> Traits:
         sd_loss=settings.sd_loss and type(settings.sd_loss).__name__,
         training=_text(about['sd_loss']),
         given_masks=settings.masks is not None and not trained,
-        hessian_products=_hessian_products(settings.criterion),
+        hessian_products=_of_a_step(settings.criterion, 'hessian_products'),
+        replays=_of_a_step(settings.criterion, 'replays'),
         taught_per_step=loader.batch_size if needs and needs.taught else 0,
         shown_per_step=loader.batch_size if shown else 0,
+        shown_first=_shown_first(settings, loader.batch_size),
         after_training=trained is not None
         or common['student']
         or _puts_masks_on_trained(cfg),
@@ -209,10 +217,20 @@ def _pruned_after_training(cfg: Config) -> tuple[dict, str] | None:
     return how, f'{what} after training'
 
 
-def _hessian_products(criterion: Criterion | None) -> float:
+def _of_a_step(criterion: Criterion | None, what: str) -> float:
     if criterion is None or not criterion.steps_per_draw:
         return 0.0
-    return criterion.hessian_products / criterion.steps_per_draw
+    return getattr(criterion, what) / criterion.steps_per_draw
+
+
+def _shown_first(settings: Settings, batch_size: int) -> float:
+    """A batch a draw, at the network's own weights."""
+    if not settings.sd or settings.data_free:
+        return 0.0
+    if not settings.sd_loss.needs.shows_first:
+        return 0.0
+    batches = settings.criterion.steps_per_draw * settings.batches_per_step
+    return batch_size / batches
 
 
 def _text(value: Any) -> str:

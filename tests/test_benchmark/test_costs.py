@@ -60,10 +60,12 @@ def comparison(tmp_path_factory):
     [
         ('dense', None, None, 400 * 128),
         ('CS-KD', 0.9, 8 * 256, 400 * 256),
-        ('DLB', 0.9, 8 * 128, 800 * 128),
+        # Two draws of four steps, and a batch that is shown before each.
+        ('DLB', 0.9, (8 + 2) * 128, 800 * 128),
         ('NTK-SAP', 0.9, 500, 400 * 128),
         # The plain loss is scored without a look at partners.
         ('combined', 0.9, 8 * 128, 400 * 256),
+        # It is shown the images of a step, and scores the same ones then.
         ('PS-KD', 0.9, 8 * 128, 400 * 128),
     ],
 )
@@ -97,21 +99,22 @@ def test_costs_are_compared_at_the_same_seed():
 
 def test_passes_are_counted_by_hand(comparison):
     """CS-KD: 3 for each image and 1 for its partner. ProsPr with 3 steps:
-    three quarters of the evaluations have a product with the Hessian, in
-    which partners have no part. PS-KD is shown each batch before its score.
+    three quarters of the evaluations are made again, for 2, and have a
+    product with the Hessian, for 6; partners have no part in these. PS-KD is
+    shown each batch before its score, DLB one batch before each draw.
     """
 
     def passes(name, sparsity, **options):
         arm = Arm('a', name, sparsity)
         return total_passes(comparison, arm, **options).get(0)
 
-    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 128)
+    scored = 8 * ((3 + 1) * 128 + (2 + 6) * 0.75 * 128)
     assert passes('dense', None) == 400 * 128 * 3
     assert passes('CS-KD', 0.9) == 400 * 128 * 4 + scored
-    plain = 8 * 128 * (3 + 6 * 0.75)
+    plain = 8 * 128 * (3 + (2 + 6) * 0.75)
     assert passes('combined', 0.9) == 400 * 128 * 4 + plain
     assert passes('PS-KD', 0.9) == 400 * 128 * 3 + plain + 8 * 128
-    assert passes('DLB', 0.9) == 800 * 128 * 3 + 8 * 128 * (3 + 6 * 0.75)
+    assert passes('DLB', 0.9) == 800 * 128 * 3 + plain + 2 * 128
     assert passes('dense', None, zeros=False) == 400 * 128 * 3
     assert passes('CS-KD', 0.9, zeros=False) == pytest.approx(
         40 * 128 * 4 + scored

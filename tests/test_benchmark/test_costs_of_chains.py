@@ -11,7 +11,7 @@ from epsd_mm.benchmark.costs import (
 )
 from epsd_mm.benchmark.folders import Folders
 from epsd_mm.benchmark.report.claims import CLAIMS
-from epsd_mm.benchmark.report.evidence import AGAINST, FOR, Evidence
+from epsd_mm.benchmark.report.evidence import AGAINST, FOR, UNCLEAR, Evidence
 from epsd_mm.benchmark.report.expenses import expenses
 from epsd_mm.benchmark.report.published import whole_dataset
 from tests.helpers.suites import METRIC, compared, suite_of
@@ -182,7 +182,7 @@ def test_what_it_costs_is_drawn_in_trainings_of_the_dense_one(comparison):
 
 def test_claim_11_is_answered_by_counting(comparison, tmp_path):
     """EPSD scores in 8 evaluations of batches with their partners."""
-    scored = 8 * ((3 + 1) * 128 + 6 * 0.75 * 128)
+    scored = 8 * ((3 + 1) * 128 + (2 + 6) * 0.75 * 128)
     epsd = DISTILLED + scored
     assert passes(comparison, 'EPSD') == epsd
     claim = next(claim for claim in CLAIMS if claim.name == 'C11')
@@ -317,3 +317,88 @@ def test_epsd_prunes_before_training_alone(tmp_path):
     )
     # Two trainings by the plain loss over one with partners.
     assert after.figures == f'{2 * DENSE / DISTILLED:.3g}'
+
+
+def test_what_comes_from_a_file_is_not_said_to_cost_nothing(tmp_path):
+    """A teacher, masks or weights that no cell of the suite has made."""
+    hook = 'default_hooks.epsd.'
+    teacher = dict(config='a.py', checkpoint='a.pth')
+    from_file = {f'{hook}sd_loss.teacher': teacher}
+    methods = {
+        'dense': dict(variant='dense'),
+        'EPSD': dict(),
+        'cell': dict(sd_loss='KD', masks_of='EPSD', teacher='dense'),
+        'file': dict(sd_loss='KD', masks_of='EPSD', options=from_file),
+        'scored': dict(sd_loss='KD', options=from_file),
+        'lent': dict(PLAIN, masks_of='scored'),
+        'pruned': dict(PLAIN, criterion='SNIP', weights_of='lesson'),
+        'lesson': dict(variant='sd-only', sd_loss='KD', options=from_file),
+        'start': dict(PLAIN, options={f'{hook}start': 'masks.pth'}),
+        'weights': dict(PLAIN, options={'load_from': 'b.pth'}),
+        'IMP': dict(PLAIN, rounds='IMP'),
+        'student': dict(student_of='IMP'),
+        'on': dict(PLAIN, policy='GMP', weights_of='dense'),
+    }
+    found = compared(suite_of(tmp_path, methods, 1, (0.36,)), metrics)
+    unknown = {
+        'file': 'a teacher',
+        'scored': 'a teacher',
+        'lent': 'a teacher',
+        'pruned': 'a teacher',
+        'lesson': 'a teacher',
+        'start': 'masks',
+        'weights': 'weights',
+    }
+    figure, table = expenses(found, 'a').blocks
+    totals = [
+        table.headings.index(f'× dense, {what}')
+        for what in ('time', 'images', 'passes')
+    ]
+    for row in table.rows:
+        method = row[0].removesuffix(' at 0.36')
+        for total in totals:
+            assert row[total].startswith('> ') == (method in unknown), row
+    (text,) = expenses(found, 'a').text
+    for arm in found.arms:
+        said = f'{unknown.get(arm.method)} of {arm}'
+        assert (said in text) == (arm.method in unknown)
+    claim = next(claim for claim in CLAIMS if claim.name == 'C11')
+    answers = {
+        each.what: (each.figures, each.verdict)
+        for each in claim.find(Evidence(found, Folders(found, tmp_path)))
+    }
+    figures, verdict = answers['passes of pruned over those of EPSD at 0.36']
+    # Less than twice as many as are counted, and nobody knows of the rest.
+    assert figures.endswith(', without a teacher from a file')
+    assert verdict == UNCLEAR
+
+
+def test_nothing_is_said_of_files_where_there_are_none(comparison):
+    figure, table = expenses(comparison, 'a').blocks
+    assert not any('>' in str(shown) for row in table.rows for shown in row)
+    assert 'file' not in expenses(comparison, 'a').text[0]
+
+
+def test_a_teacher_costs_what_it_is_while_scoring_too(tmp_path):
+    """A quarter of the network: 3 of SNIP, and a quarter of a look."""
+    methods = {
+        'dense': METHODS['dense'],
+        'small': dict(
+            PLAIN,
+            criterion='SNIP',
+            options={'default_hooks.epsd.structure': 'channels'},
+        ),
+        'taught': dict(sd_loss='KD', criterion='SNIP', teacher='small'),
+    }
+
+    def few(cell):
+        found = {'training/iterations': 0, 'training/sparse_share': 1.0}
+        if cell.method.name == 'small':
+            found['saved/multiply_adds'] = 1.0
+            found['saved/dense_multiply_adds'] = 4.0
+        if cell.method.name == 'taught':
+            found['scoring/evaluations'] = 2
+        return found
+
+    found = compared(suite_of(tmp_path, methods, 1, (0.4,)), few)
+    assert passes(found, 'taught') == 2 * 128 * (3 + 1 / 4)

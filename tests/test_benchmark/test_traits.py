@@ -106,14 +106,16 @@ def test_a_policy_may_prune_a_trained_network(policy, criterion):
 
 
 @pytest.mark.parametrize(
-    'criterion, products',
+    'criterion, products, replays',
     [
-        (dict(type='ProsPr', steps=3), 3 / 4),
-        (dict(type='ProsPr', steps=3, first_order=True), 0),
-        ('SNIP', 0),
-        ('GraSP', 1),
-        ('Random', 0),
+        (dict(type='ProsPr', steps=3), 3 / 4, 3 / 4),
+        (dict(type='ProsPr', steps=3, kept_graphs=1), 3 / 4, 2 / 4),
+        (dict(type='ProsPr', steps=3, first_order=True), 0, 0),
+        ('SNIP', 0, 0),
+        ('GraSP', 1, 1),
+        ('Random', 0, 0),
     ],
 )
-def test_products_with_the_hessian_are_counted(criterion, products):
-    assert traits(criterion=criterion).hessian_products == products
+def test_products_with_the_hessian_are_counted(criterion, products, replays):
+    found = traits(criterion=criterion)
+    assert (found.hessian_products, found.replays) == (products, replays)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from ..comparison import Arm
-from ..costs import epoch_seconds, relative, total_passes
+from ..costs import epoch_seconds, relative, total_passes, uncounted
 from .evidence import (
     AGAINST,
     FOR,
@@ -238,13 +238,16 @@ def _far_cheaper(evidence: Evidence) -> Iterator[Finding]:
                 continue
             without = f', without zeros {span(fewer)}' if fewer else ''
             verdict = FOR if min(ratios) >= _FAR else UNCLEAR
+            files = uncounted(evidence.comparison, other)
+            if files:
+                without += f', without {" and ".join(files)} from a file'
             found = pruned if traits.sd_loss is None else distilled
             found.append(
                 evidence.fact(
                     f'passes of {other.against(epsd, "over those of")}',
                     span(ratios) + without,
                     # Counted: what is not far cheaper is known not to be.
-                    AGAINST if max(ratios) < _FAR else verdict,
+                    AGAINST if max(ratios) < _FAR and not files else verdict,
                     *(other, epsd),
                 )
             )

@@ -14,6 +14,7 @@ from ..costs import (
     total_passes,
     total_seconds,
     training_images,
+    uncounted,
 )
 from . import figures
 
@@ -37,18 +38,20 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         if not comparison.cells(arm):
             continue
         scoring = comparison.available(arm, 'scoring/time')
+        more = '> ' if uncounted(comparison, arm) else ''
+        fewer = total_passes(comparison, arm, zeros=False)
         rows.append(
             [
                 str(arm),
                 _mean(scoring, ' s'),
                 _mean(epoch_seconds(comparison, arm), ' s'),
-                _mean(total_seconds(comparison, arm), ' s'),
-                _multiple(total_over_dense(comparison, arm)),
+                _mean(total_seconds(comparison, arm), ' s', more),
+                _multiple(total_over_dense(comparison, arm), more),
                 _mean(scoring_images(comparison, arm)),
                 _mean(training_images(comparison, arm)),
-                _times(total_images(comparison, arm), *images),
-                _times(total_passes(comparison, arm), *passes),
-                _times(total_passes(comparison, arm, zeros=False), *passes),
+                _times(total_images(comparison, arm), images, more),
+                _times(total_passes(comparison, arm), passes, more),
+                _times(fewer, passes, more),
                 _peak(comparison, arm),
             ]
         )
@@ -70,7 +73,10 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'bounds. “In all” is scoring and every iteration, without '
         'evaluations; zeros make no iteration faster. Images are counted from'
         ' steps and batch sizes: every image that is looked at, partners of '
-        'CS-KD and repeated halves of DLB included. Totals are those of a '
+        'CS-KD, repeated halves of DLB and the batch that it is shown before '
+        'it scores included. Looking at those of a step once more adds to '
+        'the passes alone, as a teacher does, PS-KD before it scores, and '
+        'the way back. Totals are those of a '
         'method and of all cells that it comes after, each counted once: '
         'every round of a lottery ticket, the training of a teacher. “× '
         'dense” is the mean of ratios at the same seed, of time where one '
@@ -78,9 +84,11 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'name theirs: one commit). Passes are those of '
         'an image, forward: an image that is trained on counts three, a '
         'partner one, one that a teacher looks at one more, a product with '
-        'the Hessian six, without partners and teachers, which scores of the '
-        'plain loss do without too, and one of a smaller network its share '
-        'of the '
+        'the Hessian six and evaluating its step again for it two (it takes '
+        'three in layers other than convolutions, so that products of a '
+        'transformer are counted too low by one in nine), without partners '
+        'and teachers, which scores of the plain loss do without too, and '
+        'one of a smaller network its share of the '
         'multiply-adds of the dense one; “without zeros” is what would be '
         'left of them if multiplying by a weight that is zero cost nothing, '
         'as it does nowhere here, and scoring cost what it does; of a '
@@ -91,6 +99,7 @@ def expenses(comparison: Comparison, setup: str) -> Section:
         'Memory is measured, of the GPU where there is one, else of the '
         'process'
         f'{_until_scored(comparison, setup)}.'
+        f'{_not_counted(comparison, setup)}'
     ]
     blocks: list[Block] = [Table(headings, rows)]
     if drawn := _drawn(comparison, setup, *passes):
@@ -154,18 +163,39 @@ def _until_scored(comparison: Comparison, setup: str) -> str:
     return ' until it had scored'
 
 
-def _mean(values: dict[int, float], unit: str = '') -> str:
+def _not_counted(comparison: Comparison, setup: str) -> str:
+    """A sentence on what is behind files."""
+    found = {
+        str(arm): ' and '.join(what)
+        for arm in comparison.arms_of(setup)
+        if comparison.cells(arm) and (what := uncounted(comparison, arm))
+    }
+    if not found:
+        return ''
+    named = ', '.join(f'{what} of {arm}' for arm, what in found.items())
+    return (
+        ' Totals with > are too low, here and in the figure: what came from '
+        'a file was made by a training or scoring that is not known, and '
+        f'none of that is counted ({named}); a teacher from a file is taken '
+        'to be as large as the dense network.'
+    )
+
+
+def _mean(values: dict[int, float], unit: str = '', more: str = '') -> str:
     if not values:
         return ''
     mean = sum(values.values()) / len(values)
-    return f'{mean:,.0f}{unit}' if mean >= 1000 else f'{mean:.3g}{unit}'
+    shown = f'{mean:,.0f}' if mean >= 1000 else f'{mean:.3g}'
+    return f'{more}{shown}{unit}'
 
 
-def _times(values: dict[int, float], *base: dict[int, float]) -> str:
-    return _multiple(relative(values, *base) if base else {})
+def _times(
+    values: dict[int, float], base: list[dict[int, float]], more: str
+) -> str:
+    return _multiple(relative(values, *base) if base else {}, more)
 
 
-def _multiple(ratios: dict[int, float]) -> str:
+def _multiple(ratios: dict[int, float], more: str) -> str:
     if not ratios:
         return ''
-    return f'{sum(ratios.values()) / len(ratios):.2f}'
+    return f'{more}{sum(ratios.values()) / len(ratios):.2f}'

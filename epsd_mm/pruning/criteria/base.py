@@ -21,6 +21,7 @@ class Criterion(ABC):
             the progress bar.
         hessian_products: How often it multiplies a vector by the Hessian of
             a step in a draw.
+        replays: How often it evaluates a step once more for that, in a draw.
         data_free: Whether scores depend on no image and no loss, so that
             neither draws nor self-distillation have an effect on them.
         signed: Whether scores may be negative.
@@ -36,6 +37,7 @@ class Criterion(ABC):
     steps_per_draw: int = 1
     evaluations: int = 1
     hessian_products: int = 0
+    replays: int = 0
     data_free: bool = False
     signed: bool = False
     regrow: bool = False

@@ -17,7 +17,7 @@ class GraSP(Sensitivity):
     """
 
     evaluations = 2
-    hessian_products = 1
+    hessian_products = replays = 1
     signed = True
 
     def products(self, objective, params, masks, batches):

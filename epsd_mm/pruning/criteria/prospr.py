@@ -86,12 +86,15 @@ class ProsPr(Sensitivity):
 
     @property
     def evaluations(self) -> int:
-        again = 0 if self.first_order else self.steps - self.kept_graphs
-        return self.steps + 1 + again
+        return self.steps + 1 + self.replays
 
     @property
     def hessian_products(self) -> int:
         return 0 if self.first_order else self.steps
+
+    @property
+    def replays(self) -> int:
+        return self.hessian_products - self.kept_graphs
 
     def products(self, objective, params, masks, batches):
         weights = masked(params, masks)

@@ -30,9 +30,9 @@ def test_the_cheapest_is_first_and_zeros_are_told_apart(tmp_path):
     steps = dict.fromkeys(METHODS, 400)
     share = {'RigL': 0.15, 'EPSD': 0.1, 'dense': 1.0}
     # CS-KD has a partner for each image: 4 passes in place of 3; scoring
-    # takes 32 times 4 and, of the image alone, 6 for three of 4 batches.
-    epsd = 400 * 4 + 32 * (4 + 6 * 3 / 4)
-    sparse = 400 * 4 * 0.1 + 32 * (4 + 6 * 3 / 4)
+    # takes 32 times 4 and, of the image alone, 2 and 6 for three of 4 batches.
+    epsd = 400 * 4 + 32 * (4 + (2 + 6) * 3 / 4)
+    sparse = 400 * 4 * 0.1 + 32 * (4 + (2 + 6) * 3 / 4)
     assert rows(tmp_path, steps, share) == [
         ('RigL at 0.9', '1.00', '0.15'),
         ('dense', '1.00', '1.00'),
