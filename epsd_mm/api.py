@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, distributed, nn
 
 from .compat import is_mm_model, require_mm
+from .engine.guessing import warn_of_untrained
 from .engine.model_units import ModelUnits
 from .engine.settings import Settings
 from .engine.unpruned import warn_left_dense, warn_of_unpruned
@@ -281,6 +282,7 @@ def _score_module(
         **settings.search,
     )
     warn_left_dense(found, logger, 'units' if settings.units else 'weights')
+    warn_of_untrained(found.draws, logger)
     if settings.units:
         return Channels(found.masks).in_all(units.groups)
     return found.masks

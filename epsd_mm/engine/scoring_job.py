@@ -30,6 +30,7 @@ from epsd_mm.pruning.scoring import DrawBatches
 from epsd_mm.structure import Budget, Channels, Groups
 from epsd_mm.structure.prices import multiplications
 
+from .guessing import warn_of_untrained
 from .ledger_file import OWN, PLAIN, LedgerFile
 from .model_objective import ModelObjective
 from .model_units import ModelUnits
@@ -356,6 +357,7 @@ class ScoringJob:
         """Log where scores do not settle which weights are kept."""
         what = 'units' if self.units else 'weights'
         warn_left_dense(found, self.logger, what)
+        warn_of_untrained(found.draws, self.logger)
         if found.ranked < found.masks.kept:
             self.logger.warning(
                 f'only {found.ranked:,} {what} score other than zero, but '

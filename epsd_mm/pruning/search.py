@@ -158,6 +158,7 @@ def find_masks(
         choice=zero_layers,
         params=params,
         count=len(prunable),
+        trained=criterion.trained,
     )
     # Those that an earlier run has left whole.
     zero = [n for n in prunable if n not in (ledger.masks or prunable)]

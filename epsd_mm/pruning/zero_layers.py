@@ -6,6 +6,22 @@ from torch import Tensor
 
 from .masks import Masks
 
+_ZERO_INIT = (
+    'zero_init_residual=False in its backbone (--cfg-options '
+    'model.backbone.zero_init_residual=False), or zero_init_last=False in timm'
+)
+
+_FEW_IMAGES = (
+    'a layer that few images use needs more draws or batches_per_step, and '
+    'in a detector images with objects that are not ignored'
+)
+
+#: What to do where weights have to be trained ones.
+LOAD_TRAINED = (
+    'load them first, by load_from, an init_cfg of type Pretrained, '
+    '--checkpoint of tools/prune.py, or weights_of in a suite'
+)
+
 #: What is done with them: raise, or keep all of their weights.
 CHOICES = ('error', 'dense')
 
@@ -40,6 +56,7 @@ def check_zero_layers(
     count: int,
     round: int = 1,
     started: bool = False,
+    trained: bool = False,
 ) -> None:
     """Raise unless such layers are to stay dense, and others are left.
 
@@ -55,6 +72,7 @@ def check_zero_layers(
         count: Number of prunable layers.
         round: Number of the round of scoring.
         started: Whether the first round is of what given masks keep.
+        trained: Whether what scores is made for trained weights.
 
     Raises:
         ValueError: Names the layers, and the cause of each.
@@ -82,11 +100,13 @@ def check_zero_layers(
     )
     if len(names) == count:
         remedy = 'Nothing would be left to prune'
-    raise ValueError('. '.join([what, *_causes(names, params), remedy]))
+    raise ValueError(
+        '. '.join([what, *_causes(names, params, trained), remedy])
+    )
 
 
 def _causes(
-    names: Collection[str], params: Mapping[str, Tensor]
+    names: Collection[str], params: Mapping[str, Tensor], trained: bool
 ) -> Iterator[str]:
     empty = [n for n in names if n in params and not params[n].any()]
     cut = [name for name in names if name not in empty]
@@ -97,13 +117,42 @@ def _causes(
             'whatever their gradient'
         )
     if cut:
-        yield (
-            f'The gradient of {", ".join(cut)} is zero at initialisation. A '
-            'residual network trained from scratch needs '
-            'zero_init_residual=False, or zero_init_last=False in timm (with '
-            'True, the last norm of each block starts at 0 and cuts its '
-            'branch off); a classifier that starts at zero cuts off all '
-            'before it; a layer that few images use needs more draws or '
-            'batches_per_step, and in a detector images with objects that '
-            'are not ignored'
+        yield f'The gradient of {", ".join(cut)} is zero at initialisation'
+        yield _cut_off(names, params)
+    if trained:
+        yield f'What scores here is made for trained weights: {LOAD_TRAINED}'
+
+
+def _cut_off(names: Collection[str], params: Mapping[str, Tensor]) -> str:
+    """What may be behind a gradient of zero."""
+    still = {
+        name: param
+        for name, param in params.items()
+        if name.endswith('weight') and name not in names and not param.any()
+    }
+    scales = [name for name, param in still.items() if param.dim() == 1]
+    matrices = [name for name in still if name not in scales]
+    if not still:
+        return (
+            'A residual network trained from scratch needs '
+            f'{_ZERO_INIT} (with True, the last norm of each block starts at '
+            '0 and cuts its branch off); a classifier that starts at zero '
+            f'cuts off all before it; {_FEW_IMAGES}'
         )
+    found = []
+    if scales:
+        found.append(
+            f'{_first_of(scales)} of normalisation, where branches end: set '
+            f'{_ZERO_INIT}'
+        )
+    if matrices:
+        found.append(
+            f'{_first_of(matrices)}, which cuts off all before it: load '
+            'trained weights, or initialise it with other numbers'
+        )
+    return f'What starts at zero is {"; and ".join(found)}; {_FEW_IMAGES}'
+
+
+def _first_of(names: Collection[str]) -> str:
+    first, *others = names
+    return first + (f' and {len(others)} more' if others else '')

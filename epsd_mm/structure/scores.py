@@ -71,6 +71,7 @@ class UnitScores(Criterion):
         self.regrow = criterion.regrow
         self.schedule = criterion.schedule
         self.cost_only = criterion.cost_only
+        self.trained = criterion.trained
 
     def in_round(self, k, sparsity):
         same = copy(self)

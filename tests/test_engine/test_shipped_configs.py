@@ -1,6 +1,7 @@
 """Our configs of detectors; others with a few lines, or a piece, added."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.datasets import VOCDataset
+from mmengine.config import DictAction
 from mmengine.hooks import Hook
 
 import epsd_mm
@@ -346,6 +348,28 @@ def test_a_piece_trains_a_config_of_mmpretrain(name, pictures, tmp_path):
         cfg.train_dataloader.num_batch_per_epoch = 1
 
     check_piece(name, with_piece(CLASSIFIER, name, tmp_path, changes))
+
+
+def test_a_branch_that_starts_at_zero_is_told_with_the_option_that_mends_it(
+    pictures, tmp_path
+):
+    """As in mmpretrain's own config, which leaves its setting out."""
+
+    def changes(cfg):
+        small_classifier(cfg, pictures)
+        del cfg.model.backbone['zero_init_residual']
+        cfg.train_dataloader.num_batch_per_epoch = 1
+
+    cfg = with_piece(CLASSIFIER, 'ntk_sap', tmp_path, changes)
+    with pytest.raises(ValueError) as error:
+        runner_of(cfg).train()
+    said = str(error.value)
+    assert 'all scores are exactly zero in 16 of 21 layers' in said
+    assert 'starts at zero is backbone.layer1.0.bn2.weight and 7 more' in said
+    (option,) = re.findall(r'--cfg-options (\S+?)\)', said)
+    path, value = option.split('=')
+    cfg.merge_from_dict({path: DictAction._parse_iterable(value)})
+    check_piece('ntk_sap', cfg)
 
 
 @pytest.mark.parametrize('name', ['gmp', 'rigl', 'kd'])

@@ -9,6 +9,7 @@ from torch import nn
 from epsd_mm.pruning import (
     FORCE,
     NM,
+    NTKSAP,
     SNIP,
     Alone,
     Blocks,
@@ -140,6 +141,43 @@ def test_zero_weights_are_told_from_a_zero_gradient():
     assert 'zero_init_residual=False' in message
     assert 'zero_init_last=False in timm' in message
     assert 'zero_layers="dense"' in message and 'exclude=[' in message
+
+
+class StartsAtZero(nn.Module):
+    """A normalised branch and, if it is asked for, a classifier at zero."""
+
+    def __init__(self, classifier=False):
+        super().__init__()
+        self.stem, self.branch = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 1)
+        self.norm, self.head = nn.BatchNorm2d(4), nn.Linear(4, 3)
+        nn.init.zeros_((self.head if classifier else self.norm).weight)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        return self.head((x + self.norm(self.branch(x))).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    'criterion', [SNIP(), GraSP(), SynFlow(1), NTKSAP(1)], ids=type
+)
+def test_a_normalisation_that_starts_at_zero_is_named(criterion):
+    message = refusal(criterion, model=StartsAtZero())
+    assert 'The gradient of branch.weight is zero' in message
+    assert 'What starts at zero is norm.weight of normalisation' in message
+    assert '--cfg-options model.backbone.zero_init_residual=False' in message
+    assert 'classifier' not in message and 'trained weights' not in message
+
+
+def test_so_is_a_classifier_and_what_asks_for_trained_weights_says_so():
+    model = StartsAtZero(classifier=True)
+    params = dict(model.named_parameters())
+    with pytest.raises(ValueError) as error:
+        check_zero_layers(['neurons'], 'error', params, 1, trained=True)
+    message = str(error.value)
+    assert 'is head.weight, which cuts off all before it' in message
+    assert 'zero_init' not in message
+    assert 'made for trained weights: load them first' in message
+    assert 'load_from' in message and 'weights_of' in message
 
 
 def test_the_gradient_is_not_blamed_where_weights_start_at_zero():

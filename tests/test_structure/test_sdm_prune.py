@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import epsd_mm
 from epsd_mm.engine.model_units import ModelUnits
 from epsd_mm.engine.settings import Settings
+from epsd_mm.logs import current_logger
 from epsd_mm.pruning import (
     Ledger,
     Masks,
@@ -314,11 +315,33 @@ def prune(model, groups, batches, **options):
         copy.deepcopy(model),
         batches,
         sparsity=0.2,
-        criterion='SDMPrune',
         loss=cross_entropy,
         groups=groups,
-        **options,
+        **dict(criterion='SDMPrune') | options,
     )
+
+
+@pytest.mark.parametrize('trained', [False, True])
+def test_weights_that_were_not_trained_are_warned_of(
+    trained, vit, groups, batches, caplog
+):
+    """Five classes: a guess has a loss of ln 5, or 1.609."""
+    model = copy.deepcopy(vit)
+    if trained:  # at what it answers
+        model.head.weight.data *= 100
+        batches = [(x, model(x).argmax(dim=1)) for x, _ in batches]
+    logger = current_logger()  # mmengine's takes no part in Python's tree
+    logger.addHandler(caplog.handler)
+    try:
+        options = dict(criterion=dict(type='SDMPrune', first=0.06))
+        prune(model, groups, batches, structure=NEURONS, **options)
+    finally:
+        logger.removeHandler(caplog.handler)
+    warned = [r.message for r in caplog.records if 'chance' in r.message]
+    assert len(warned) == (not trained)
+    for message in warned:
+        assert 'that of a guess 1.609' in message
+        assert 'load_from' in message and 'weights_of' in message
 
 
 def test_a_first_round_that_removes_nothing_is_told(vit, groups, batches):

@@ -31,6 +31,7 @@ class Criterion(ABC):
             no score, so that a run may change them when it resumes.
         units_by: How it scores units, where that is part of its formula; see
             :class:`~epsd_mm.structure.UnitScores`.
+        trained: Whether it is made for weights that were trained before.
         asks: Settings that it is defined for, by name, such as a structure.
     """
 
@@ -44,6 +45,7 @@ class Criterion(ABC):
     schedule: Schedule = Schedule()
     cost_only: Sequence[str] = ()
     units_by: str | None = None
+    trained: bool = False
     asks: Mapping[str, str] = {}
 
     def in_round(self, k: int, sparsity: float) -> 'Criterion':

@@ -47,6 +47,7 @@ class SDMPrune(Sensitivity):
     """
 
     units_by = 'members'
+    trained = True
     asks = dict(allocation='uniform', structure='neurons')
 
     def __init__(
@@ -99,11 +100,12 @@ class SDMPrune(Sensitivity):
         loss, task, _ = record_gradient(objective, weights, batch)
         # One after the other: their images are large once preprocessed.
         networks = map(objective.network, batch)
-        kl, distilled = _divergence(
+        kl, distilled, classes = _divergence(
             networks, len(batch), params, weights, self.temperature
         )
         objective.note(
             losses=[loss],
+            loss_by_chance=math.log(classes),
             divergence=kl,
             alpha=self.alpha,
             temperature=self.temperature,
@@ -125,8 +127,11 @@ def _divergence(
     teacher: Params,
     student: Params,
     temperature: float,
-) -> tuple[float, dict[str, Tensor]]:
-    """Mean KL over batches from one network to another, and its gradient."""
+) -> tuple[float, dict[str, Tensor], int]:
+    """Mean KL over batches from one network to another, and its gradient.
+
+    The number of classes comes last.
+    """
     leaves = {n: p.detach().requires_grad_() for n, p in student.items()}
     fixed = {n: p.detach() for n, p in teacher.items()}
     value, total = 0.0, {}
@@ -147,4 +152,4 @@ def _divergence(
         for name, slope in zip(leaves, slopes):
             if slope is not None:
                 total[name] = total.get(name, 0) + slope
-    return value, total
+    return value, total, logits.shape[-1]
