@@ -87,6 +87,11 @@ def test_the_shipped_suites_can_run(path):
     check_effects(part)
 
 
+def more_options(method):
+    assert (method.policy, method.variant) == ('GMP', 'prune-only')
+    return method.options.keys()
+
+
 RIVALS = [path for path in SUITES if 'rivals' in path.stem]
 
 
@@ -95,9 +100,19 @@ def test_suites_of_rivals_have_one_list(path):
     """But for what their set-ups cannot do, and how often masks change."""
     shared = Suite.load(BENCHMARKS / 'micro_rivals.py').methods
     found = Suite.load(path).methods
-    missing = {'bccd_rivals': 2, 'full_voc_rivals': 3}.get(path.stem, 0)
-    assert len(shared) - len(found) == missing
-    for name, method in found.items():
+    detects = path.stem in ('bccd_rivals', 'full_voc_rivals')
+    missing = {'NTK-SAP', 'NTK-SAP + SD'} if detects else set()
+    assert shared.keys() - found.keys() == missing
+    more = {'GMP of all layers'} if path.stem == 'full_voc_rivals' else set()
+    assert found.keys() - shared.keys() == more
+    for name in found.keys() & shared.keys():
+        method = found[name]
+        if name == 'Prune, then Distill' and more:
+            # Of a network that starts from scratch no layer may be frozen.
+            layers = {k for k in method.options if k.startswith('model.')}
+            assert layers == more_options(found['GMP of all layers'])
+            assert method.student_of in more
+            continue
         same = dict(rounds=None, options={})
         if method.policy is None:
             same.pop('options')
