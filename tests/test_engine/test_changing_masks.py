@@ -106,6 +106,32 @@ def test_a_run_resumed_in_mid_schedule_ends_alike(name, pictures, tmp_path):
     assert watch.masks[0] != saved(middle)[1].masks != watch.masks[-1]
 
 
+@pytest.mark.parametrize('lasting', [False, True])
+def test_workers_that_outlive_an_epoch_are_told_of(
+    lasting, pictures, tmp_path
+):
+    """mmengine seeds workers when they begin, which is at a resume too."""
+    hook = HOOKS['RigL']
+    workers = {
+        'train_dataloader.num_workers': 1,
+        'train_dataloader.persistent_workers': lasting,
+    }
+    train(pictures, tmp_path / 'whole', hook, **workers)
+    middle = tmp_path / 'whole' / 'epoch_1.pth'
+    train(pictures, tmp_path / 'again', hook, resume_from=middle, **workers)
+    (first, masks), (second, resumed) = (
+        saved(tmp_path / run / 'epoch_3.pth') for run in ('whole', 'again')
+    )
+    equal = all(
+        torch.equal(second['state_dict'][name], weights)
+        for name, weights in first['state_dict'].items()
+    )
+    log = next((tmp_path / 'again').glob('*/*.log')).read_text()
+    assert log.count('(num_workers=1) draw random augmentations') == lasting
+    assert equal != lasting
+    assert masks.masks.kept == resumed.masks.kept
+
+
 class Bfloat16(OptimWrapper):
     """Mixed precision as ``AmpOptimWrapper`` has it, on the CPU."""
 

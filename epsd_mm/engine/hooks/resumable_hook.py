@@ -12,8 +12,8 @@ from .revival_hook import RevivalHook
 class ResumableHook(RevivalHook):
     """Keeps the state of the random generators, which mmengine does not.
 
-    A run by epochs without worker processes then ends alike whether or not
-    it was resumed in between.
+    A run then ends alike whether or not it was resumed in between, unless
+    workers that live through all of it draw augmentations.
     """
 
     _resumed: SavedState | None = None
@@ -26,6 +26,7 @@ class ResumableHook(RevivalHook):
         """
         if self._resumed:
             _warn_amid_epoch(runner)
+            _tell_of_workers(runner)
         state = self._resumed and self._resumed.random_state
         if state and get_world_size() == 1:
             state.restore()
@@ -57,4 +58,22 @@ def _warn_amid_epoch(runner: Runner) -> None:
             'schedule, and ends otherwise than one without interruption; '
             'resume from the end of an epoch (CheckpointHook with '
             'by_epoch=True), or train by iterations (IterBasedTrainLoop)'
+        )
+
+
+def _tell_of_workers(runner: Runner) -> None:
+    """Say where augmentations are drawn whose random state is lost.
+
+    Workers that begin with each epoch are seeded anew there, by mmengine.
+    """
+    loop = runner.train_loop
+    workers = getattr(loop.dataloader, 'num_workers', 0)
+    by_epochs = isinstance(loop, EpochBasedTrainLoop)
+    if workers and (loop.dataloader.persistent_workers or not by_epochs):
+        runner.logger.info(
+            f'the workers of train_dataloader (num_workers={workers}) draw '
+            'random augmentations from their beginning: this training is as '
+            'good as one without interruption, but does not end with the '
+            'same bits (with num_workers=0, or by epochs with '
+            'persistent_workers=False, it does)'
         )
