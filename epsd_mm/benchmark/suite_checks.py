@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from epsd_mm.engine.variants import VARIANTS
+from epsd_mm.registry import build_sd_loss
 
 from .suite_parts import NAMES, Claim, Method, Setup
 
 #: So many claims may be tested; everything else is descriptive.
 MOST_CLAIMS = 3
+# What trains by the plain loss, and what prunes alike with another one.
+_PLAIN = {'prune-only': 'simple-combination', 'dense': 'sd-only'}
 
 
 def check_parts(
@@ -58,6 +61,7 @@ def check_parts(
                 f'method {method.name!r} has the variant {method.variant!r}; '
                 f'known are {", ".join(VARIANTS)}'
             )
+        _check_loss(method)
         _check_lender(method, methods)
         _check_earlier(method, methods)
         _check_rounds(method, sparsities)
@@ -65,6 +69,41 @@ def check_parts(
         _check_claim(claim, setups, methods, sparsities)
     for one, other in combinations(claims, 2):
         _check_apart(one, other)
+
+
+def _check_loss(method: Method) -> None:
+    """Raise where what trains by the plain loss is told of another one."""
+    other = _PLAIN.get(method.variant)
+    idle = [
+        f'{name}={value!r}'
+        for name, value in (
+            ('sd_loss', method.sd_loss),
+            ('teacher', method.teacher),
+        )
+        if value is not None
+    ]
+    if not other or not idle:
+        return
+    if method.teacher is None and _halves_batches(method.sd_loss):
+        return
+    them = 'them' if idle[1:] else 'it'
+    raise ValueError(
+        f'method {method.name!r}: variant={method.variant!r} trains by the '
+        f'plain loss, so that {" and ".join(idle)} cannot stand beside: '
+        f'leave {them} out, or take variant={other!r}'
+    )
+
+
+def _halves_batches(name: str) -> bool:
+    """Whether the plain run has other batches for the sake of a loss.
+
+    Also where it is not known: a config may import it yet.
+    """
+    try:
+        needs = build_sd_loss(name).needs
+    except ValueError:
+        return True
+    return needs.plain_size(2) != 2
 
 
 def _check_lender(method: Method, methods: Mapping[str, Method]) -> None:
@@ -77,11 +116,7 @@ def _check_lender(method: Method, methods: Mapping[str, Method]) -> None:
         )
     lender = methods.get(method.masks_of)
     if lender is None or lender.masks_of is not None:
-        others = [
-            name
-            for name, m in methods.items()
-            if m.masks_of is None and m.prunes and m.student_of is None
-        ]
+        others = [name for name, m in methods.items() if m.lends]
         itself = ' itself' if lender is method else ''
         raise ValueError(
             f'method {method.name!r} has masks_of={method.masks_of!r}'

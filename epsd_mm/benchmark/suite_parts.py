@@ -144,6 +144,13 @@ class Method:
         """Whether it has a sparsity: of its own, or of its teacher."""
         return self.variant not in _DENSE or self.student_of is not None
 
+    @property
+    def lends(self) -> bool:
+        """Whether it has masks of its own before it trains."""
+        if self.masks_of is not None or self.student_of is not None:
+            return False
+        return self.prunes and self.policy is None
+
     def _check_student(self) -> None:
         idle = [name for name in _OF_STUDENTS if getattr(self, name)]
         other = self.variant not in ('epsd', 'sd-only')

@@ -217,6 +217,52 @@ def test_what_is_of_another_type_is_one_sentence(more, said, suite):
         suite(more)
 
 
+LEARN = "methods['KD'] = dict(sd_loss='KD', teacher='dense')\n"
+
+
+@pytest.mark.parametrize(
+    'method, said',
+    [
+        (
+            "variant='prune-only', sd_loss='KD', teacher='dense'",
+            "'prune-only' trains by the plain loss, so that sd_loss='KD' and "
+            "teacher='dense' cannot stand beside: leave them out, or take "
+            "variant='simple-combination'$",
+        ),
+        (
+            "variant='prune-only', criterion='SNIP', sd_loss='CSKDLoss'",
+            "that sd_loss='CSKDLoss' cannot stand beside: leave it out",
+        ),
+        (
+            "variant='prune-only', rounds='IMP', sd_loss='PSKDLoss'",
+            "that sd_loss='PSKDLoss' cannot stand beside: leave it out",
+        ),
+        (
+            "variant='prune-only', policy='GMP', teacher='dense'",
+            "that teacher='dense' cannot stand beside: leave it out",
+        ),
+        (
+            "variant='dense', sd_loss='KD', teacher='epsd'",
+            "'dense' trains by .* or take variant='sd-only'$",
+        ),
+    ],
+)
+def test_a_loss_beside_plain_training_is_told_when_read(method, said, suite):
+    with pytest.raises(ValueError, match=said) as error:
+        suite(f"{LEARN}methods['x'] = dict({method})")
+    assert "suite.py: method 'x': variant=" in str(error.value)
+
+
+def test_the_loss_whose_batches_a_plain_run_halves_may_be_named(suite):
+    """A plain run sees the fresh halves of DLB's batches."""
+    more = "methods['x'] = dict(variant='dense', sd_loss='DLBLoss')"
+    sizes = {
+        cell.method.name: cell.config.train_dataloader.batch_size
+        for cell in suite(more).cells
+    }
+    assert (sizes['dense'], sizes['x']) == (128, 64)
+
+
 LENT = "methods['lent'] = dict(masks_of='epsd', shuffled=True)\n"
 
 
@@ -224,6 +270,13 @@ LENT = "methods['lent'] = dict(masks_of='epsd', shuffled=True)\n"
     'more, said',
     [
         ("methods['x'] = dict(masks_of='magic')", 'their own are snip, epsd$'),
+        (
+            "for __p in ('GMP', 'SET', 'RigL'):\n"
+            "    methods[__p] = dict(variant='prune-only', policy=__p)\n"
+            "methods['IMP'] = dict(variant='prune-only', rounds='IMP')\n"
+            "methods['x'] = dict(masks_of='magic')",
+            'their own are snip, epsd, IMP$',
+        ),
         (
             "methods['x'] = dict(masks_of='x')",
             "'x' has masks_of='x' itself; .* own are snip, epsd$",
