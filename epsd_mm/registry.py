@@ -180,7 +180,14 @@ def _find(name: Any, registry: Registry, base: type, what: str) -> type:
         # With a scope, or the path of a class in a config that was dumped.
         cls = registry.get(name)
     if not inspect.isclass(cls) or not issubclass(cls, base):
+        here = _ELSEWHERE.get(name) if isinstance(name, str) else None
+        hint = f', here {here!r}' if here in known else ''
         raise ValueError(
-            f'unknown {what} {name!r}; known are {", ".join(sorted(known))}'
+            f'unknown {what} {name!r}{hint}; known are '
+            f'{", ".join(sorted(known))}'
         )
     return cls
+
+
+#: What has another name in the field, and in suites.
+_ELSEWHERE = {'GMP': 'Gradual'}

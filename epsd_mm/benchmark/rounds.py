@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 #: The word of a suite for rounds as their authors have them.
@@ -58,14 +58,15 @@ class Rounds:
         Raises:
             ValueError: It is neither.
         """
-        try:
-            if told == IMP or isinstance(told, Mapping):
-                return cls(**({} if told == IMP else told))
-        except TypeError as error:
-            raise ValueError(f'rounds={told!r}: {error}') from error
-        raise ValueError(
-            f'rounds={told!r} must be {IMP!r}, or dict(share=0.2, rewind=0)'
-        )
+        if told == IMP:
+            return cls()
+        names = [field.name for field in fields(cls)]
+        if not isinstance(told, Mapping) or not {*told} <= {*names}:
+            raise ValueError(
+                f'rounds={told!r} must be {IMP!r}, or dict(share=0.2, '
+                f'rewind=0), of {" and ".join(names)} alone'
+            )
+        return cls(**told)
 
     def check(self, sparsity: float) -> None:
         """Raise where it takes too many rounds to a sparsity.

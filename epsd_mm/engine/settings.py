@@ -174,6 +174,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
+        if self.changes:
+            check_policy(
+                self.policy,
+                sparsity=self.sparsity,
+                criterion=self.criterion,
+                structure=self.structure,
+                masks=self.masks,
+            )
         check_combination(self.allocation, self.structure)
         if self.units:
             self._check_units()
@@ -183,14 +191,6 @@ class Settings:
         check_choice(self.zero_layers)
         check_bad_boxes(self.bad_boxes)
         check_batch_augments(self.batch_augments)
-        if self.changes:
-            check_policy(
-                self.policy,
-                sparsity=self.sparsity,
-                criterion=self.criterion,
-                structure=self.structure,
-                masks=self.masks,
-            )
         for name in ('masks', 'start'):
             value = getattr(self, name)
             if name == 'start' and isinstance(value, Masks):

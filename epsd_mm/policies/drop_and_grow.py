@@ -47,8 +47,8 @@ class DropAndGrow(MaskPolicy):
         number = isinstance(fraction, (int, float)) and fraction is not True
         if not number or not 0 < fraction <= 1:
             raise ValueError(
-                f'fraction={fraction!r} must be in (0, 1]: what is dropped '
-                'of a layer at the start'
+                f'fraction={fraction!r} must be a number in (0, 1]: what is '
+                'dropped of a layer at the start, 0.3 for 30 %'
             )
         self.every = every
         self.fraction = fraction

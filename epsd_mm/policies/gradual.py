@@ -41,7 +41,7 @@ class Gradual(MaskPolicy):
         check_schedule(every, begin=begin, end=end)
         if begin >= end:
             raise ValueError(f'begin={begin} must be before end={end}')
-        check_sparsity(initial_sparsity)
+        check_sparsity(initial_sparsity, 'initial_sparsity')
         self.every = every
         self.begin = begin
         self.end = end

@@ -269,6 +269,13 @@ class MaskUpdates:
         """Those of all processes together, where any has one."""
         own = self.keeper.collected_gradients()
         if not _several():
+            if not own:
+                raise RuntimeError(
+                    f'{type(self.policy).__name__} ranks gradients, and none '
+                    f'arose by backward() before step {self.moment.step}: '
+                    'those that are put into .grad by hand are not seen, nor '
+                    'what other MaskUpdates of the same keeper have taken'
+                )
             return own
         summed = {}
         for name, weight in self.keeper.weights.items():

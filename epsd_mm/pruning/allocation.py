@@ -247,12 +247,12 @@ class ByGlob(Allocation):
         return _filled(bounded, shares, keep)
 
 
-def check_sparsity(sparsity: float) -> None:
+def check_sparsity(sparsity: float, name: str = 'sparsity') -> None:
     """Raise unless ``sparsity`` is a number in [0, 1)."""
     number = isinstance(sparsity, (int, float))
     if not number or isinstance(sparsity, bool) or not 0 <= sparsity < 1:
         raise ValueError(
-            f'sparsity={sparsity!r} must be a number in [0, 1): the fraction '
+            f'{name}={sparsity!r} must be a number in [0, 1): the fraction '
             'of weights to remove, 0.9 for 90 %'
         )
 

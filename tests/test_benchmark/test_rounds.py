@@ -108,7 +108,7 @@ def test_what_a_run_comes_after_decides_its_key(tmp_path):
     'method, said',
     [
         (dict(IMP, rounds='imp'), "rounds='imp' must be 'IMP', or dict"),
-        (dict(IMP, rounds=dict(shar=1)), 'unexpected keyword.*shar'),
+        (dict(IMP, rounds=dict(shar=1)), 'of share and rewind alone'),
         (dict(IMP, rounds=dict(share=1.0)), r'share=1.0 must be in \[0.01'),
         (dict(IMP, rounds=dict(rewind=-1)), 'rewind=-1 must be a whole'),
         (dict(IMP, rounds=dict(share='0.2')), "share='0.2' must be in"),

@@ -558,6 +558,16 @@ REFUSED = {
         policy='RigL', masks='m.pth', sparsity=0.5
     ),
     'RigL has no sparsity': dict(policy='RigL'),
+    "unknown policy 'GMP', here 'Gradual'; known are": dict(
+        policy='GMP', sparsity=0.5
+    ),
+    "structure='channels' beside policy=RigL: whole channels go": dict(
+        policy='RigL',
+        structure='channels',
+        criterion='Random',
+        allocation='erk',
+        sparsity=0.5,
+    ),
     'single weights, which Rows': dict(
         policy='SET', sparsity=0.5, structure='rows', criterion='Random'
     ),

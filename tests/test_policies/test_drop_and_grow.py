@@ -175,6 +175,7 @@ def test_what_is_kept_together_is_not_grown_apart(structure):
         (dict(fraction=0), 'fraction=0 must be'),
         (dict(fraction=1.5), 'fraction=1.5'),
         (dict(fraction=True), 'fraction=True'),
+        (dict(fraction='0.3'), r"fraction='0.3' must be a number in \(0, 1\]"),
         (dict(end=0), "end=0 is before the first.*policy='Fixed'"),
         (dict(end=2), 'end=2 must be a share of training'),
         (dict(every=True), 'every=True'),

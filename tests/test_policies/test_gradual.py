@@ -103,7 +103,7 @@ def test_globs_that_agree_with_two_of_four_do_so_on_the_way():
         (dict(end=1.2), r'end=1.2 must be a share of training in \[0, 1\]'),
         (dict(begin=-0.1), 'begin=-0.1'),
         (dict(begin=0.8, end=0.5), 'begin=0.8 must be before end=0.5'),
-        (dict(initial_sparsity=1.0), 'sparsity=1.0'),
+        (dict(initial_sparsity=1.0), '^initial_sparsity=1.0 must be'),
     ],
 )
 def test_a_schedule_that_is_none_is_refused(options, message):

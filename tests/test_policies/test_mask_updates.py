@@ -406,6 +406,23 @@ def test_what_is_no_policy_or_no_length_is_refused():
             started(SET(every=2), total=total)
 
 
+def test_gradients_that_nobody_saw_are_named():
+    model, optimizer, _ = started(RigL(every=1))
+    loss = loss_of(model, 0)
+    params = list(model.parameters())
+    for param, grad in zip(params, torch.autograd.grad(loss, params)):
+        param.grad = grad
+    with pytest.raises(RuntimeError, match='RigL ranks gradients.*by hand'):
+        optimizer.step()
+
+
+def test_gradients_that_others_have_taken_are_named():
+    model, optimizer, updates = started(RigL(every=1))
+    MaskUpdates(updates.keeper, RigL(every=1), optimizer, 20)
+    with pytest.raises(RuntimeError, match='other MaskUpdates of the same'):
+        train(model, optimizer, [0])
+
+
 class Careless(SET):
     """Forgets what ``next`` returns."""
 
