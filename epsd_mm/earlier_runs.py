@@ -178,11 +178,18 @@ def _check_rewind(earlier: Earlier, step: int) -> None:
 
 def _keep_removed(cfg: Config) -> None:
     hook = epsd_hook(cfg)
-    if settings_of(cfg) is None or settings_of(cfg).criterion is None:
+    settings = settings_of(cfg)
+    if settings is None or settings.criterion is None:
         raise ValueError(
             'weights_of: the other run ends with masks, and this one scores '
             'nothing, so that what was removed would come back: give it a '
             'criterion, such as Magnitude, and a higher sparsity'
+        )
+    if settings.changes and settings.policy.regrows:
+        raise ValueError(
+            'weights_of: the other run ends with masks, and policy='
+            f'{type(settings.policy).__name__} lets what was removed come '
+            'back: leave policy out, or name one that is dense'
         )
     # Nothing is at its initialisation any more.
     hook.pop('zero_layers', None)

@@ -6,10 +6,12 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from epsd_mm.engine.initial_model import build_untrained, model_config
+from epsd_mm.engine.model_units import find_model_groups
 from epsd_mm.engine.settings import settings_of
 from epsd_mm.engine.trained_network import check_teaches
 from epsd_mm.prune_then_distill import groups_of_teacher
 from epsd_mm.pruning import prunable_parameters
+from epsd_mm.structure import Groups
 
 from .suite_parts import Cell
 
@@ -21,6 +23,7 @@ class Networks:
 
     def __init__(self) -> None:
         self._built: dict[str, nn.Module] = {}
+        self._groups: dict[int, Groups] = {}
 
     def of(self, cfg: Config) -> nn.Module:
         """The network of a config, which nobody may change."""
@@ -28,6 +31,17 @@ class Networks:
         if text not in self._built:
             self._built[text] = build_untrained(cfg)
         return self._built[text]
+
+    def groups_of(self, network: nn.Module) -> Groups:
+        """Which channels of one of these networks go together.
+
+        Raises:
+            ValueError: It cannot be traced.
+            ImportError: torch-pruning is not installed.
+        """
+        if id(network) not in self._groups:
+            self._groups[id(network)] = find_model_groups(network)
+        return self._groups[id(network)]
 
 
 class AskedNetworks:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from mmengine.config import Config
 
 from epsd_mm.earlier_runs import training_length
+from epsd_mm.engine.settings import settings_of
+from epsd_mm.engine.trained_network import teacher_files
 from epsd_mm.preparation import require_data
 from epsd_mm.quantities import kind_of
 
@@ -82,12 +84,12 @@ def check_cells(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
     Args:
         suite: That the cells are of.
         cells: Those that are to run.
-        read_data: Whether their training sets may be read: an epoch is as
-            long as they are.
+        read_data: Whether their training sets may be read, as long as which
+            an epoch is, and files of teachers looked for.
 
     Raises:
         ValueError: Names the cell, and says what it would say.
-        ImportError: A package is absent that students take.
+        ImportError: A package is absent that students or units take.
     """
     networks = Networks()
     masks = AskedMasks(networks, read_data)
@@ -96,12 +98,23 @@ def check_cells(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
         try:
             cfg = cell.config
             _check_evaluated(cfg)
+            if read_data and cell.teacher is None:
+                _check_teacher(cfg)
             fitting.check(cell, cfg)
             masks.check(cfg)
-        except (TypeError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             raise ValueError(
                 f'{suite.path}: {cell.name!r} cannot run: {error}'
             ) from error
+
+
+def _check_teacher(cfg: Config) -> None:
+    """Raise where the hook names files of a teacher that are not there."""
+    settings = settings_of(cfg)
+    loss = settings and settings.sd_loss
+    if loss is not None and loss.needs.taught:
+        if isinstance(loss.teacher, Mapping):
+            teacher_files(loss)
 
 
 def _check_evaluated(cfg: Config) -> None:

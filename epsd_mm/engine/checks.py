@@ -4,6 +4,7 @@ from collections.abc import Sized
 
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from epsd_mm.datasets.class_names import check_class_names
@@ -15,10 +16,26 @@ from epsd_mm.datasets.samplers.base import WrappingBatchSampler
 from epsd_mm.distillation import SelfDistillationLoss
 from epsd_mm.families.kinds import class_names, is_detector, num_classes
 from epsd_mm.families.observers import build_observer
+from epsd_mm.pruning import Criterion
 
 from .recipes import later_recipes
 
 _SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
+
+
+def check_outputs(model: nn.Module, criterion: Criterion | None) -> None:
+    """Raise where a criterion takes outputs that a model does not have.
+
+    Raises:
+        TypeError: Names both.
+    """
+    if criterion is not None and criterion.takes_outputs:
+        if is_detector(model):
+            raise TypeError(
+                f'{type(criterion).__name__} takes one tensor of outputs, '
+                f'and {type(model).__name__} is a detector: choose another '
+                'criterion'
+            )
 
 
 def refuse_sharding(runner: Runner) -> None:

@@ -86,7 +86,7 @@ def teacher_digest(loss: SelfDistillationLoss | None) -> str | None:
         return digest(teacher.state_dict())
     if not isinstance(teacher, Mapping):
         return digest(teacher)
-    config, checkpoint = _files(loss)
+    config, checkpoint = teacher_files(loss)
     content = blake2b(digest_size=16)
     with open(checkpoint, 'rb') as file:
         while chunk := file.read(1 << 20):
@@ -107,7 +107,7 @@ def check_teacher(runner: Runner, loss: SelfDistillationLoss | None) -> None:
     _require(loss)
     if not isinstance(loss.teacher, Mapping):
         return
-    _, checkpoint = _files(loss)
+    _, checkpoint = teacher_files(loss)
     meta = read_meta(checkpoint).get('dataset_meta') or {}
     metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
     there, here = meta.get('classes'), metainfo.get('classes')
@@ -135,7 +135,7 @@ def _network(loss: SelfDistillationLoss) -> nn.Module:
             f'{type(teacher).__name__}, is no OpenMMLab model: give '
             'dict(config=PATH, checkpoint=PATH), or such a model'
         )
-    config, checkpoint = _files(loss)
+    config, checkpoint = teacher_files(loss)
     cfg = Config.fromfile(config)
     if cfg.get('model') is None:
         raise ValueError(
@@ -159,8 +159,12 @@ def _require(loss: SelfDistillationLoss) -> None:
         )
 
 
-def _files(loss: SelfDistillationLoss) -> tuple[str, str]:
-    """Config and checkpoint of a teacher, which are there."""
+def teacher_files(loss: SelfDistillationLoss) -> tuple[str, str]:
+    """Config and checkpoint of a teacher, which are there.
+
+    Raises:
+        FileNotFoundError: One of them is not.
+    """
     for name in ('config', 'checkpoint'):
         path = loss.teacher[name]
         if not Path(path).is_file():

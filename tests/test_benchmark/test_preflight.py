@@ -2,11 +2,17 @@
 
 import pytest
 
+from epsd_mm.benchmark.asked_masks import AskedMasks
+from epsd_mm.benchmark.asked_networks import Networks
 from epsd_mm.benchmark.configured_steps import configured_steps
 from epsd_mm.benchmark.preflight import check_cells
 from epsd_mm.engine.changing_masks import steps_of
 from tests.helpers.datasets import picture_folder
-from tests.helpers.runners import prepared, tiny_classifier_cfg
+from tests.helpers.runners import (
+    prepared,
+    tiny_classifier_cfg,
+    tiny_detector_cfg,
+)
 from tests.helpers.suites import suite_of
 
 EPSD = dict(
@@ -88,6 +94,7 @@ def hook(**options):
 
 PLAIN = dict(variant='prune-only')
 GMP, RIGL = dict(PLAIN, policy='GMP'), dict(PLAIN, policy='RigL')
+SDM = dict(alpha=0.4, temperature=0.2)
 REFUSED = {
     'every=100 leaves no way from begin=0.0': ({}, GMP),
     'every=100 leaves no update before end': ({}, RIGL),
@@ -103,8 +110,39 @@ REFUSED = {
         {'train_cfg.val_begin': 4},
         dict(criterion='SNIP'),
     ),
+    "structure='neurons' removes .* ImageClassifier has none": (
+        {},
+        dict(PLAIN, criterion=dict(type='SDMPrune', **SDM)),
+    ),
+    'finds no channels of ImageClassifier that may go': (
+        hook(structure='channels', exclude=['backbone.layer[12]*']),
+        dict(PLAIN, criterion='SNIP'),
+    ),
+    "teacher.checkpoint='nowhere.pth' of KD is no file": (
+        hook(
+            **{
+                'sd_loss.teacher': dict(
+                    config=__file__, checkpoint='nowhere.pth'
+                )
+            }
+        ),
+        dict(sd_loss='KD'),
+    ),
     'matches no': (hook(exclude=['nothing.*']), dict(criterion='GraSP')),
 }
+
+
+@pytest.mark.parametrize('name', ['NTKSAP', 'SynFlow'])
+def test_a_criterion_that_detectors_refuse_is_told_without_data(
+    name, tmp_path
+):
+    hook = dict(type='EPSDHook', sparsity=0.8, criterion=name)
+    cfg = tiny_detector_cfg(tmp_path, tmp_path, hook)
+    said = f'{name} takes one tensor of outputs, and .* is a detector: choose'
+    with pytest.raises(TypeError, match=said):
+        AskedMasks(Networks(), read_data=False).check(cfg)
+
+
 # Of the rounds at .5, .75 and .8 the second keeps fewer than the floor.
 FLOOR = hook(allocation=dict(type='global', min_density=0.4))
 

@@ -148,6 +148,10 @@ def test_what_a_run_comes_after_decides_its_key(tmp_path):
             "is sd_loss='KD', and this run trains with CSKDLoss",
         ),
         (
+            dict(PLAIN, weights_of='pruned', policy='RigL'),
+            'weights_of: .* policy=RigL lets what was removed come back: le',
+        ),
+        (
             dict(PLAIN, weights_of='pruned', policy='GMP'),
             'so that what was removed would come back',
         ),

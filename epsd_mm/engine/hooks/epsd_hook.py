@@ -18,7 +18,11 @@ from epsd_mm.analysis import (
 from epsd_mm.datasets.sample_keys import SampleKeys
 from epsd_mm.engine.changing_masks import ChangingMasks, check_changes
 from epsd_mm.engine.checkpoints import loaded_file_named
-from epsd_mm.engine.checks import refuse_sharding, unwrapped
+from epsd_mm.engine.checks import (
+    check_outputs,
+    refuse_sharding,
+    unwrapped,
+)
 from epsd_mm.engine.exchange import Exchange
 from epsd_mm.engine.identity import check_identity, identity
 from epsd_mm.engine.ledger_file import remove_ledgers
@@ -144,6 +148,7 @@ class EPSDHook(ResumableHook):
             given = self.settings.read_masks()
             self.settings.read_start()
             check_changes(runner, self.settings)
+            check_outputs(unwrapped(runner), self.settings.criterion)
         model = unwrapped(runner)
         self._data.prepare(runner)
         self._sample_keys = self._data.sample_keys

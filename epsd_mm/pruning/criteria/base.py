@@ -24,6 +24,8 @@ class Criterion(ABC):
         replays: How often it evaluates a step once more for that, in a draw.
         data_free: Whether scores depend on no image and no loss, so that
             neither draws nor self-distillation have an effect on them.
+        takes_outputs: Whether it looks at outputs of the network, which must
+            be one tensor.
         signed: Whether scores may be negative.
         regrow: Whether removed weights may come back in a later round.
         schedule: Rounds of scoring and removing.
@@ -40,6 +42,7 @@ class Criterion(ABC):
     hessian_products: int = 0
     replays: int = 0
     data_free: bool = False
+    takes_outputs: bool = False
     signed: bool = False
     regrow: bool = False
     schedule: Schedule = Schedule()

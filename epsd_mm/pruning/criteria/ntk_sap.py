@@ -37,6 +37,7 @@ class NTKSAP(Sensitivity):
     """
 
     data_free = True
+    takes_outputs = True
 
     def __init__(
         self,

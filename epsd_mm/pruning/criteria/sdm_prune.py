@@ -47,6 +47,7 @@ class SDMPrune(Sensitivity):
     """
 
     units_by = 'members'
+    takes_outputs = True
     trained = True
     asks = dict(allocation='uniform', structure='neurons')
 

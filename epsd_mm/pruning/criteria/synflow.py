@@ -24,6 +24,7 @@ class SynFlow(Sensitivity):
     """
 
     data_free = True
+    takes_outputs = True
 
     def __init__(
         self, rounds: int = 100, schedule: str = 'exponential'
