@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .borrowed_masks import borrow_masks
+from .config_file import read_config
 from .config_types import epsd_hook, policy_of, setting
 from .earlier_runs import (
     Earlier,
@@ -173,7 +174,7 @@ class Run:
             ValueError: A change does not apply to the config.
             FileNotFoundError: There is no such config.
         """
-        base = base or Config.fromfile(self.config)
+        base = base or read_config(self.config)
         cfg = copy.deepcopy(base)
         if self.sd_loss is not None:
             apply_sd_loss(cfg, self.sd_loss)
@@ -205,7 +206,7 @@ class Run:
         Args:
             base: As of :meth:`resolve`.
         """
-        base = base or Config.fromfile(self.config)
+        base = base or read_config(self.config)
         content = self.resolve(base).to_dict()
         found = {}
         for name, value, without in self._without_each():
@@ -235,7 +236,7 @@ class Run:
         Raises:
             ValueError: Names what has no effect.
         """
-        base = base or Config.fromfile(self.config)
+        base = base or read_config(self.config)
         cfg = self.resolve(base)
         for name, value in self.unneeded(base).items():
             if name in PARTS:

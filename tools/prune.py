@@ -20,6 +20,7 @@ from common import (
     resolve,
     run_of,
 )
+from epsd_mm.config_file import read_config
 from epsd_mm.config_types import epsd_hook, find_hook, is_mmdet
 from epsd_mm.early_pruning import (
     channels_of,
@@ -66,7 +67,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with everything the command line asks for."""
-    base = Config.fromfile(args.config)
+    base = read_config(args.config)
     hook = epsd_hook(base)
     scores = hook and hook.get('criterion', True) is not None
     if not scores:

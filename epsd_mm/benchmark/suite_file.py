@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from epsd_mm.config_file import why
+
 
 def read_suite_file(path: Path) -> dict:
     """What a suite file says, but for names that start with ``_``.
@@ -32,18 +34,6 @@ def read_suite_file(path: Path) -> dict:
             'the two would be lost: give one of them another name'
         )
     return {k: v for k, v in content.items() if not k.startswith('_')}
-
-
-def why(error: Exception) -> str:
-    """What a config has ended with, for people."""
-    if type(error) is RuntimeError and not str(error):
-        # mmengine's own, of a config that imports: all it says is a traceback.
-        return (
-            'something that is imported is called while the file is read, '
-            'which mmengine does not allow: write the values themselves, or '
-            'use what Python has without an import, such as list(range(3))'
-        )
-    return f'{type(error).__name__}: {error}'
 
 
 def _named_twice(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -7,12 +7,12 @@ from typing import Any
 
 from mmengine.config import Config
 
+from epsd_mm.config_file import why
 from epsd_mm.engine.settings import settings_of
 from epsd_mm.quantities import HIGHER, LOWER, kind_of
 from epsd_mm.runs import Run
 
 from .rounds import Rounds
-from .suite_file import why
 
 #: What may say the name of another method.
 NAMES = ('masks_of', 'weights_of', 'teacher', 'student_of')

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
+from epsd_mm.config_file import read_config
 from epsd_mm.digest import digest
 from epsd_mm.distillation import Observation, SelfDistillationLoss
 from epsd_mm.families.kinds import class_names, is_detector, num_classes
@@ -91,7 +91,7 @@ def teacher_digest(loss: SelfDistillationLoss | None) -> str | None:
     with open(checkpoint, 'rb') as file:
         while chunk := file.read(1 << 20):
             content.update(chunk)
-    model = Config.fromfile(config).get('model')
+    model = read_config(config).get('model')
     return digest([content.digest(), repr(model)])
 
 
@@ -136,7 +136,7 @@ def _network(loss: SelfDistillationLoss) -> nn.Module:
             'dict(config=PATH, checkpoint=PATH), or such a model'
         )
     config, checkpoint = teacher_files(loss)
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     if cfg.get('model') is None:
         raise ValueError(
             f'teacher.config={config} has no model: name the config that the '
