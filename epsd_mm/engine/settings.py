@@ -375,7 +375,9 @@ class Settings:
             if not isinstance(given, type(asked)):
                 raise ValueError(
                     f'{type(self.criterion).__name__} is defined for {name}='
-                    f'{value!r}: leave {name} out, or take another criterion'
+                    f'{value!r}, and beside it is {name} '
+                    f'{type(given).__name__}: set {name}={value!r}, or take '
+                    'another criterion'
                 )
 
     def _check_start(self) -> None:

@@ -349,6 +349,18 @@ def test_a_first_round_that_removes_nothing_is_told(vit, groups, batches):
         prune(vit, groups, batches, structure=NEURONS)
 
 
+@pytest.mark.parametrize(
+    'given, said',
+    [
+        (dict(allocation='global'), "allocation='uniform', and .* Global"),
+        (dict(structure='channels'), "structure='neurons', and .* Units"),
+    ],
+)
+def test_what_it_is_not_defined_for_is_named(given, said):
+    with pytest.raises(ValueError, match=f'is defined for {said}: set'):
+        Settings.build(criterion='SDMPrune', sparsity=0.3, **given)
+
+
 def test_a_network_without_mlps_is_told():
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 5, 2))
     groups = find_groups(model, torch.randn(1, 3, 4, 4))
