@@ -282,7 +282,8 @@ def _score_module(
         **settings.search,
     )
     warn_left_dense(found, logger, 'units' if settings.units else 'weights')
-    warn_of_untrained(found.draws, logger)
+    name = type(settings.criterion).__name__
+    warn_of_untrained(name, found.draws, logger)
     if settings.units:
         return Channels(found.masks).in_all(units.groups)
     return found.masks

@@ -24,12 +24,18 @@ def read_config(path: str | Path) -> Config:
 
 def why(error: Exception) -> str:
     """What a config has ended with, for people."""
-    if twice := _TWICE.search(str(error)):
+    twice = isinstance(error, KeyError) and _TWICE.search(str(error))
+    if twice:
+        example = ''
+        if 'custom_hooks' in twice['keys']:
+            example = (
+                ', as in custom_hooks = [*_base_.custom_hooks, '
+                "dict(type='epsd_mm.engine.EPSDHook', …)]"
+            )
         return (
             f'more than one of its bases has {twice["keys"]}, which mmengine '
             'does not allow: take one of them out of _base_, and write what '
-            'it adds into the config itself, as in custom_hooks = '
-            "[*_base_.custom_hooks, dict(type='epsd_mm.engine.EPSDHook', …)]"
+            f'it adds into the config itself{example}'
         )
     if type(error) is RuntimeError and not str(error):
         # mmengine's own, of a config that imports: all it says is a traceback.

@@ -41,6 +41,8 @@ def last_checkpoint(
         return None
     written = Path(name)
     own = [place / written.name for place in (folder, *elsewhere)]
+    # Where it was written comes first: the others may have one of that name.
+    own.sort(key=lambda path: path.resolve() != written.resolve())
     if not (written.parent / LAST).exists():
         own.append(written)
     return next((path for path in own if path.is_file()), None)

@@ -44,6 +44,14 @@ def test_hooks_of_two_bases_are_told_with_a_way_that_works(base, write):
     assert len(cfg.custom_hooks) == theirs + 1
 
 
+def test_another_key_of_two_bases_is_told_without_hooks(tmp_path, write):
+    for name in 'ab':
+        (tmp_path / f'{name}.py').write_text('seeds = [0]')
+    with pytest.raises(ValueError, match="has 'seeds', which") as told:
+        read_config(write("_base_ = ['a.py', 'b.py']"))
+    assert 'hook' not in str(told.value)
+
+
 def test_a_key_that_is_missing_is_told_as_python_does(write):
     with pytest.raises(KeyError, match='absent'):
         read_config(write("x = {}['absent']"))

@@ -65,6 +65,16 @@ def test_a_moved_run_has_it_where_it_puts_them_now(tmp_path):
     assert last_checkpoint(folder, [moved]) == moved / 'epoch_3.pth'
 
 
+def test_one_of_that_name_in_another_place_is_not_taken(tmp_path):
+    """A run that has put them elsewhere since, in the same folder."""
+    path = tmp_path / 'out' / 'epoch_3.pth'
+    folder = ran(tmp_path / 'run', path)
+    (folder / 'epoch_3.pth').touch()
+    assert last_checkpoint(folder, [path.parent]) == path
+    path.unlink()
+    assert last_checkpoint(folder, [path.parent]) == folder / 'epoch_3.pth'
+
+
 @pytest.mark.parametrize(
     'said', [b's3://there/epoch_3.pth', b'epoch\x00_3.pth', b'\xff\xfe', b'']
 )

@@ -1,11 +1,13 @@
 """What runs cost, measured or counted."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from functools import partial
-
-from epsd_mm.borrowed_masks import BORROWED
-from epsd_mm.config_types import epsd_hook
-from epsd_mm.earlier_runs import MASKS, WEIGHTS
+from typing import Any
 
 from .comparison import Arm, Comparison
 from .traits import Traits
@@ -77,35 +79,6 @@ def total_images(comparison: Comparison, arm: Arm) -> dict[int, float]:
     Those too of the cells that it comes after.
     """
     return _with_earlier(comparison, arm, _own_images)
-
-
-def uncounted(comparison: Comparison, arm: Arm) -> list[str]:
-    """What led to an arm and comes from a file: nobody knows what it cost.
-
-    Weights from which the dense network starts too are none of it: costs are
-    told by its own.
-    """
-    found: dict[str, None] = {}
-    lender = comparison.lender(arm)
-    for each in (arm, *comparison.before(arm), *([lender] if lender else [])):
-        found |= dict.fromkeys(_from_files(comparison, each))
-    return list(found)
-
-
-def _from_files(comparison: Comparison, arm: Arm) -> Iterator[str]:
-    cfg = comparison.config(arm)
-    hook = epsd_hook(cfg) or {}
-    taught = comparison.traits(arm).taught_per_step
-    if taught and comparison.teacher(arm) is None:
-        yield 'a teacher'
-    if hook.get('masks') not in (None, BORROWED):
-        yield 'masks'
-    if hook.get('start') not in (None, MASKS):
-        yield 'masks'
-    dense = comparison.dense(arm.setup)
-    shared = [comparison.config(each).get('load_from') for each in dense]
-    if cfg.get('load_from') not in (None, WEIGHTS, *shared):
-        yield 'weights'
 
 
 def _with_earlier(
@@ -249,8 +222,23 @@ def widths(comparison: Comparison, arm: Arm) -> dict[int, float]:
         for metric in ('training/weights', 'training/multiply_adds')
     )
     counted = {s: 1.0 if w == 1 else work[s] for s, w in weights.items()}
-    mine, whole = (comparison.config(a).model for a in (arm, *dense))
+    mine, whole = (
+        _uninitialised(comparison.config(a).model) for a in (arm, *dense)
+    )
     return alike | counted if mine == whole else counted
+
+
+def _uninitialised(part: Any) -> Any:
+    """A model's config, but for what its weights begin with."""
+    if isinstance(part, (list, tuple)):
+        return [_uninitialised(each) for each in part]
+    if not isinstance(part, Mapping):
+        return part
+    return {
+        key: _uninitialised(value)
+        for key, value in part.items()
+        if key not in ('init_cfg', 'pretrained')
+    }
 
 
 def _sizes(comparison: Comparison, arm: Arm) -> dict[int, float]:

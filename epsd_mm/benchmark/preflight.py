@@ -84,8 +84,8 @@ def check_cells(suite: Suite, cells: Iterable[Cell], read_data: bool) -> None:
     Args:
         suite: That the cells are of.
         cells: Those that are to run.
-        read_data: Whether their training sets may be read, as long as which
-            an epoch is, and files of teachers looked for.
+        read_data: Whether files may be read: training sets, which tell how
+            long an epoch is, and those of teachers.
 
     Raises:
         ValueError: Names the cell, and says what it would say.

@@ -9,12 +9,16 @@ from epsd_mm.pruning.zero_layers import LOAD_TRAINED
 _NEAR = 0.95
 
 
-def warn_of_untrained(draws: Iterable[Mapping], logger: Logger) -> None:
+def warn_of_untrained(
+    name: str, draws: Iterable[Mapping], logger: Logger
+) -> None:
     """Log where what scores trained weights has met others.
 
     Args:
-        draws: What criteria have told; those for trained weights tell
-            ``loss_by_chance``, that of equal odds for all classes.
+        name: Of the criterion.
+        draws: What it has told, ``losses`` first that of the task; one for
+            trained weights tells ``loss_by_chance`` too, that of equal odds
+            for all classes, where the loss is a mean cross-entropy.
         logger: Takes a warning, once.
     """
     for notes in draws:
@@ -22,7 +26,7 @@ def warn_of_untrained(draws: Iterable[Mapping], logger: Logger) -> None:
         if chance is None or notes['losses'][0] < _NEAR * chance:
             continue
         logger.warning(
-            'SDMPrune scores what a trained network has learned, and this '
+            f'{name} scores what a trained network has learned, and this '
             'one hardly does better than chance: its loss is '
             f'{notes["losses"][0]:.4g}, that of a guess {chance:.4g}. Where '
             f'there are trained weights, {LOAD_TRAINED}'

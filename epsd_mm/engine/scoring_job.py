@@ -357,7 +357,8 @@ class ScoringJob:
         """Log where scores do not settle which weights are kept."""
         what = 'units' if self.units else 'weights'
         warn_left_dense(found, self.logger, what)
-        warn_of_untrained(found.draws, self.logger)
+        name = type(self.settings.criterion).__name__
+        warn_of_untrained(name, found.draws, self.logger)
         if found.ranked < found.masks.kept:
             self.logger.warning(
                 f'only {found.ranked:,} {what} score other than zero, but '

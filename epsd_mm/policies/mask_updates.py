@@ -268,14 +268,14 @@ class MaskUpdates:
     def _gradients(self) -> dict[str, Tensor]:
         """Those of all processes together, where any has one."""
         own = self.keeper.collected_gradients()
+        if not _in_any(bool(own)):
+            raise RuntimeError(
+                f'{type(self.policy).__name__} ranks gradients, and none '
+                f'arose by backward() before step {self.moment.step}: '
+                'those that are put into .grad by hand are not seen, nor '
+                'what other MaskUpdates of the same keeper have taken'
+            )
         if not _several():
-            if not own:
-                raise RuntimeError(
-                    f'{type(self.policy).__name__} ranks gradients, and none '
-                    f'arose by backward() before step {self.moment.step}: '
-                    'those that are put into .grad by hand are not seen, nor '
-                    'what other MaskUpdates of the same keeper have taken'
-                )
             return own
         summed = {}
         for name, weight in self.keeper.weights.items():
@@ -345,6 +345,15 @@ def _has_skipped(optimizer: Optimizer) -> bool:
 def _several() -> bool:
     there = distributed.is_available() and distributed.is_initialized()
     return there and distributed.get_world_size() > 1
+
+
+def _in_any(process: bool) -> bool:
+    """Whether something is so in a process of the job."""
+    if not _several():
+        return process
+    told = [None] * distributed.get_world_size()
+    distributed.all_gather_object(told, process)
+    return any(told)
 
 
 def _of_first_process(masks: Masks) -> Masks:

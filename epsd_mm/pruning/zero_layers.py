@@ -117,13 +117,16 @@ def _causes(
             'whatever their gradient'
         )
     if cut:
-        yield f'The gradient of {", ".join(cut)} is zero at initialisation'
-        yield _cut_off(names, params)
+        when = '' if trained else ' at initialisation'
+        yield f'The gradient of {", ".join(cut)} is zero{when}'
+        yield _cut_off(names, params, trained)
     if trained:
         yield f'What scores here is made for trained weights: {LOAD_TRAINED}'
 
 
-def _cut_off(names: Collection[str], params: Mapping[str, Tensor]) -> str:
+def _cut_off(
+    names: Collection[str], params: Mapping[str, Tensor], trained: bool
+) -> str:
     """What may be behind a gradient of zero."""
     still = {
         name: param
@@ -146,9 +149,10 @@ def _cut_off(names: Collection[str], params: Mapping[str, Tensor]) -> str:
             f'{_ZERO_INIT}'
         )
     if matrices:
+        remedy = ': load trained weights, or initialise it otherwise'
         found.append(
-            f'{_first_of(matrices)}, which cuts off all before it: load '
-            'trained weights, or initialise it with other numbers'
+            f'{_first_of(matrices)}, which cuts off all before it'
+            + ('' if trained else remedy)
         )
     return f'What starts at zero is {"; and ".join(found)}; {_FEW_IMAGES}'
 

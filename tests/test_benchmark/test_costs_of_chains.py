@@ -335,6 +335,14 @@ def test_what_comes_from_a_file_is_not_said_to_cost_nothing(tmp_path):
         'lesson': dict(variant='sd-only', sd_loss='KD', options=from_file),
         'start': dict(PLAIN, options={f'{hook}start': 'masks.pth'}),
         'weights': dict(PLAIN, options={'load_from': 'b.pth'}),
+        'part': dict(
+            PLAIN,
+            options={
+                'model.backbone.init_cfg': dict(
+                    type='Pretrained', checkpoint='c.pth'
+                )
+            },
+        ),
         'IMP': dict(PLAIN, rounds='IMP'),
         'student': dict(student_of='IMP'),
         'on': dict(PLAIN, policy='GMP', weights_of='dense'),
@@ -348,6 +356,7 @@ def test_what_comes_from_a_file_is_not_said_to_cost_nothing(tmp_path):
         'lesson': 'a teacher',
         'start': 'masks',
         'weights': 'weights',
+        'part': 'weights',
     }
     figure, table = expenses(found, 'a').blocks
     totals = [
@@ -371,6 +380,25 @@ def test_what_comes_from_a_file_is_not_said_to_cost_nothing(tmp_path):
     # Less than twice as many as are counted, and nobody knows of the rest.
     assert figures.endswith(', without a teacher from a file')
     assert verdict == UNCLEAR
+
+
+@pytest.mark.parametrize('loaded', [False, True])
+def test_epsd_from_a_file_is_not_said_to_be_far_cheaper(loaded, tmp_path):
+    """What made the file belongs to its costs, and is not known."""
+    methods = {
+        'dense': dict(variant='dense'),
+        'EPSD': dict(options={'load_from': 'b.pth'} if loaded else {}),
+        'IMP': dict(PLAIN, rounds='IMP'),
+    }
+    found = compared(suite_of(tmp_path, methods, 1, (0.8,)), metrics)
+    claim = next(claim for claim in CLAIMS if claim.name == 'C11')
+    (answer,) = (
+        each
+        for each in claim.find(Evidence(found, Folders(found, tmp_path)))
+        if each.what.startswith('passes of IMP over those of EPSD')
+    )
+    assert answer.verdict == (UNCLEAR if loaded else FOR)
+    assert ('weights of EPSD from a file' in answer.figures) == loaded
 
 
 def test_nothing_is_said_of_files_where_there_are_none(comparison):

@@ -62,8 +62,32 @@ def train(rank, port, folder):
         )
         if name == 'rigl':
             left['gradients'] = policy.seen
+    left['told'] = by_hand(rank)
     torch.save(left, folder / f'{rank}.pth')
     torch.distributed.destroy_process_group()
+
+
+def by_hand(rank):
+    """What a step says of gradients in one process alone, and in none."""
+    told = []
+    for seeing in (1, 2):  # how many processes put theirs there by hand
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        keeper = MaskKeeper(model, masks_of(model))
+        keeper.watch(optimizer)
+        MaskUpdates(keeper, RigL(every=1), optimizer, total=4)
+        if rank < seeing:
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+        else:
+            loss_of(model, rank, 0).backward()
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            told.append(str(error))
+        else:
+            told.append(None)
+    return told
 
 
 def dense_gradients():
@@ -87,6 +111,9 @@ def test_ranks_rank_one_gradient_and_agree(tmp_path):
     for name, expected in dense_gradients().items():
         for left in (first, second):
             torch.testing.assert_close(left['gradients'][name], expected)
+    for left in (first, second):
+        one, none = left['told']
+        assert one is None and 'RigL ranks gradients, and none arose' in none
     for name in ('rigl', 'set'):
         for a, b in zip(first[name]['masks'], second[name]['masks']):
             assert Masks.unpack(a) == Masks.unpack(b)

@@ -41,6 +41,7 @@ from epsd_mm.analysis.parts import (
     part_table,
     summed,
 )
+from epsd_mm.config_file import read_config
 from epsd_mm.config_types import scope_of
 from epsd_mm.engine.initial_model import model_config
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
@@ -96,7 +97,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict:
     """What is printed, and the same by layer."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(scope_of(cfg) or 'mmengine')
     model = revert_sync_batchnorm(MODELS.build(model_config(cfg))).eval()

@@ -15,12 +15,12 @@ import time
 
 import epsd_mm  # noqa: F401
 
-from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from epsd_mm.config_file import read_config
 from epsd_mm.config_types import scope_of
 from epsd_mm.families import channel_groups
 from epsd_mm.structure import Groups
@@ -58,7 +58,7 @@ def build(name: str) -> nn.Module:
     if '::' in name:
         cfg = get_config(name)
     else:
-        cfg = Config.fromfile(name)
+        cfg = read_config(name)
     init_default_scope(scope_of(cfg) or 'mmengine')
     return MODELS.build(cfg.model)
 

@@ -20,10 +20,11 @@ from dataclasses import replace
 
 import epsd_mm  # noqa: F401
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from epsd_mm.config_file import read_config
 from epsd_mm.engine import EPSDHook
 from epsd_mm.engine.safe_loading import add_trust_argument, code_refused
 from epsd_mm.engine.scoring_job import ScoringJob, common_layers, no_trace
@@ -81,7 +82,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> list[dict]:
     """The rows of the table."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     cfg.work_dir = tempfile.mkdtemp()
     cfg.log_level = 'WARNING'

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from ..comparison import Arm
-from ..costs import epoch_seconds, relative, total_passes, uncounted
+from ..costs import epoch_seconds, relative, total_passes
+from ..uncounted import uncounted
 from .evidence import (
     AGAINST,
     FOR,
@@ -238,9 +239,14 @@ def _far_cheaper(evidence: Evidence) -> Iterator[Finding]:
                 continue
             without = f', without zeros {span(fewer)}' if fewer else ''
             verdict = FOR if min(ratios) >= _FAR else UNCLEAR
-            files = uncounted(evidence.comparison, other)
+            files, own = (
+                uncounted(evidence.comparison, arm) for arm in (other, epsd)
+            )
             if files:
                 without += f', without {" and ".join(files)} from a file'
+            if own:
+                without += f', without {" and ".join(own)} of EPSD from a file'
+                verdict = UNCLEAR
             found = pruned if traits.sd_loss is None else distilled
             found.append(
                 evidence.fact(

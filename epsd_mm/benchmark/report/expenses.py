@@ -14,8 +14,8 @@ from ..costs import (
     total_passes,
     total_seconds,
     training_images,
-    uncounted,
 )
+from ..uncounted import uncounted
 from . import figures
 
 _PASSES = '× dense, passes'
